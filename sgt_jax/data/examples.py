@@ -1,0 +1,91 @@
+"""The one record type that every data source yields, and the plan items that tasks turn it into."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""
+
+
+class Turn(NamedTuple):
+    """One turn of a conversation. `role` is "user" or "assistant"; only assistant turns are supervised.
+
+    `text` of a user turn may hold the marker `<image>`, one per picture, in reading order.
+    """
+
+    role: str
+    text: str
+
+
+@dataclasses.dataclass
+class Example:
+    """A picture with whatever its source knows about it; absent knowledge is None.
+
+    Attributes:
+      name: provenance, unique within the source: "scenes/17" or a path. Errors and logs quote it.
+      image: uint8 [H, W, 3] RGB.
+      images: all pictures of a record with several (then `image` is the first).
+      masks: bool [N, H, W] instance masks; they may overlap and need not cover the picture.
+      classes: N class names, parallel to `masks`.
+      mask_picture: uint8 [H, W, 3], a colour-coded mask as shipped by the source (SAM-SGT, COCO panoptic as a picture).
+      depth: float32 [H, W], larger is farther; NaN where unknown.
+      caption: one sentence that describes the picture.
+      turns: a conversation about the picture(s).
+      kind: the question kind of `turns`, where a source knows it (for scores per kind).
+      extra: anything a particular proxy or scorer needs (bounding boxes, scene description, ...).
+    """
+
+    name: str
+    image: np.ndarray | None = None
+    images: tuple[np.ndarray, ...] = ()
+    masks: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    mask_picture: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    caption: str | None = None
+    turns: tuple[Turn, ...] = ()
+    kind: str | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class ProxyPair(NamedTuple):
+    """What a generative proxy asks for: see `condition` through the understanding encoder, obey, paint `target`."""
+
+    condition: np.ndarray  # uint8 [H, W, 3]
+    instruction: str
+    target: np.ndarray  # uint8 [H', W', 3]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanItem:
+    """One item of a sample's plan, in the vocabulary of the reference's `sequence_plan`.
+
+    Attributes:
+      type: "text", "vit_image" (understanding encoder) or "vae_image" (latents; clean unless `loss`).
+      data: token ids (list of int) for text; uint8 [H, W, 3], or float32 in [-1, 1], already at its final size.
+      loss: supervise it: next-token cross-entropy for text, flow matching for a vae_image.
+      droppable: condition dropout may leave it out (the reference's `enable_cfg`).
+      closing_label: token id supervised at the closing special token (`special_token_loss`), or None.
+      split_start, split_end: False continues / keeps open a split over several frames.
+      frame_delta: rotary position step after this frame, or None for the usual rule.
+    """
+
+    type: str
+    data: Any
+    loss: bool = False
+    droppable: bool = False
+    closing_label: int | None = None
+    split_start: bool = True
+    split_end: bool = True
+    frame_delta: int | None = None
+
+
+@dataclasses.dataclass
+class Sample:
+    """A plan ready for a layout, with the provenance of the example behind it."""
+
+    name: str
+    plan: tuple[PlanItem, ...]
