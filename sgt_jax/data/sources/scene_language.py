@@ -1,0 +1,337 @@
+"""What can be said and asked about a scene: captions and unambiguous questions in about a hundred words.
+
+Everything is lower-case words and '?', separated by single blanks. Answers are one word. A question is asked
+only if the picture settles it: objects are called by a colour or shape that only they have, and relations
+need a margin.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sgt_jax.data.sources.scene_drawing import COLOURS, PATTERNS, SHAPES
+
+if TYPE_CHECKING:
+    from sgt_jax.data.sources.scenes import Scene, SceneObject
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+RELATIONS = ("left of", "right of", "above", "below")
+PLURALS = {"cross": "crosses"}
+MARGIN = 0.12  # of the side: the least distance along an axis for a relation to be asked about
+QUADRANT_MARGIN = 0.06  # from the middle lines
+AREA_MARGIN = 1.5  # times: the least ratio of areas for "largest"
+
+Pair = tuple[str, str]  # question, answer
+KINDS: dict[str, Callable[["Scene", np.random.Generator], Pair | None]] = {}
+# How eagerly a kind is chosen where it fits. Those that need two objects fit less often and are learnt last.
+WEIGHTS: dict[str, float] = {}
+
+
+def _kind(name: str, weight: float = 1.0):
+    def register(ask):
+        KINDS[name], WEIGHTS[name] = ask, weight
+        return ask
+
+    return register
+
+
+def plural(shape: str) -> str:
+    return PLURALS.get(shape, shape + "s")
+
+
+def with_article(words: str) -> str:
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def _pick(rng: np.random.Generator, options: Sequence):
+    """One of the options, or None if there is none. (`rng.choice` is many times slower on short lists.)"""
+    return options[int(rng.random() * len(options))] if options else None
+
+
+def _names(scene: "Scene", o: "SceneObject") -> list[str]:
+    """The ways to call an object that fit no other object of the scene."""
+    names = []
+    if sum(p.colour == o.colour for p in scene.objects) == 1:
+        names.append(f"the {o.colour} object")
+    if sum(p.shape == o.shape for p in scene.objects) == 1:
+        names.append(f"the {o.shape}")
+    if not names and sum((p.shape, p.colour) == (o.shape, o.colour) for p in scene.objects) == 1:
+        names.append(f"the {o.colour} {o.shape}")
+    return names
+
+
+def _named(scene: "Scene", rng: np.random.Generator, objects=None) -> tuple["SceneObject", str] | None:
+    """A random object (of `objects`) that has a name of its own, and one such name."""
+    candidates = [(o, names) for o in objects or scene.objects if (names := _names(scene, o))]
+    chosen = _pick(rng, candidates)
+    return None if chosen is None else (chosen[0], _pick(rng, chosen[1]))
+
+
+def _pairs(scene: "Scene", rng: np.random.Generator, fits: Callable) -> list[tuple]:
+    """Ordered pairs that fit, in random order."""
+    found = [(a, b) for a in scene.objects for b in scene.objects if a is not b and fits(a, b)]
+    return [found[k] for k in rng.permutation(len(found))]
+
+
+def _relation(scene: "Scene", rng, fits: Callable, form: str, answer: Callable) -> Pair | None:
+    """A question about two objects that `fits`; `form` takes their names, `answer` the objects."""
+    for a, b in _pairs(scene, rng, fits):
+        first, second = _pick(rng, _names(scene, a)), _pick(rng, _names(scene, b))
+        if first and second:
+            return form.format(first, second), answer(a, b)
+    return None
+
+
+@_kind("exists")
+def _exists(scene, rng):
+    """Half the time absent, then mostly a near miss: a colour or a shape that is there, but not together."""
+    present = {(o.colour, o.shape) for o in scene.objects}
+    there = _pick(rng, scene.objects)
+    if rng.random() < 0.5:
+        return f"is there {with_article(f'{there.colour} {there.shape}')} ?", "yes"
+    absent = [(c, s) for c in scene.colours for s in scene.shapes if (c, s) not in present]
+    near = [(c, s) for c, s in absent if (c == there.colour) != (s == there.shape)]
+    colour, shape = _pick(rng, near if near and rng.random() < 0.75 else absent) or (None, None)
+    return None if colour is None else (f"is there {with_article(f'{colour} {shape}')} ?", "no")
+
+
+@_kind("count")
+def _count(scene, rng):
+    return "how many objects are there ?", NUMBERS[len(scene.objects)]
+
+
+@_kind("count_shape")
+def _count_shape(scene, rng):
+    shape = _pick(rng, scene.objects).shape if rng.random() < 0.5 else _pick(rng, scene.shapes)
+    return f"how many {plural(shape)} are there ?", NUMBERS[sum(o.shape == shape for o in scene.objects)]
+
+
+@_kind("count_colour")
+def _count_colour(scene, rng):
+    colour = _pick(rng, scene.objects).colour if rng.random() < 0.6 else _pick(rng, scene.colours)
+    return f"how many {colour} objects are there ?", NUMBERS[sum(o.colour == colour for o in scene.objects)]
+
+
+@_kind("colour_of")
+def _colour_of(scene, rng):
+    shapes = Counter(o.shape for o in scene.objects)
+    o = _pick(rng, [o for o in scene.objects if shapes[o.shape] == 1])
+    return None if o is None else (f"what colour is the {o.shape} ?", o.colour)
+
+
+@_kind("shape_of")
+def _shape_of(scene, rng):
+    colours = Counter(o.colour for o in scene.objects)
+    o = _pick(rng, [o for o in scene.objects if colours[o.colour] == 1])
+    return None if o is None else (f"what shape is the {o.colour} object ?", o.shape)
+
+
+@_kind("verify")
+def _verify(scene, rng):
+    """Yes or no about one attribute of one object, called by the other attribute."""
+    by_colour = rng.random() < 0.5
+    question, answer = (_shape_of if by_colour else _colour_of)(scene, rng) or (None, None)
+    if question is None:
+        return None
+    others = [x for x in (scene.shapes if by_colour else scene.colours) if x != answer]
+    true = rng.random() < 0.5 or not others
+    claim = answer if true else _pick(rng, others)
+    thing = question.split(" is ", 1)[1].removesuffix(" ?")
+    return f"is {thing} {with_article(claim) if by_colour else claim} ?", "yes" if true else "no"
+
+
+@_kind("left_right", 4.0)
+def _left_right(scene, rng):
+    return _relation(
+        scene,
+        rng,
+        lambda a, b: abs(a.x - b.x) >= MARGIN,
+        "is {} left or right of {} ?",
+        lambda a, b: "left" if a.x < b.x else "right",
+    )
+
+
+@_kind("above_below", 4.0)
+def _above_below(scene, rng):
+    return _relation(
+        scene,
+        rng,
+        lambda a, b: abs(a.y - b.y) >= MARGIN,
+        "is {} above or below {} ?",
+        lambda a, b: "above" if a.y < b.y else "below",
+    )
+
+
+@_kind("nearer", 4.0)
+def _nearer(scene, rng):
+    """Only for pairs whose overlap shows which one is in front."""
+    covers = {frozenset((id(scene.objects[i]), id(scene.objects[j]))) for i, j in scene.covers}
+    return _relation(
+        scene,
+        rng,
+        lambda a, b: frozenset((id(a), id(b))) in covers,
+        "is {} in front of or behind {} ?",
+        lambda a, b: "front" if a.depth < b.depth else "behind",
+    )
+
+
+@_kind("larger", 4.0)
+def _larger(scene, rng):
+    if len(scene.objects) < 2:
+        return None
+    ends = {"largest": max, "smallest": min}
+    word = _pick(rng, tuple(ends))
+    o = ends[word](scene.objects, key=lambda p: p.area)
+    # Both as drawn and as seen, so that an occluded object is no trap.
+    for p in scene.objects:
+        big, small = (o, p) if word == "largest" else (p, o)
+        if p is not o and (big.area < AREA_MARGIN * small.area or big.visible < AREA_MARGIN * small.visible):
+            return None
+    return f"what colour is the {word} object ?", o.colour
+
+
+@_kind("size")
+def _size(scene, rng):
+    if {o.size for o in scene.objects} - {"small", "large"}:
+        return None
+    found = _named(scene, rng)
+    return None if found is None else (f"is {found[1]} small or large ?", found[0].size)
+
+
+@_kind("quadrant")
+def _quadrant(scene, rng):
+    clear = [o for o in scene.objects if min(abs(o.x - 0.5), abs(o.y - 0.5)) >= QUADRANT_MARGIN]
+    found = _named(scene, rng, clear) if clear else None
+    if found is None:
+        return None
+    o, name = found
+    return f"where is {name} ?", ("top" if o.y < 0.5 else "bottom") + ("left" if o.x < 0.5 else "right")
+
+
+def _outermost(scene, rng, words, place):
+    if len(scene.objects) < 2:
+        return None
+    word = _pick(rng, words)
+    ordered = sorted(scene.objects, key=place, reverse=word == words[1])
+    if abs(place(ordered[0]) - place(ordered[1])) < MARGIN:
+        return None
+    return f"what colour is the {word} object ?", ordered[0].colour
+
+
+@_kind("leftmost", 4.0)
+def _leftmost(scene, rng):
+    return _outermost(scene, rng, ("leftmost", "rightmost"), lambda o: o.x)
+
+
+@_kind("highest", 4.0)
+def _highest(scene, rng):
+    return _outermost(scene, rng, ("highest", "lowest"), lambda o: o.y)
+
+
+@_kind("more")
+def _more(scene, rng):
+    """Compares the numbers of two shapes; at least one of them is there."""
+    first = _pick(rng, scene.objects).shape
+    second = _pick(rng, [s for s in scene.shapes if s != first])
+    if second is None:
+        return None
+    if rng.random() < 0.5:
+        first, second = second, first
+    number = Counter(o.shape for o in scene.objects)
+    answer = "yes" if number[first] > number[second] else "no"
+    return f"are there more {plural(first)} than {plural(second)} ?", answer
+
+
+@_kind("pattern")
+def _pattern(scene, rng):
+    """Only where something is patterned, so that 'plain' is not the answer nearly always."""
+    if all(o.pattern == "plain" for o in scene.objects):
+        return None
+    found = _named(scene, rng)
+    return None if found is None else (f"is {found[1]} plain or striped or dotted ?", found[0].pattern)
+
+
+def question_answers(
+    scene: "Scene", rng: np.random.Generator, n: int, kinds: Sequence[str] | None = None
+) -> list[tuple[str, str, str]]:
+    """Up to `n` distinct (kind, question, answer), spread over the kinds that fit the scene.
+
+    Fewer come back only if the scene admits no more, and none if no kind fits.
+    """
+    names = list(KINDS) if kinds is None else list(kinds)
+    if unknown := [k for k in names if k not in KINDS]:
+        raise ValueError(f"unknown kinds of questions {unknown}; choose from {', '.join(KINDS)}")
+    weights = np.array([WEIGHTS[k] for k in names])
+    found: list[tuple[str, str, str]] = []
+    asked: set[str] = set()
+    for _ in range(4 + n):  # rounds over the kinds: a later round asks another question of a kind
+        # Exponential draws over weights sort into a weighted order without replacement.
+        for k in np.argsort(rng.standard_exponential(len(names)) / weights):
+            if len(found) == n:
+                return found
+            pair = KINDS[names[k]](scene, rng)
+            if pair is not None and pair[0] not in asked:
+                asked.add(pair[0])
+                found.append((names[k], *pair))
+    return found
+
+
+class Caption(NamedTuple):
+    """What a caption asks for: groups of equal objects, and how the first group stands to the second."""
+
+    groups: tuple[tuple[int, str, str], ...]  # (count, colour, shape)
+    relation: str | None = None
+
+
+def caption(scene: "Scene", rng: np.random.Generator) -> str:
+    """One sentence to draw the scene from, such as 'a red circle left of a blue square'."""
+    groups = list(Counter((o.colour, o.shape) for o in scene.objects).items())
+    groups = [groups[k] for k in rng.permutation(len(groups))]
+    words = [
+        with_article(f"{colour} {shape}") if n == 1 else f"{NUMBERS[n]} {colour} {plural(shape)}"
+        for (colour, shape), n in groups
+    ]
+    link = "and"
+    if len(groups) > 1 and groups[0][1] == groups[1][1] == 1 and rng.random() < 0.75:
+        a, b = (next(o for o in scene.objects if (o.colour, o.shape) == key) for key, _ in groups[:2])
+        link = _pick(rng, holding_relations(a.x, a.y, b.x, b.y)) or "and"
+    return f" {link} ".join(words[:2]) + "".join(f" and {w}" for w in words[2:])
+
+
+def holding_relations(ax: float, ay: float, bx: float, by: float, margin: float = MARGIN) -> list[str]:
+    """Which of RELATIONS hold between a and b by at least `margin`; everything in fractions of the side."""
+    truths = (bx - ax >= margin, ax - bx >= margin, by - ay >= margin, ay - by >= margin)
+    return [relation for relation, true in zip(RELATIONS, truths, strict=True) if true]
+
+
+def parse_caption(text: str) -> Caption:
+    """The inverse of `caption`; ValueError for any other sentence."""
+    pieces = re.split(r" (and|left of|right of|above|below) ", text.strip())
+    singular = {plural(s): s for s in SHAPES}
+    groups = []
+    for piece in pieces[::2]:
+        words = piece.split(" ")
+        if len(words) != 3:
+            raise ValueError(f"not a scene caption: {text!r}")
+        number, colour, shape = words
+        count = 1 if number in ("a", "an") else NUMBERS.index(number) if number in NUMBERS else 0
+        shape = singular.get(shape, shape)
+        if not count or shape not in singular.values():
+            raise ValueError(f"not a scene caption: {text!r}")
+        groups.append((count, colour, shape))
+    links = pieces[1::2]
+    return Caption(tuple(groups), links[0] if links and links[0] != "and" else None)
+
+
+def words() -> list[str]:
+    """Every word that captions, questions and answers can hold, in a fixed order."""
+    function = "? a an the is are there what how many which where or and than of in yes no".split()
+    nouns = "object objects shape colour pattern picture".split()
+    relations = "left right above below front behind more fewer".split()
+    sizes = "small large larger smaller largest smallest".split()
+    places = "leftmost rightmost highest lowest topleft topright bottomleft bottomright".split()
+    shapes = [form for shape in SHAPES for form in (shape, plural(shape))]
+    return [*function, *nouns, *relations, *sizes, *places, *NUMBERS, *COLOURS, *PATTERNS, *shapes]
