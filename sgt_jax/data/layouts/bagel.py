@@ -1,0 +1,245 @@
+"""How a sample becomes BAGEL's lanes: special tokens, patches, rotary positions, splits, labels, condition dropout.
+
+Follows the packing rules of BAGEL (`docs/differences.md` lists where we differ), but keeps latent slots in a lane of
+their own, so that routing to BAGEL's two sets of weights is a static slice. Lanes:
+
+  und           text, markers and ViT tokens: `token` (-1: not text), `vit` (slot in lane vit, -1: not a ViT token)
+  vit           patches of all pictures that the understanding encoder sees
+  gen           latent tokens; `picture:HxW` and `token` say where in which canvas the latent stands
+  pixels:HxW    canvases that the VAE encodes; every picture fills its canvas exactly, so none ever sees padding
+  labels        supervised text: slot in lane und, target id, weight
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sgt_jax.batch import CAUSAL, FULL, NOISE
+from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.packing import Field, Lanes, Spec
+
+INFO = {
+    "sample": Field("int32", points_to="sample"),
+    "split": Field("int32"),
+    "order": Field("int32"),
+    "position": Field("int32"),
+    "mode": Field("int32"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of the four special tokens."""
+
+    bos: int
+    eos: int
+    soi: int
+    eoi: int
+
+
+def patchify(image: np.ndarray, patch: int) -> np.ndarray:
+    """[H, W, C] -> [(H/P)*(W/P), P*P*C]; patches row-major, inside a patch (row, column, channel)."""
+    h, w, c = image.shape
+    grid = image.reshape(h // patch, patch, w // patch, patch, c).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(-1, patch * patch * c)
+
+
+def table_positions(rows: int, columns: int, side: int, interpolate: bool = False) -> np.ndarray:
+    """Flat indices [rows*columns] into a position table of `side` x `side` entries, row-major.
+
+    Extrapolated rule: index i; interpolated rule: floor(i * side / n). Specified in BAGEL's packing (position ids).
+    """
+    if interpolate:
+        r, c = np.arange(rows) * side // rows, np.arange(columns) * side // columns
+    else:
+        r, c = np.arange(rows), np.arange(columns)
+    return (r[:, None] * side + c[None, :]).reshape(-1).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class BagelLayout:
+    """Lays samples out for one BAGEL model.
+
+    Attributes:
+      tokens: ids of the special tokens.
+      vit_patch: ViT patch size P in pixels.
+      vit_side: entries per side of the ViT position tables.
+      latent_stride: pixels per latent token (VAE downsample times latent patch size).
+      latent_side: entries per side of the latent position table.
+      canvases: allowed (height, width) of pictures for the VAE.
+      interpolate_positions: BAGEL's `interpolate_pos`.
+      dropout: condition dropout probability per item type; only droppable items are ever dropped.
+    """
+
+    tokens: SpecialTokens
+    vit_patch: int
+    vit_side: int
+    latent_stride: int
+    latent_side: int
+    canvases: tuple[tuple[int, int], ...] = ()
+    interpolate_positions: bool = False
+    dropout: Mapping[str, float] = dataclasses.field(
+        default_factory=lambda: {"text": 0.1, "vit_image": 0.3, "vae_image": 0.3}
+    )
+
+    @property
+    def spec(self) -> Spec:
+        """The fields of every lane."""
+        gen = dict(INFO, table=Field("int32"), noisy=Field("int32"), time=Field("int32", points_to="gen"))
+        gen["token"] = Field("int32")
+        spec: dict[str, dict[str, Field]] = {
+            "und": dict(
+                token=Field("int32", fill=-1), vit=Field("int32", fill=-1, points_to="vit"), **INFO
+            ),
+            "vit": {
+                "patches": Field("uint8", (self.vit_patch * self.vit_patch * 3,)),
+                "table": Field("int32"),
+                "sample": INFO["sample"],
+                "image": Field("int32"),
+            },
+            "gen": gen,
+            "labels": {
+                "slot": Field("int32", points_to="und"),
+                "target": Field("int32"),
+                "weight": Field("float32"),
+                "sample": INFO["sample"],
+            },
+        }
+        for h, w in self.canvases:
+            lane = f"pixels:{h}x{w}"
+            gen[f"picture:{h}x{w}"] = Field("int32", fill=-1, points_to=lane)
+            spec[lane] = {"pixels": Field("uint8", (h, w, 3))}
+        return spec
+
+    def lay_out(
+        self,
+        plan: tuple[PlanItem, ...],
+        uniform: Callable[[], float] | None = None,
+        name: str = "sample",
+    ) -> Lanes:
+        """Turns a plan into lanes.
+
+        Args:
+          plan: the items in order; pictures already at their final size.
+          uniform: draws for condition dropout, one per droppable item in order; None drops nothing.
+          name: provenance for errors.
+
+        Returns:
+          {lane: {field: array}} for the lanes that this sample uses (and empty "und"/"gen" arrays otherwise).
+
+        Raises:
+          DataError: a picture does not fit its patch grid, position table or any canvas.
+        """
+        und, gen = _Lane(), _Lane()
+        vit, labels = _Lane(), _Lane()
+        pixels: dict[str, list[np.ndarray]] = {}
+        position = order = 0
+        split, images = -1, 0
+        mode, time, split_open = CAUSAL, 0, False
+
+        for item in plan:
+            if item.droppable and uniform is not None and uniform() < self.dropout[item.type]:
+                # A dropped picture leaves a gap in the positions, a dropped text does not.
+                position += item.type != "text"
+                continue
+            if item.split_start or not split_open:
+                split += 1
+                if item.type == "text":
+                    mode = CAUSAL
+                elif item.type == "vae_image" and item.loss and item.frame_delta is None:
+                    mode = NOISE
+                else:
+                    mode = FULL
+                time = gen.length
+            split_open = not item.split_end
+
+            if item.type == "text":
+                ids = [self.tokens.bos, *item.data, self.tokens.eos]
+                n = len(ids)
+                if item.loss:
+                    slots = und.length + np.arange(n - 1)
+                    labels.add(n - 1, slot=slots, target=ids[1:], weight=(n - 1) ** -0.5)
+                if item.closing_label is not None:
+                    labels.add(1, slot=und.length + n - 1, target=item.closing_label, weight=1.0)
+                places = np.arange(n)
+                und.add(
+                    n, token=ids, vit=-1, split=split, mode=mode, order=order + places, position=position + places
+                )
+                order, position = order + n, position + n
+                continue
+
+            image = np.asarray(item.data)
+            stride = self.vit_patch if item.type == "vit_image" else self.latent_stride
+            h, w = image.shape[0] // stride, image.shape[1] // stride
+            side = self.vit_side if item.type == "vit_image" else self.latent_side
+            if h * stride != image.shape[0] or w * stride != image.shape[1] or max(h, w) > side or not h * w:
+                raise DataError(
+                    f"{name}: a {item.type} of {image.shape[1]}x{image.shape[0]} pixels does not fit: each side must be "
+                    f"a multiple of {stride} and at most {side * stride}; set the resize rule of this task accordingly"
+                )
+            n = h * w
+            table = table_positions(h, w, side, self.interpolate_positions)
+            marker = {"split": split, "mode": mode, "position": position, "vit": -1}
+            und.add(1, token=self.tokens.soi, order=order, **marker)
+            inner = {"split": split, "mode": mode, "position": position, "order": order + 1 + np.arange(n)}
+            if item.type == "vit_image":
+                images += 1
+                und.add(n, token=-1, vit=vit.length + np.arange(n), **inner)
+                vit.add(n, patches=patchify(image, stride), table=table, image=images)
+                position += 1
+            elif item.type == "vae_image":
+                canvas = f"{image.shape[0]}x{image.shape[1]}"
+                if image.shape[:2] not in self.canvases:
+                    raise DataError(
+                        f"{name}: no canvas for a picture of {image.shape[1]}x{image.shape[0]} pixels; "
+                        f"config.data.canvases are {[f'{b}x{a}' for a, b in self.canvases]} (width x height)"
+                    )
+                stack = pixels.setdefault(canvas, [])
+                sources = {
+                    f"picture:{a}x{b}": len(stack) if (a, b) == image.shape[:2] else -1 for a, b in self.canvases
+                }
+                stack.append(image)
+                gen.add(
+                    n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), **sources, **inner
+                )
+                if item.frame_delta is not None:
+                    position += item.frame_delta
+                elif not item.loss:
+                    position += 1
+            else:
+                raise DataError(f"{name}: unknown plan item type '{item.type}'")
+            if item.closing_label is not None:
+                labels.add(1, slot=und.length, target=item.closing_label, weight=1.0)
+            und.add(1, token=self.tokens.eoi, order=order + n + 1, **marker)
+            order += n + 2
+
+        lanes: dict[str, dict[str, np.ndarray]] = {}
+        for lane, rows in (("und", und), ("vit", vit), ("gen", gen), ("labels", labels)):
+            if rows.length:
+                lanes[lane] = rows.arrays(sample=1)  # packing adds the samples before it
+        for canvas, stack in pixels.items():
+            lanes[f"pixels:{canvas}"] = {"pixels": np.stack(stack)}
+        return lanes
+
+
+class _Lane:
+    """Collects the slots of one lane, field by field."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, n: int, **fields: Any) -> None:
+        for name, value in fields.items():
+            value = np.asarray(value)
+            if value.ndim == 0:
+                value = np.full(n, value)
+            self._parts.setdefault(name, []).append(value)
+        self.length += n
+
+    def arrays(self, **constants: int) -> dict[str, np.ndarray]:
+        out = {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        out.update({name: np.full(self.length, value) for name, value in constants.items()})
+        return out

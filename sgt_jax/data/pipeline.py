@@ -1,0 +1,281 @@
+"""The Grain graph: sources -> tasks -> layout -> mixture -> packing -> rows -> batches.
+
+The global batch has R rows, whatever the number of devices and processes. Row r reads positions r, r+R, r+2R, ... of every
+component's endless shuffled stream, mixes them by an exact pattern, and packs them with its own pool. All randomness
+comes from Grain's per-record generators, so neither threads nor processes change what a row sees, and the state of a row
+is a few integers.
+"""
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+
+from sgt_jax.batch import PackedBatch, real_slots
+from sgt_jax.data.examples import DataError
+from sgt_jax.data.packing import Lanes, check_fits, choose, lengths, pack
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One part of the mixture.
+
+    Attributes:
+      name: how logs and reports call it.
+      source: random-access source of Examples (`__len__`, `__getitem__`); one with a method
+        `example(index, rng)` gets a generator too, for draws that change from epoch to epoch.
+      task: Example, generator -> Sample.
+      weight: share in *samples* of the stream.
+    """
+
+    name: str
+    source: Any
+    task: Any
+    weight: float
+
+
+class LaidOut(NamedTuple):
+    """A laid-out sample with its provenance; `lanes` is None for a record that was skipped, `reason` says why."""
+
+    component: str
+    name: str
+    lanes: Lanes | None
+    reason: str = ""
+
+
+class BatchInfo(NamedTuple):
+    """What the host knows about a batch.
+
+    Attributes:
+      names: per row, the provenance of its samples.
+      samples: samples per component.
+      skipped: records skipped per reason while this batch was filled.
+      fill: real share of the slots per lane.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    samples: Mapping[str, int]
+    skipped: Mapping[str, int]
+    fill: Mapping[str, float]
+
+
+class _Indices:
+    """0, 1, 2, ... as a data source: Grain shuffles these, the example is read inside the seeded map."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: int) -> int:
+        return int(i)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ToLanes(grain.transforms.RandomMap):
+    """index -> LaidOut; DataErrors become counted skips where the config allows that."""
+
+    component: Component
+    layout: Any
+    budgets: Mapping[str, int]
+    on_bad: str
+
+    def random_map(self, element: int, rng: np.random.Generator) -> LaidOut:
+        part = self.component
+        try:
+            if hasattr(part.source, "example"):
+                example = part.source.example(element, rng)
+            else:
+                example = part.source[element]
+            sample = part.task(example, rng)
+            lanes = self.layout.lay_out(sample.plan, rng.random, sample.name)
+            check_fits(sample.name, lanes, self.budgets)
+        except DataError as error:
+            if self.on_bad == "error":
+                raise
+            return LaidOut(part.name, f"{part.name}[{element}]", None, str(error))
+        return LaidOut(part.name, sample.name, lanes)
+
+
+def component_stream(part: Component, layout: Any, budgets: Mapping[str, int], seed: int, on_bad: str) -> Any:
+    """The endless stream of one component, reshuffled every epoch: a Grain MapDataset of LaidOut.
+
+    Raises:
+      DataError: the source is empty.
+    """
+    if not len(part.source):
+        raise DataError(f"component '{part.name}' has no records; check its path and filters")
+    stream = grain.MapDataset.source(_Indices(len(part.source))).seed(seed).shuffle().repeat()
+    return stream.random_map(_ToLanes(part, layout, budgets, on_bad))
+
+
+class _RowIterator(grain.DatasetIterator):
+    """Packs one row's stream. State: how far the stream was read, and which positions wait in the pool."""
+
+    def __init__(self, dataset: "RowDataset") -> None:
+        super().__init__()
+        self._dataset = dataset
+        self._restart(0, [])
+
+    def _restart(self, position: int, pool: Sequence[int]) -> None:
+        options = grain.ReadOptions(self._dataset.read_threads, max(2 * self._dataset.read_threads, 1))
+        # Slicing the stream is random access, so restoring costs no replay.
+        self._stream = iter(self._dataset.stream[position:].to_iter_dataset(options))
+        self._position = position
+        self._pool = [(i, self._dataset.stream[i]) for i in pool]
+
+    def __next__(self) -> tuple[dict, tuple[LaidOut, ...], Counter]:
+        data = self._dataset
+        skipped: Counter = Counter()
+        in_a_row = 0
+        while len(self._pool) < data.pool_size:
+            item = next(self._stream)
+            if item.lanes is not None:
+                self._pool.append((self._position, item))
+                in_a_row = 0
+            else:
+                skipped[item.component] += 1
+                in_a_row += 1
+                logger.warning("skipped %s: %s", item.name, item.reason)
+                if in_a_row >= data.max_skips:
+                    raise DataError(
+                        f"{in_a_row} records in a row could not be used; the last one: {item.name}: {item.reason}"
+                    )
+            self._position += 1
+        chosen = choose([item.lanes for _, item in self._pool], data.budgets)
+        taken = tuple(self._pool[i][1] for i in chosen)
+        self._pool = [entry for i, entry in enumerate(self._pool) if i not in set(chosen)]
+        return pack([item.lanes for item in taken], data.spec, data.budgets), taken, skipped
+
+    def get_state(self) -> dict[str, Any]:
+        return {"position": self._position, "pool": [i for i, _ in self._pool]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._restart(state["position"], state["pool"])
+
+
+@dataclasses.dataclass
+class RowDataset:
+    """One row: an endless stream of LaidOut, packed into lanes of the given budgets."""
+
+    stream: Any
+    spec: Any
+    budgets: Mapping[str, int]
+    pool_size: int
+    read_threads: int
+    max_skips: int = 1000
+
+    def __iter__(self) -> _RowIterator:
+        return _RowIterator(self)
+
+
+class _BatchIterator(grain.DatasetIterator):
+    """Stacks the next packs of all rows. State: {row number as text: that row's state}."""
+
+    def __init__(self, rows: Mapping[int, RowDataset]) -> None:
+        super().__init__()
+        self._rows = {r: iter(row) for r, row in rows.items()}
+
+    def __next__(self) -> tuple[PackedBatch, BatchInfo]:
+        packs, names = [], []
+        samples: Counter = Counter()
+        skipped: Counter = Counter()
+        for row in self._rows.values():
+            lanes, taken, skips = next(row)
+            packs.append(lanes)
+            names.append(tuple(f"{item.component}:{item.name}" for item in taken))
+            samples.update(item.component for item in taken)
+            skipped.update(skips)
+        batch = {
+            lane: {name: np.stack([p[lane][name] for p in packs]) for name in packs[0][lane]} for lane in packs[0]
+        }
+        return batch, BatchInfo(tuple(names), dict(samples), dict(skipped), lane_fill(batch))
+
+    def get_state(self) -> dict[str, Any]:
+        return {str(r): row.get_state() for r, row in self._rows.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        missing = [r for r in self._rows if str(r) not in state]
+        if missing:
+            raise DataError(
+                f"the saved data state has no rows {missing}; it holds {len(state)} rows, so the run was started with "
+                "another config.data.rows: resume with that number"
+            )
+        for r, row in self._rows.items():
+            row.set_state(state[str(r)])
+
+
+def lane_fill(batch: PackedBatch) -> dict[str, float]:
+    """Share of real slots per lane (pixel lanes: pictures that are not all zero are counted through their slots)."""
+    return {
+        lane: real_slots(fields) / max(fields["sample"].size, 1)
+        for lane, fields in batch.items()
+        if "sample" in fields
+    }
+
+
+class Batches(grain.IterDataset):
+    """The batches of some rows (all of them in a single process), with exact, small, per-row state."""
+
+    def __init__(
+        self,
+        components: Sequence[Component],
+        layout: Any,
+        budgets: Mapping[str, int],
+        *,
+        rows: int,
+        own_rows: Sequence[int] | None = None,
+        seed: int = 0,
+        pool_size: int = 16,
+        read_threads: int = 0,
+        on_bad: str = "error",
+    ) -> None:
+        """Builds the graph; reads nothing yet.
+
+        Args:
+          components: the mixture; weights are shares in samples and the pattern is exact over each row's stream.
+          layout: the family's layout (`spec`, `lay_out`).
+          budgets: slots per lane and row.
+          rows: R, rows of the global batch.
+          own_rows: rows that this process produces; all by default.
+          seed: of shuffling and of every per-record generator.
+          pool_size: samples a row chooses from.
+          read_threads: reading threads per row; order and state do not depend on it.
+          on_bad: "error" raises at the first unusable record, "skip" counts and logs it.
+        """
+        super().__init__()
+        if on_bad not in ("error", "skip"):
+            raise ValueError(f"on_bad is '{on_bad}', must be 'error' or 'skip'")
+        active = [part for part in components if part.weight > 0]
+        if not active:
+            raise DataError("the mixture is empty: every component has weight 0")
+        streams = [
+            component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in enumerate(active)
+        ]
+        self._rows = {}
+        for r in range(rows) if own_rows is None else own_rows:
+            own = [stream[r::rows] for stream in streams]
+            mixed = own[0] if len(own) == 1 else grain.MapDataset.mix(own, weights=[part.weight for part in active])
+            self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads)
+
+    def __iter__(self) -> _BatchIterator:
+        return _BatchIterator(self._rows)
+
+
+def prefetched(batches: Batches, buffer: int) -> Any:
+    """The same batches, made `buffer` ahead in a thread; state stays that of the batch last taken."""
+    return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=buffer)
+
+
+def sample_lengths(part: Component, layout: Any, n: int, seed: int = 0) -> list[dict[str, int]]:
+    """Slots per lane of the first n samples of a component's stream: what budgets are chosen from."""
+    budgets = {lane: np.iinfo(np.int64).max for lane in layout.spec}
+    stream = component_stream(part, layout, budgets, seed, "error")
+    return [lengths(stream[i].lanes) for i in range(n)]

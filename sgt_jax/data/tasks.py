@@ -1,0 +1,130 @@
+"""What a model is asked to do with an example: each task turns an Example into a Sample (a plan of texts and pictures).
+
+Three tasks are enough for SGT: a generative *proxy* (photo through the understanding encoder -> painted target),
+*understanding* (conversation about pictures), and *text_to_image*. Resizing happens here, so a layout only sees pictures
+at their final size.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sgt_jax.data import images
+from sgt_jax.data.examples import DataError, Example, PlanItem, Sample
+from sgt_jax.data.proxies import make_pair
+
+IMAGE_MARKER = "<image>"
+Encode = Callable[[str], Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class VitSize:
+    """Resize rule in front of the understanding encoder (BAGEL's: long side at most max_size, short at least min_size)."""
+
+    stride: int
+    min_size: int
+    max_size: int
+    max_pixels: int = 14 * 14 * 9216
+
+    def __call__(self, image: np.ndarray, pictures: int = 1) -> np.ndarray:
+        """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
+        height, width = image.shape[:2]
+        size = images.resize_rule(
+            width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures
+        )
+        return images.resize(image, size)
+
+
+def to_canvas(image: np.ndarray, canvases: Sequence[tuple[int, int]], nearest: bool = False) -> np.ndarray:
+    """Resizes uint8 [H, W, 3] to the canvas (height, width) of the closest aspect ratio, the largest among equals.
+
+    Canvases are few and fixed because a compiled step has static shapes; every picture fills its canvas, so the VAE never
+    sees padding. `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
+    """
+    aspect = np.log(image.shape[0] / image.shape[1])
+    height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
+    return images.resize(image, (width, height), nearest=nearest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proxy:
+    """A generative proxy: [photo through the ViT] [instruction, droppable] [target to paint].
+
+    Attributes:
+      proxy: registry name, see `sgt_jax.data.proxies`.
+      encode: text -> token ids.
+      vit_size: resize rule of the photo.
+      canvases: sizes allowed for the target.
+      options: keyword options of the proxy (palette, wording style, ...).
+    """
+
+    proxy: str
+    encode: Encode
+    vit_size: VitSize
+    canvases: tuple[tuple[int, int], ...]
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        pair = make_pair(self.proxy, example, rng, **self.options)
+        # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
+        nearest = self.options.get("resize", "nearest") == "nearest" and self.proxy not in PHOTO_TARGETS
+        plan = (
+            PlanItem("vit_image", self.vit_size(pair.condition)),
+            PlanItem("text", list(self.encode(pair.instruction)), droppable=True),
+            PlanItem("vae_image", to_canvas(pair.target, self.canvases, nearest), loss=True),
+        )
+        return Sample(example.name, plan)
+
+
+PHOTO_TARGETS = frozenset({"reconstruction", "edges"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Understanding:
+    """A conversation about the pictures of an example; assistant turns are supervised.
+
+    `<image>` markers in user turns say where pictures stand; a conversation without any marker sees its pictures first.
+    """
+
+    encode: Encode
+    vit_size: VitSize
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        del rng
+        if not any(turn.role == "assistant" and turn.text.strip() for turn in example.turns):
+            raise DataError(f"{example.name}: nothing to supervise: no assistant turn with text")
+        pictures = list(example.images or (() if example.image is None else (example.image,)))
+        markers = sum(turn.text.count(IMAGE_MARKER) for turn in example.turns if turn.role == "user")
+        if markers not in (0, len(pictures)):
+            raise DataError(f"{example.name}: {markers} {IMAGE_MARKER} markers for {len(pictures)} pictures")
+        waiting = iter([PlanItem("vit_image", self.vit_size(p, len(pictures))) for p in pictures])
+        plan = list(waiting) if not markers else []
+        for turn in example.turns:
+            if turn.role == "assistant":
+                plan.append(PlanItem("text", list(self.encode(turn.text)), loss=True))
+                continue
+            for i, piece in enumerate(turn.text.split(IMAGE_MARKER)):
+                if i:
+                    plan.append(next(waiting))
+                if piece.strip():
+                    plan.append(PlanItem("text", list(self.encode(piece.strip()))))
+        return Sample(example.name, tuple(plan))
+
+
+@dataclasses.dataclass(frozen=True)
+class TextToImage:
+    """[caption, droppable] [picture to paint]."""
+
+    encode: Encode
+    canvases: tuple[tuple[int, int], ...]
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        del rng
+        if not example.caption or example.image is None:
+            raise DataError(f"{example.name}: text_to_image needs a caption and a picture")
+        plan = (
+            PlanItem("text", list(self.encode(example.caption)), droppable=True),
+            PlanItem("vae_image", to_canvas(example.image, self.canvases), loss=True),
+        )
+        return Sample(example.name, plan)
