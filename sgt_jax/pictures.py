@@ -1,0 +1,90 @@
+"""Picture grids: rows of small pictures under titles: what a run learns from and what it paints, to look at."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+from PIL import Image, ImageDraw, ImageFont
+
+_GAP, _MARGIN = 6, 10
+_INK, _PAPER, _FRAME = (40, 40, 45), (255, 255, 255), (205, 205, 210)
+_CAPTION_WIDTH = 220
+
+
+def grid(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    columns: Sequence[str] = (),
+    captions: Sequence[str] = (),
+    cell: int = 128,
+) -> np.ndarray:
+    """One picture of all `rows`.
+
+    Arguments:
+      rows: rows of uint8 [h, w, 3] pictures of any sizes; None leaves a cell empty. Small ones are enlarged
+        by whole pixels, without smoothing.
+      columns: a title for each column.
+      captions: a text for each row (a prompt, a question), written to its left.
+      cell: the size that the longer side of a picture is brought near to.
+    Returns: uint8 [H, W, 3].
+    """
+    if not rows or not any(len(row) for row in rows):
+        raise ValueError("a picture grid needs at least one picture")
+    tiles = [[None if x is None else _tile(x, cell) for x in row] for row in rows]
+    count = max(len(row) for row in tiles)
+    widths = [max((r[c].width for r in tiles if c < len(r) and r[c]), default=cell) for c in range(count)]
+    heights = [max((t.height for t in row if t), default=cell) for row in tiles]
+    font = ImageFont.load_default(13)
+    titles = [_wrap(columns[c] if c < len(columns) else "", widths[c]) for c in range(count)]
+    head = 18 * max((t.count("\n") + 1 for t in titles if t), default=0)
+    left = _MARGIN + (_CAPTION_WIDTH + _GAP if captions else 0)
+    size = (
+        left + sum(widths) + _GAP * (count - 1) + _MARGIN,
+        _MARGIN + head + sum(heights) + _GAP * (len(tiles) - 1) + _MARGIN,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    y = _MARGIN
+    x = left
+    for title, width in zip(titles, widths):
+        draw.multiline_text((x, y - 2), title, _INK, font, spacing=3)
+        x += width + _GAP
+    y += head
+    for number, (row, height) in enumerate(zip(tiles, heights)):
+        if number < len(captions):
+            draw.multiline_text((_MARGIN, y), _wrap(captions[number], _CAPTION_WIDTH), _INK, font, spacing=3)
+        x = left
+        for tile, width in zip(row, widths):
+            if tile:
+                sheet.paste(tile, (x, y))
+                draw.rectangle((x - 1, y - 1, x + tile.width, y + tile.height), outline=_FRAME)
+            x += width + _GAP
+        y += height + _GAP
+    return np.asarray(sheet)
+
+
+def write_png(path: epath.PathLike, picture: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] as PNG, also to remote paths."""
+    with epath.Path(path).open("wb") as file:
+        Image.fromarray(_checked(picture)).save(file, format="PNG", optimize=True)
+
+
+def _checked(picture: np.ndarray) -> np.ndarray:
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+        raise ValueError(f"a picture is uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}")
+    return picture
+
+
+def _tile(picture: np.ndarray, cell: int) -> Image.Image:
+    image = Image.fromarray(_checked(picture))
+    longest = max(image.size)
+    if longest <= cell:
+        factor = max(1, cell // longest)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.thumbnail((cell, cell))
+    return image
+
+
+def _wrap(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, max(6, width // 7)))

@@ -1,0 +1,138 @@
+"""The run log: lines, files, resuming, pictures."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgt_jax import pictures, progress
+
+STEP = {
+    "loss": 3.25,
+    "ce": 2.5,
+    "mse": 0.75,
+    "grad_norm": 1.5,
+    "lr": 1e-5,
+    "tokens_per_second": 12345.0,
+    "fill/und": 0.91,
+    "fill/gen": 0.5,
+    "data_wait": 0.003,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_plain_lines_hold_the_numbers(tmp_path):
+    stream = io.StringIO()
+    with progress.RunLog(tmp_path, 40, stream=stream) as log:
+        log.scalars(10, STEP)
+        log.scalars(20, STEP)
+        log.message("saved [red]checkpoint[/red]")
+    first, second, last = stream.getvalue().splitlines()
+    assert first.startswith("step 10/40") and "ETA --" in first
+    assert "loss 3.25  ce 2.5  mse 0.75  grad 1.5  lr 1.0e-05  tok/s 12,345  fill und 91%" in second
+    assert "gen 50%  wait 0.3%" in second
+    assert "ETA 0:00" in second
+    assert last == "saved [red]checkpoint[/red]"
+
+
+def test_terminal_shows_a_bar(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with progress.RunLog(tmp_path, 40, stream=stream) as log:
+        log.scalars(10, STEP)
+        log.message("hello")
+    text = stream.getvalue()
+    assert "10/40" in text and "━" in text and "loss 3.25" in text and "hello" in text
+
+
+def test_metrics_are_on_disk_at_once_and_strict_json(tmp_path):
+    log = progress.RunLog(tmp_path, 40, stream=io.StringIO())
+    log.scalars(1, {"loss": np.float32("nan"), "ce": np.float32(0.5)})
+    text = (tmp_path / "metrics.jsonl").read_text()  # before close: a kill must not lose it
+    line = json.loads(text, parse_constant=lambda x: pytest.fail(f"{x} is not JSON"))
+    assert line["loss"] is None and line["ce"] == 0.5 and line["step"] == 1 and line["kind"] == "train"
+    log.close()
+    log.close()
+
+
+def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+        for step in range(1, 8):
+            log.scalars(step, {"loss": step})
+        log.scalars(5, {"answers": 0.5}, kind="eval")
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 8, "kin')  # killed in the middle of a line
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO(), restored_step=5) as log:
+        log.scalars(5, {"answers": 0.9}, kind="eval")  # evaluated once more: the first one stays
+        log.scalars(6, {"loss": 60})
+    lines = progress.read_metrics(tmp_path)
+    assert [x["step"] for x in lines if x["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert lines[-1]["loss"] == 60
+    assert [x["answers"] for x in lines if x["kind"] == "eval"] == [0.5]
+    assert all(a["seconds"] <= b["seconds"] for a, b in zip(lines, lines[1:]))
+
+
+def test_new_run_starts_an_empty_log(tmp_path):
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+        log.scalars(3, {"loss": 1})
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+        log.scalars(1, {"loss": 2})
+    assert [x["step"] for x in progress.read_metrics(tmp_path)] == [1]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2, "kind": "train"}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        progress.read_metrics(tmp_path)
+
+
+def test_other_processes_write_nothing(tmp_path):
+    stream = io.StringIO()
+    with progress.RunLog(tmp_path / "w", 40, is_primary=False, stream=stream) as log:
+        log.scalars(1, STEP)
+        log.message("quiet")
+        assert log.pictures(1, "x", [[np.zeros((2, 2, 3), np.uint8)]]) is None
+        log.message("skipped scenes/3", everywhere=True)
+    assert not (tmp_path / "w").exists()
+    assert stream.getvalue() == "skipped scenes/3\n"
+
+
+def test_pictures_and_events(tmp_path):
+    red = np.zeros((32, 32, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
+    wide = np.zeros((20, 300, 3), np.uint8)
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+        rows = [[red, wide, None], [red]]
+        path = log.pictures(10, "masks of/scenes", rows, ["condition", "target"], ["a prompt", ""])
+        log.scalars(10, {"loss": 1.0})
+    assert path.name == "step_0000010_masks_of_scenes.png"
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape[1] > 3 * 128
+    assert (sheet == [255, 0, 0]).all(-1).sum() == 2 * 128 * 128  # enlarged by whole pixels, not smoothed
+    events = b"".join(p.read_bytes() for p in (tmp_path / "tensorboard").iterdir())
+    assert b"train/loss" in events and b"PNG" in events
+
+
+def test_pictures_must_be_uint8_rgb():
+    with pytest.raises(ValueError, match="float32"):
+        pictures.grid([[np.zeros((4, 4, 3), np.float32)]])
+
+
+def test_remote_workdir_receives_copies(tmp_path, monkeypatch):
+    """An object store cannot append: files are written elsewhere and copied. `file://` stands in for gs://."""
+    log = progress.RunLog(tmp_path, 40, stream=io.StringIO())
+    log.close()
+    log = progress.RunLog(tmp_path, 40, stream=io.StringIO())
+    log._remote, local = True, tmp_path / "local"
+    local.mkdir()
+    (local / "tensorboard").mkdir()
+    (local / "tensorboard" / "events").write_text("x")
+    log._local = local
+    log.close()
+    assert (tmp_path / "tensorboard" / "events").read_text() == "x"
+    assert not local.exists()
