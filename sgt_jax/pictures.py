@@ -1,4 +1,4 @@
-"""Picture grids: rows of small pictures under titles: what a run learns from and what it paints, to look at."""
+"""Picture grids: rows of small pictures under titles: what a run learns from and what it paints."""
 
 import textwrap
 from collections.abc import Sequence

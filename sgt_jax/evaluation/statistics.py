@@ -1,0 +1,187 @@
+"""How sure a score is: intervals of means and proportions, paired differences, and the record that carries them.
+
+Pure functions of per-item results. Everything random is seeded, so a report can be rebuilt to the digit.
+
+An item's result is a number, or a pair (numerator, denominator) where the score is a ratio of sums over items, as
+panoptic quality is. Items that are not independent (several questions about one picture) share a group, and groups
+are resampled.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+RESAMPLES = 4000
+LEVEL = 0.95
+# Draws are made in blocks of about this many indices, so that memory stays small for any number of items.
+_BLOCK = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes:
+      value: the mean, proportion, ratio or difference.
+      n: how many items are behind it.
+      low, high: ends of the interval at `LEVEL`.
+      method: "bootstrap", "paired bootstrap" or "wilson".
+    """
+
+    value: float
+    n: int
+    low: float
+    high: float
+    method: str
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> "Estimate":
+        return cls(**{f.name: d[f.name] for f in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One measured quantity: after training, and what it should be compared with.
+
+    Attributes:
+      group: "understanding", "segmentation", "generation", ...: the section of the report it stands in.
+      name: what was measured, in words: "answer accuracy".
+      kind: the question kind or class it is about; "" for all together.
+      after: the trained model.
+      before: the same model before training.
+      baseline: what a trivial rule reaches, and `baseline_name` says which.
+      ceiling: what a perfect model could reach here, and `ceiling_name` says why not one.
+      over_before, over_baseline: paired differences of `after` on the same items.
+    """
+
+    group: str
+    name: str
+    kind: str
+    after: Estimate
+    before: Estimate | None = None
+    baseline: Estimate | None = None
+    ceiling: Estimate | None = None
+    over_before: Estimate | None = None
+    over_baseline: Estimate | None = None
+    baseline_name: str = ""
+    ceiling_name: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> "Score":
+        fields = {f.name: d[f.name] for f in dataclasses.fields(cls) if f.name in d}
+        return cls(**{k: Estimate.from_dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()})
+
+
+def estimate(items: Any, groups: Any = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """The mean of `items` with its interval: Wilson for independent zeros and ones, the bootstrap for all else."""
+    results = _pairs(items)
+    if groups is None and _is_binary(results):
+        return wilson(int(results[:, 0].sum()), len(results))
+    value, low, high = _bootstrap([results], groups, resamples, seed)
+    return Estimate(value, len(results), low, high, "bootstrap")
+
+
+def difference(a: Any, b: Any, groups: Any = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Mean of `a` minus mean of `b`, results of the same items in the same order, with a paired bootstrap interval."""
+    first, second = _pairs(a), _pairs(b)
+    if len(first) != len(second):
+        raise ValueError(f"a paired difference needs the same items: {len(first)} against {len(second)}")
+    value, low, high = _bootstrap([first, second], groups, resamples, seed)
+    return Estimate(value, len(first), low, high, "paired bootstrap")
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """A proportion with the Wilson score interval, which stays honest at 0 and 1 where the bootstrap has no width."""
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} successes of {n} is no proportion")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return Estimate(successes / n, n, float(interval.low), float(interval.high), "wilson")
+
+
+def compare(
+    group: str,
+    name: str,
+    after: Any,
+    *,
+    before: Any = None,
+    baseline: Any = None,
+    ceiling: Any = None,
+    kind: str = "",
+    baseline_name: str = "",
+    ceiling_name: str = "",
+    groups: Any = None,
+    seed: int = 0,
+) -> Score:
+    """The `Score` of per-item results: `after`, `before` and `baseline` of the same items, `ceiling` of any."""
+
+    def paired(other):
+        return None if other is None else difference(after, other, groups, seed=seed)
+
+    def single(items):
+        return None if items is None else estimate(items, groups, seed=seed)
+
+    return Score(
+        group=group,
+        name=name,
+        kind=kind,
+        after=single(after),
+        before=single(before),
+        baseline=single(baseline),
+        ceiling=None if ceiling is None else estimate(ceiling, seed=seed),
+        over_before=paired(before),
+        over_baseline=paired(baseline),
+        baseline_name=baseline_name,
+        ceiling_name=ceiling_name,
+    )
+
+
+def _pairs(items: Any) -> np.ndarray:
+    """Per-item results as float64 [n, 2]: numerators and denominators."""
+    array = np.asarray(items, np.float64)
+    if array.ndim == 1:
+        array = np.stack([array, np.ones_like(array)], axis=1)
+    if array.ndim != 2 or array.shape[1] != 2 or not len(array):
+        raise ValueError(f"per-item results are [n] or [n, 2] with n > 0, not {list(np.shape(items))}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"item {int(np.argwhere(~np.isfinite(array))[0, 0])} has a result that is not finite")
+    return array
+
+
+def _is_binary(results: np.ndarray) -> bool:
+    return bool((results[:, 1] == 1).all() and np.isin(results[:, 0], (0, 1)).all())
+
+
+def _bootstrap(
+    series: Sequence[np.ndarray], groups: Any, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Value and percentile interval of the first ratio of sums (minus the second, where there are two)."""
+    if groups is not None:
+        names, member = np.unique(np.asarray(groups), return_inverse=True)
+        if len(member) != len(series[0]):
+            raise ValueError(f"{len(member)} groups for {len(series[0])} items")
+        # Sums per group are all that a resample of groups needs.
+        series = [
+            np.stack([np.bincount(member, s[:, c], len(names)) for c in (0, 1)], axis=1) for s in series
+        ]
+    count = len(series[0])
+    rng = np.random.default_rng(seed)
+    block = max(1, _BLOCK // count)
+    draws = []
+    for start in range(0, resamples, block):
+        chosen = rng.integers(0, count, (min(block, resamples - start), count))
+        draws.append(_statistic([s[chosen].sum(1) for s in series]))
+    low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(_statistic([s.sum(0) for s in series])), float(low), float(high)
+
+
+def _statistic(sums: Sequence[np.ndarray]) -> np.ndarray:
+    # An empty denominator (a resample without a single object) counts as zero.
+    ratios = [s[..., 0] / np.where(s[..., 1] == 0, 1.0, s[..., 1]) for s in sums]
+    return ratios[0] - ratios[1] if len(ratios) == 2 else ratios[0]
