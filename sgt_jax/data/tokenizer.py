@@ -1,0 +1,118 @@
+"""Text to ids and back: wraps a `tokenizer.json`, checks BAGEL's special tokens, and makes the nano tokenizer.
+
+`python -m sgt_jax.data.tokenizer [FILE]` writes the nano tokenizer: whole words of the procedural scenes'
+vocabulary. The file ships as `sgt_jax/assets/nano/tokenizer.json`; trained nano weights depend on its ids, so
+new words are appended (they take the spare ids) and none is ever moved.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
+
+from sgt_jax.data.examples import DataError
+from sgt_jax.data.sources import scene_language
+from sgt_jax.data.templates import PLAIN
+
+SPECIAL_TOKENS = {
+    "bos": "<|im_start|>",
+    "eos": "<|im_end|>",
+    "soi": "<|vision_start|>",
+    "eoi": "<|vision_end|>",
+}
+NANO_FILE = Path(__file__).parents[1] / "assets" / "nano" / "tokenizer.json"
+NANO_SIZE = 128
+UNKNOWN = "<unk>"
+
+
+class Tokenizer:
+    """A tokenizer with the four special tokens resolved: `bos`, `eos`, `soi`, `eoi` (ids).
+
+    Attributes:
+      size: number of ids, special and added tokens included.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer, name: str = "tokenizer"):
+        ids = {role: inner.token_to_id(token) for role, token in SPECIAL_TOKENS.items()}
+        if missing := [SPECIAL_TOKENS[role] for role, number in ids.items() if number is None]:
+            raise DataError(
+                f"{name}: lacks the special tokens {' '.join(missing)}; take the tokenizer.json of a BAGEL or Qwen2.5"
+                " checkpoint, or add them to its added_tokens"
+            )
+        self._inner = inner
+        self.bos, self.eos, self.soi, self.eoi = (ids[role] for role in ("bos", "eos", "soi", "eoi"))
+        self.size = inner.get_vocab_size(with_added_tokens=True)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Tokenizer":
+        """Reads a `tokenizer.json`, or the one inside a checkpoint folder.
+
+        Raises:
+          DataError: no such file, not a tokenizer, or special tokens are missing.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "tokenizer.json"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error}); it must be a tokenizer.json") from error
+        try:
+            is_tokenizer = "model" in json.loads(text)
+        except (json.JSONDecodeError, TypeError):
+            is_tokenizer = False
+        if not is_tokenizer:
+            raise DataError(f"{path}: not a tokenizer.json as written by the tokenizers library")
+        inner = tokenizers.Tokenizer.from_str(text)
+        return cls(inner, str(path))
+
+    @classmethod
+    def nano(cls) -> "Tokenizer":
+        """The shipped tokenizer of the procedural scenes."""
+        return cls.from_file(NANO_FILE)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text; nothing is added, but special tokens written out in the text become their ids."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        return self._inner.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def nano_words() -> list[str]:
+    """The nano vocabulary without special tokens, in the order of its ids."""
+    plain = [word for sentence in PLAIN.values() for word in sentence.split()]
+    return list(dict.fromkeys([*scene_language.words(), *plain]))
+
+
+def make_nano(words: Sequence[str], size: int = NANO_SIZE) -> tokenizers.Tokenizer:
+    """A whole-word tokenizer: <unk>, four special tokens, the words, spare ids up to `size`. Lower-cases its input."""
+    tokens = [UNKNOWN, *SPECIAL_TOKENS.values(), *words]
+    if len(tokens) > size:
+        raise DataError(f"{len(tokens)} tokens do not fit into a vocabulary of {size}; raise NANO_SIZE")
+    tokens += [f"<spare_{i}>" for i in range(size - len(tokens))]
+    inner = tokenizers.Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token=UNKNOWN))
+    # People type "What color is it?": case, American spelling and a glued question mark should not matter.
+    american = normalizers.Replace(Regex(r"\bcolor"), "colour")
+    inner.normalizer = normalizers.Sequence([normalizers.Lowercase(), american])
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS.values()]
+    inner.add_special_tokens(special)
+    return inner
+
+
+def main(arguments: Sequence[str]) -> None:
+    path = Path(arguments[0]) if arguments else NANO_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make_nano(nano_words()).save(str(path))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
