@@ -170,7 +170,7 @@ class RowDataset:
     budgets: Mapping[str, int]
     pool_size: int
     read_threads: int
-    max_skips: int = 1000
+    max_skips: int = 100  # in a row: then it is not a bad record but a dead mount or a wrong path
 
     def __iter__(self) -> _RowIterator:
         return _RowIterator(self)

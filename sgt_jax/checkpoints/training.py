@@ -1,0 +1,123 @@
+"""Checkpoints of a run: Orbax writes the state and every row's data iterator, atomically and in the background."""
+
+import json
+import logging
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+
+from sgt_jax.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read; the message names the folder and says what to do."""
+
+
+class RunCheckpoints:
+    """The folder WORKDIR/checkpoints: numbered by step, committed by rename, the last few kept.
+
+    A save that was killed half-way leaves a temporary folder, which Orbax ignores and removes; the one before it stays.
+    """
+
+    def __init__(self, workdir: epath.PathLike, *, keep: int = 2, asynchronous: bool = True) -> None:
+        self.folder = epath.Path(workdir) / "checkpoints"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """Number of the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, data_state: dict[str, Any]) -> None:
+        """Starts a save (waits for the one before it); `data_state` is {row number as text: that row's state}."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()), data=ocp.args.JsonSave(_gather(data_state))
+            ),
+            force=True,
+        )
+
+    def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, dict[str, Any]]:
+        """Reads a checkpoint (the newest by default) into the shapes, dtypes and shardings of `abstract`.
+
+        Raises:
+          CheckpointError: there is none, or it does not fit the model of this config.
+        """
+        step = self.latest() if step is None else step
+        if step is None:
+            raise CheckpointError(f"{self.folder} holds no complete checkpoint")
+        try:
+            found = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract._asdict()), data=ocp.args.JsonRestore()
+                ),
+            )
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise CheckpointError(
+                f"checkpoint {self.folder / str(step)} does not fit this config (was the model, the optimizer or the "
+                f"frozen part changed? then use another --workdir): {str(error)[:400]}"
+            ) from error
+        return TrainState(**found["state"]), dict(found["data"])
+
+    def wait(self) -> None:
+        """Returns when everything started is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes the saves under way and frees the threads."""
+        self._manager.close()
+
+
+def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | None = None) -> tuple[Any, int]:
+    """Parameters of a run as NumPy arrays, without its config: `weights` is "params" or "ema" (frozen parts included).
+
+    Raises:
+      CheckpointError: no complete checkpoint there.
+    """
+    folder = epath.Path(workdir) / "checkpoints"
+    steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    if not steps:
+        raise CheckpointError(f"{folder} holds no complete checkpoint; is {workdir} the --workdir of a run?")
+    step = steps[-1] if step is None else step
+    with ocp.StandardCheckpointer() as reader:
+        path = folder / str(step) / "state"
+        metadata = reader.metadata(path).item_metadata.tree
+        wanted = {
+            key: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), metadata[key])
+            for key in metadata
+        }
+        found = reader.restore(path, wanted)
+    state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
+    if weights == "ema" and state["ema"]:
+        from sgt_jax import optimizer
+
+        return optimizer.merge(state["ema"], state["params"]), step
+    return state["params"], step
+
+
+def _gather(rows: dict[str, Any]) -> dict[str, Any]:
+    """All processes' row states in every process: a checkpoint holds all R rows, whoever reads them next."""
+    if jax.process_count() == 1:
+        return rows
+    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray([len(text)]))
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(text)] = text
+    everyone = multihost_utils.process_allgather(padded)
+    joined: dict[str, Any] = {}
+    for size, data in zip(sizes.reshape(-1), everyone):
+        joined.update(json.loads(bytes(data[: int(size)]).decode()))
+    return joined

@@ -1,0 +1,201 @@
+"""From a config to the parts of a run: model, tokenizer, data and loss behind one narrow face, the Experiment.
+
+`train.py` and `evaluation/` know only this face; which family, which objective and which data serve a run is decided here.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax import objective
+from sgt_jax.batch import real_slots
+from sgt_jax.data import tasks
+from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.packing import Field, Lanes
+from sgt_jax.data.pipeline import Batches, Component
+from sgt_jax.data.sources import open_source
+from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.state import TrainState
+
+
+def own_rows(rows: int) -> list[int]:
+    """The rows of the global batch that this process reads: a contiguous share."""
+    count, index = jax.process_count(), jax.process_index()
+    if rows % count:
+        raise ValueError(f"config.data.rows={rows} cannot be shared by {count} processes")
+    return list(range(index * rows // count, (index + 1) * rows // count))
+
+
+class Experiment:
+    """Semantic generative tuning of a BAGEL model: what `train.py` needs to know of it.
+
+    Attributes:
+      model: the family's model (`init`, `draw`, `forward`).
+      tokenizer, layout, canvases, vit_size: how examples become lanes.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.model_config = BagelConfig.from_dict(config.model.to_dict())
+        self.model = Bagel(self.model_config)
+        self.tokenizer = Tokenizer.from_file(resource(config.data.tokenizer))
+        self.canvases = tuple(tuple(c) for c in config.data.canvases)
+        self.vit_size = tasks.VitSize(**config.data.vit_size)
+        self.layout = BagelLayout(
+            tokens=SpecialTokens(
+                self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.soi_id, self.tokenizer.eoi_id
+            ),
+            vit_patch=self.model_config.vit.patch_size,
+            vit_side=self.model_config.vit_max_num_patch_per_side,
+            latent_stride=self.model_config.latent_stride,
+            latent_side=self.model_config.max_latent_size,
+            canvases=self.canvases,
+            interpolate_positions=self.model_config.interpolate_pos,
+            dropout=dict(config.data.dropout),
+        )
+
+    @functools.cached_property
+    def sources(self) -> dict[str, Any]:
+        """The sources of the config, opened once."""
+        return {name: open_source(spec) for name, spec in self.config.data.sources.to_dict().items()}
+
+    def source(self, name: str) -> Any:
+        """One source by its name in config.data.sources."""
+        if name not in self.config.data.sources:
+            raise DataError(f"no source '{name}'; config.data.sources has {', '.join(self.config.data.sources)}")
+        return self.sources[name]
+
+    def task(self, spec: dict[str, Any]) -> Any:
+        """A task from its part of the config; see configs/nano.py for the fields."""
+        spec = {k: v for k, v in spec.items() if k not in ("source", "weight")}
+        kind = spec.pop("task")
+        encode = self.tokenizer.encode
+        if kind == "proxy":
+            return tasks.Proxy(spec.pop("proxy"), encode, self.vit_size, self.canvases, spec.get("options", {}))
+        if kind == "understanding":
+            return tasks.Understanding(encode, self.vit_size)
+        if kind == "text_to_image":
+            return tasks.TextToImage(encode, self.canvases)
+        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image")
+
+    def components(self) -> list[Component]:
+        """The mixture, in the order of the names."""
+        return [
+            Component(name, self.source(spec["source"]), self.task(spec), spec["weight"])
+            for name, spec in sorted(self.config.data.mixture.to_dict().items())
+        ]
+
+    def batches(self, rows: Sequence[int] | None = None) -> Batches:
+        """The training data of some rows."""
+        data = self.config.data
+        return Batches(
+            self.components(),
+            self.layout,
+            dict(data.budgets),
+            rows=data.rows,
+            own_rows=rows,
+            seed=data.seed,
+            pool_size=data.pool_size,
+            read_threads=data.read_threads,
+            on_bad=data.on_bad,
+        )
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters; pure, so it can be traced for shapes."""
+        return self.model.init(key)
+
+    def with_initial_weights(self, state: TrainState, shardings: Any) -> TrainState:
+        """Puts the weights that the config starts from into a fresh state (here: the trained autoencoder)."""
+        path = self.config.get("vae_from")
+        if not path:
+            return state
+        from sgt_jax.models.bagel import weights
+
+        vae = weights.load_vae(resource(path), self.model_config)
+        vae = jax.tree.map(lambda new, old: jax.device_put(np.asarray(new, old.dtype), old.sharding), vae,
+                           state.params["vae"])  # fmt: skip
+        return state._replace(params=dict(state.params, vae=vae))
+
+    def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The SGT objective on one global batch."""
+        draws = self.model.draw(key, batch)
+        outputs = self.model.forward(params, batch, draws)
+        return objective.sgt_objective(outputs, batch, self.config.objective)
+
+    def tokens(self, batch: Any) -> int:
+        """Real decoder slots of a host batch."""
+        return real_slots(batch["und"]) + real_slots(batch["gen"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _PicturesOnly:
+    """A layout for training the autoencoder: only the pictures that the VAE would see."""
+
+    canvases: tuple[tuple[int, int], ...]
+
+    @property
+    def spec(self) -> dict[str, dict[str, Field]]:
+        return {f"pixels:{h}x{w}": {"pixels": Field("uint8", (h, w, 3))} for h, w in self.canvases}
+
+    def lay_out(self, plan: tuple[PlanItem, ...], uniform: Any = None, name: str = "") -> Lanes:
+        lanes: dict[str, list] = {}
+        for item in plan:
+            if item.type == "vae_image":
+                lanes.setdefault(f"pixels:{item.data.shape[0]}x{item.data.shape[1]}", []).append(item.data)
+        return {lane: {"pixels": np.stack(pictures)} for lane, pictures in lanes.items()}
+
+
+class AutoencoderExperiment(Experiment):
+    """Trains the autoencoder alone: reconstruction of photos and painted targets, with a weak KL term."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.layout = _PicturesOnly(self.canvases)
+
+    def init(self, key: jax.Array) -> Any:
+        return {"vae": self.model.init(key)["vae"]}
+
+    def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        settings, sums = self.config.objective, []
+        for number, (lane, fields) in enumerate(sorted(batch.items())):
+            pixels = fields["pixels"]
+            x = (pixels.reshape(-1, *pixels.shape[2:]).astype(jnp.float32) / 127.5) - 1
+            moments = self.model.encode_moments(params, x)
+            mean, logvar = jnp.split(moments, 2, axis=-1)
+            noise = jax.random.normal(jax.random.fold_in(key, number), mean.shape)
+            out = self.model.decode_latent(params, mean + jnp.exp(logvar / 2) * noise)
+            kl = 0.5 * jnp.mean(mean**2 + jnp.exp(logvar) - 1 - logvar)
+            sums.append(jnp.stack([jnp.mean((out - x) ** 2), jnp.mean(jnp.abs(out - x)), kl]))
+        mse, mae, kl = jnp.mean(jnp.stack(sums), axis=0)
+        loss = mse + settings.l1_weight * mae + settings.kl_weight * kl
+        return loss, {"mse": mse, "mae": mae, "kl": kl, "psnr": -10 * jnp.log10(mse / 4)}
+
+    def tokens(self, batch: Any) -> int:
+        return sum(fields["pixels"].shape[0] * fields["pixels"].shape[1] for fields in batch.values())
+
+
+def build(config: Any) -> Experiment:
+    """The experiment that a config describes."""
+    kinds = {"sgt": Experiment, "autoencoder": AutoencoderExperiment}
+    if config.objective.name not in kinds:
+        raise ValueError(f"config.objective.name is '{config.objective.name}'; choose one of {', '.join(kinds)}")
+    return kinds[config.objective.name](config)
+
+
+def resource(path: str) -> str:
+    """A path as it is, or, after "package:", a file shipped inside sgt_jax/assets."""
+    if path.startswith("package:"):
+        from etils import epath
+
+        return str(epath.resource_path("sgt_jax") / "assets" / path.removeprefix("package:"))
+    return path
+
+

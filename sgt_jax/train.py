@@ -1,0 +1,251 @@
+"""The training loop, read top to bottom: mesh, state, data, restore, step, log, evaluate, save."""
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import parameter_overview
+from etils import epath
+
+from sgt_jax import experiment, optimizer, partitioning, state as state_lib
+from sgt_jax.checkpoints.training import RunCheckpoints
+from sgt_jax.data.pipeline import prefetched
+from sgt_jax.evaluation import schedule as evaluation_schedule
+from sgt_jax.progress import RunLog
+from sgt_jax.state import TrainState
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or the gradient was not finite too many times in a row; the message names the examples."""
+
+
+def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) -> Callable:
+    """The pure update: (state, batch) -> (state, metrics).
+
+    `loss_fn(params, batch, key) -> (loss, metrics)` is a task's (see `experiment.py`). An update whose loss or gradient
+    norm is not finite leaves parameters, EMA and optimizer as they were and is counted.
+    """
+    freeze = tuple(config.freeze)
+    learning_rate = optimizer.schedule(config)
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        # Everything random in a step follows from the seed and the step's number: nothing to save, nothing to lose.
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        trainable, frozen = optimizer.split_trainable(state.params, freeze)
+
+        def loss_of(trainable: Any) -> tuple[jax.Array, dict]:
+            return loss_fn(optimizer.merge(trainable, frozen), batch, key)
+
+        (loss, metrics), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, opt_state = tx.update(gradients, state.opt_state, trainable)
+        updated = optax.apply_updates(trainable, updates)
+        ema = optimizer.update_ema(state.ema, updated, config.ema_decay) if state.ema else state.ema
+
+        def keep(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+        metrics = dict(
+            metrics, loss=loss, grad_norm=norm, learning_rate=learning_rate(state.step), nonfinite=~finite
+        )
+        return TrainState(
+            step=state.step + 1,
+            params=optimizer.merge(keep(updated, trainable), frozen),
+            ema=keep(ema, state.ema),
+            opt_state=keep(opt_state, state.opt_state),
+            skipped=state.skipped + ~finite,
+        ), metrics
+
+    return step
+
+
+def train(config: Any, workdir: str) -> TrainState:
+    """Runs or resumes the experiment of `config` in `workdir`; returns the final state.
+
+    Raises:
+      NonFiniteError: config.max_nonfinite updates in a row were not finite.
+      DataError, CheckpointError, ValueError: one line that names the culprit.
+    """
+    workdir = epath.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    primary = jax.process_index() == 0
+    started = time.time()
+
+    mesh = partitioning.make_mesh(config.mesh)
+    partitioning.check_rows(config.data.rows, mesh)
+    task = experiment.build(config)
+    tx = optimizer.make_optimizer(config)
+
+    # State: abstract first, then created in place with its shardings, so no device ever holds more than its share.
+    def create(key: jax.Array) -> TrainState:
+        return state_lib.create(task.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
+
+    key = jax.random.key(config.seed)
+    shardings = partitioning.tree_shardings(jax.eval_shape(create, key), mesh)
+    abstract = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), jax.eval_shape(create, key), shardings
+    )
+    rows = experiment.own_rows(config.data.rows)
+    batches = iter(prefetched(task.batches(rows), config.data.prefetch))
+    checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
+
+    if checkpoints.latest() is None:
+        state = jax.jit(create, out_shardings=shardings)(key)
+        state = task.with_initial_weights(state, shardings)
+        resumed = False
+    else:
+        state, data_state = checkpoints.restore(abstract)
+        batches.set_state(data_state)
+        resumed = True
+    first = int(state.step)
+
+    log = RunLog(workdir, config.total_steps, first_step=first, is_primary=primary)
+    with log:
+        if primary and not resumed:
+            (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
+            overview = parameter_overview.get_parameter_overview(abstract.params, include_stats=False, max_lines=400)
+            (workdir / "parameters.txt").write_text(overview)
+        log.message(_opening(config, mesh, abstract, first, resumed))
+        run_evaluations = evaluation_schedule.Schedule(config, task, workdir, log)
+        step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, None))
+
+        stop = _StopRequest()
+        waited = window_waited = 0.0
+        window_start, window_tokens, window_samples = time.time(), 0, Counter()
+        window_fill: Counter = Counter()
+        window_steps = 0
+        skipped_records: Counter = Counter()
+        bad_in_a_row: list[tuple[str, ...]] = []
+        pending: tuple[int, dict, Any] | None = None
+        realised: Counter = Counter()
+
+        def finish(pending: tuple[int, dict, Any]) -> dict[str, float]:
+            # Metrics are fetched one step late, so the device always has the next step to work on.
+            number, metrics, info = pending
+            values = {k: v for k, v in jax.device_get(metrics).items()}
+            if values["nonfinite"]:
+                bad_in_a_row.append(_suspects(values, info))
+                log.message(f"step {number}: loss or gradient not finite, update skipped; examples: {bad_in_a_row[-1]}")
+                if len(bad_in_a_row) >= config.max_nonfinite:
+                    raise NonFiniteError(
+                        f"{len(bad_in_a_row)} updates in a row were not finite, the last at step {number}; "
+                        f"examples: {', '.join(bad_in_a_row[-1])}"
+                    )
+            else:
+                bad_in_a_row.clear()
+            return {k: float(v) for k, v in values.items() if v.ndim == 0}
+
+        if first == 0:
+            run_evaluations(0, state, final=config.total_steps == 0)
+        window_start = time.time()
+        data_state = batches.get_state()
+        for number in range(first, config.total_steps):
+            if config.profile and number == config.profile[0]:
+                jax.profiler.start_trace(str(workdir / "profile"))
+            before = time.time()
+            host_batch, info = next(batches)
+            batch = partitioning.to_devices(host_batch, mesh)
+            window_waited += time.time() - before
+            data_state = batches.get_state()
+            state, metrics = step_fn(state, batch)
+            previous, pending = pending, (number + 1, metrics, info)
+            values = finish(previous) if previous else {}
+
+            window_steps += 1
+            window_tokens += task.tokens(host_batch)
+            window_samples.update(info.samples)
+            realised.update(info.samples)
+            window_fill.update(info.fill)
+            skipped_records.update(info.skipped)
+            done = number + 1
+            if config.profile and done == sum(config.profile):
+                jax.block_until_ready(state.params)
+                jax.profiler.stop_trace()
+
+            # Steps at which everything must be known exactly: fetch this step's metrics, too.
+            evaluate = done % config.evaluate_every == 0 or done == config.total_steps
+            save = done % config.checkpoint.every == 0 or done == config.total_steps or stop.requested
+            if done % config.log_every == 0 or evaluate or save or done == first + 1:
+                values, pending = finish(pending), None
+                elapsed = time.time() - window_start
+                waited += window_waited
+                scalars = dict(
+                    values,
+                    steps_per_second=window_steps / elapsed,
+                    tokens_per_second=window_tokens / elapsed,
+                    data_wait=window_waited / elapsed,
+                    skipped_updates=int(state.skipped),
+                    skipped_records=sum(skipped_records.values()),
+                    seconds=time.time() - started,
+                    **{f"fill/{lane}": total / window_steps for lane, total in window_fill.items()},
+                    **{f"samples/{name}": n / window_steps for name, n in window_samples.items()},
+                )
+                log.scalars(done, scalars)
+                window_waited, window_tokens, window_steps = 0.0, 0, 0
+                window_samples, window_fill = Counter(), Counter()
+                window_start = time.time()
+            if save:
+                checkpoints.save(done, state, data_state)
+            if stop.requested:
+                checkpoints.wait()
+                log.message(f"stopped by signal at step {done}; the same command resumes")
+                break
+            if evaluate:
+                run_evaluations(done, state, final=done == config.total_steps)
+                window_start = time.time()
+        checkpoints.close()
+        jax.block_until_ready(state.params)
+        if primary and not stop.requested:
+            summary = {
+                "seconds": time.time() - started,
+                "compilations": step_fn._cache_size(),
+                "samples": dict(realised),
+                "skipped_records": dict(skipped_records),
+                "resumed_at": first,
+            }
+            (workdir / "run.json").write_text(json.dumps(summary, indent=2))
+            run_evaluations.report(summary)
+    batches.close()
+    return state
+
+
+class _StopRequest:
+    """SIGTERM (preemption) asks the loop to save and leave after the step under way."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        try:
+            signal.signal(signal.SIGTERM, self._set)
+        except ValueError:  # not in the main thread (tests): then nobody can be asked to stop
+            pass
+
+    def _set(self, *_: Any) -> None:
+        self.requested = True
+
+
+def _suspects(values: dict[str, Any], info: Any) -> tuple[str, ...]:
+    """Names of the samples in the rows whose own loss is not finite; all samples if it cannot be narrowed down."""
+    per_row = values.get("row_loss")
+    if per_row is not None and per_row.shape[0] == len(info.names):
+        rows = [names for names, loss in zip(info.names, per_row) if not jnp.isfinite(loss)]
+        if rows:
+            return tuple(name for names in rows for name in names)
+    return tuple(name for names in info.names for name in names)
+
+
+def _opening(config: Any, mesh: Any, abstract: TrainState, first: int, resumed: bool) -> str:
+    count = sum(x.size for x in jax.tree.leaves(abstract.params))
+    trained = sum(x.size for x in jax.tree.leaves(optimizer.split_trainable(abstract.params, tuple(config.freeze))[0]))
+    sizes = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items() if n > 1) or "1"
+    start = f"resuming at step {first}" if resumed else "starting"
+    return (
+        f"{config.name}: {start} of {config.total_steps}; {count / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained; "
+        f"{len(mesh.devices.flat)} {mesh.devices.flat[0].platform} device(s), mesh {sizes}; {config.data.rows} rows a step"
+    )
