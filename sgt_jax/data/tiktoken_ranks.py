@@ -41,9 +41,11 @@ def read_ranks(path: str | Path) -> dict[bytes, int]:
     Raises:
       DataError: not such a file, or its ranks are not 0, 1, 2, ... with all 256 bytes among the tokens.
     """
-    ranks = {}
+    ranks: dict[bytes, int] = {}
+    number = 0
     try:
-        for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
+        for line in Path(path).read_bytes().splitlines():
+            number += 1
             if line:
                 token, rank = line.split()
                 ranks[base64.b64decode(token, validate=True)] = int(rank)
