@@ -104,8 +104,9 @@ class RunLog:
             line = {"step": int(step), "kind": kind, "seconds": round(seconds, 3), **clean}
             self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
             self._metrics.flush()
-            for name, value in fresh.items():
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+            for name, value in clean.items():
+                if value is not None:
+                    self._events.add_scalar(f"{kind}/{name}", value, step)
         if kind == "train":
             self._say_step(step, {k: float(v) for k, v in values.items()})
         else:

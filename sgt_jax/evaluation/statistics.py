@@ -55,6 +55,9 @@ class Score:
       baseline: what a trivial rule reaches, and `baseline_name` says which.
       ceiling: what a perfect model could reach here, and `ceiling_name` says why not one.
       over_before, over_baseline: paired differences of `after` on the same items.
+      items: what was counted, in words: "held-out questions".
+      unit: "%" for a rate, "" for an index between 0 and 1 such as IoU, else the unit in words ("dB", "nats").
+      lower_is_better: an error, not a success.
     """
 
     group: str
@@ -68,6 +71,9 @@ class Score:
     over_baseline: Estimate | None = None
     baseline_name: str = ""
     ceiling_name: str = ""
+    items: str = "held-out items"
+    unit: str = ""
+    lower_is_better: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads it back."""
@@ -113,13 +119,15 @@ def compare(
     before: Any = None,
     baseline: Any = None,
     ceiling: Any = None,
-    kind: str = "",
-    baseline_name: str = "",
-    ceiling_name: str = "",
     groups: Any = None,
     seed: int = 0,
+    **words: Any,
 ) -> Score:
-    """The `Score` of per-item results: `after`, `before` and `baseline` of the same items, `ceiling` of any."""
+    """The `Score` of per-item results: `after`, `before` and `baseline` of the same items, `ceiling` of any.
+
+    `groups` says which items belong together (see the top of this file); `words` are further fields of `Score`: kind,
+    baseline_name, ceiling_name, items, unit, lower_is_better.
+    """
 
     def paired(other):
         return None if other is None else difference(after, other, groups, seed=seed)
@@ -130,15 +138,14 @@ def compare(
     return Score(
         group=group,
         name=name,
-        kind=kind,
+        kind=words.pop("kind", ""),
         after=single(after),
         before=single(before),
         baseline=single(baseline),
         ceiling=None if ceiling is None else estimate(ceiling, seed=seed),
         over_before=paired(before),
         over_baseline=paired(baseline),
-        baseline_name=baseline_name,
-        ceiling_name=ceiling_name,
+        **words,
     )
 
 
@@ -158,18 +165,14 @@ def _is_binary(results: np.ndarray) -> bool:
     return bool((results[:, 1] == 1).all() and np.isin(results[:, 0], (0, 1)).all())
 
 
-def _bootstrap(
-    series: Sequence[np.ndarray], groups: Any, resamples: int, seed: int
-) -> tuple[float, float, float]:
+def _bootstrap(series: Sequence[np.ndarray], groups: Any, resamples: int, seed: int) -> tuple[float, float, float]:
     """Value and percentile interval of the first ratio of sums (minus the second, where there are two)."""
     if groups is not None:
         names, member = np.unique(np.asarray(groups), return_inverse=True)
         if len(member) != len(series[0]):
             raise ValueError(f"{len(member)} groups for {len(series[0])} items")
         # Sums per group are all that a resample of groups needs.
-        series = [
-            np.stack([np.bincount(member, s[:, c], len(names)) for c in (0, 1)], axis=1) for s in series
-        ]
+        series = [np.stack([np.bincount(member, s[:, c], len(names)) for c in (0, 1)], axis=1) for s in series]
     count = len(series[0])
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // count)

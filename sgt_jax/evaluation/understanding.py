@@ -82,6 +82,8 @@ def score_answers(
                 before=None if first is None else first[chosen],
                 baseline=base[chosen],
                 baseline_name="majority answer",
+                items="held-out questions",
+                unit="%",
                 kind=kind,
                 groups=None if shared is None else shared[chosen],
             )

@@ -1,0 +1,269 @@
+"""The end of a run on one page: `results.json` with every score, and a self-contained `report.html` made from it.
+
+`write_report(workdir, results)` saves pictures and `results.json`, then calls `build_report(workdir)`, which needs only
+the files: `results.json`, `metrics.jsonl` and the PNGs. So a report can be rebuilt, and a study can reuse the sections.
+
+The results are a plain dict; every part may be missing, and its section is then left out:
+
+    {
+      "title": "SGT nano",
+      "run": {
+        "command": "python -m sgt_jax.main ...",
+        "started": "2025-01-31 12:00",
+        "steps": 1000,
+        "weights": "EMA (decay 0.99)",                     which weights were scored
+        "parameters": {"vision encoder": 210000, ...},     counts by part
+        "hardware": {"device": "cpu x 2", ...},            any names and texts
+        "versions": {"jax": "0.10.2", ...},
+        "seconds": {"training": 201.0, ...},               disjoint parts of the wall clock, in the order to show
+        "data_wait": 0.003,                                fraction of the training time
+      },
+      "scores": [Score or Score.to_dict(), ...],           see evaluation/statistics.py; the first without a kind of
+                                                           each group is a headline
+      "pictures": [{
+        "title": "Masks", "caption": "one sentence",
+        "columns": ["photo", "target", "painted"],
+        "captions": ["a prompt", ...],                     optional, one per row
+        "rows": [[picture, ...], ...],                     uint8 [H, W, 3], or a PNG's path relative to the work
+      }],                                                  directory; None is an empty place
+      "data": {
+        "mixture": [{"source": "segmentation", "wanted": 0.25, "samples": 24000, "tokens": 800000, "loss_weight": 0.3}],
+        "lanes": [{"lane": "und", "budget": 192, "fill": 0.93}],
+      },
+      "notes": ["what a reader should know before believing the numbers"],
+      "config": {...},                                     nested plain values
+    }
+
+In `results.json` pictures are paths, scores are dicts and numbers that are not finite are null.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from sgt_jax import curves, pictures, progress
+from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
+
+RESULTS = "results.json"
+REPORT = "report.html"
+PICTURES = "pictures/report"
+_NB = "\N{NO-BREAK SPACE}"
+_RUN = ("command", "started", "steps", "weights", "parameters", "hardware", "versions", "seconds", "data_wait")
+
+
+def write_report(workdir: epath.PathLike, results: Mapping[str, Any]) -> epath.Path:
+    """Writes `results.json` (pictures beside it as PNGs) and `report.html`; returns the path of the latter."""
+    workdir = epath.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    results = dict(results)
+    results["pictures"] = [_save_pictures(workdir, n, p) for n, p in enumerate(results.get("pictures", ()))]
+    results["interval_level"] = LEVEL
+    _write(workdir / RESULTS, json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
+    return build_report(workdir)
+
+
+def build_report(workdir: epath.PathLike) -> epath.Path:
+    """Makes `report.html` from the files in a work directory."""
+    workdir = epath.Path(workdir)
+    if not (workdir / RESULTS).exists():
+        raise FileNotFoundError(f"{workdir / RESULTS}: no results to report (did the run come to its end?)")
+    results = json.loads((workdir / RESULTS).read_text())
+    _write(workdir / REPORT, render(results, progress.read_metrics(workdir), workdir))
+    return workdir / REPORT
+
+
+def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], workdir: epath.PathLike) -> str:
+    """The page as text, from results as in `results.json` and the lines of `metrics.jsonl`."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sgt_jax", "assets/report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (amount, gain, integer, percent, clock, sentence, verdict)
+    environment.filters.update({f.__name__: f for f in filters})
+    scores = [Score.from_dict(s) for s in results.get("scores", ())]
+    groups = list(dict.fromkeys(s.group for s in scores))
+    run = dict.fromkeys(_RUN) | dict(results.get("run", {}))
+    return environment.get_template("report.html").render(
+        title=results.get("title", "Training run"),
+        run=run,
+        headlines=[next(s for s in scores if s.group == g and not s.kind) for g in groups if _has_overall(scores, g)],
+        tables=[score_table(g, [s for s in scores if s.group == g]) for g in groups],
+        training=[_markup(c) for c in curves.training_curves(metrics)],
+        evaluations=[_markup(c) for c in curves.score_curves(metrics)],
+        pictures=[_load_pictures(epath.Path(workdir), p) for p in results.get("pictures", ())],
+        data=dict.fromkeys(("mixture", "lanes")) | dict(results.get("data", {})),
+        notes=results.get("notes", ()),
+        config=json.dumps(results["config"], indent=2) if results.get("config") else "",
+        level=results.get("interval_level", LEVEL),
+        style=_asset(environment, "style.css"),
+    )
+
+
+def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
+    """What the template needs to print the scores of a group as one table.
+
+    Returns: `rows`, the columns that any row fills (`has`), and `top`, the value at the right end of the bars.
+    """
+    estimates = [e for s in scores for e in (s.after, s.before, s.baseline, s.ceiling) if e]
+    parts = ("before", "baseline", "ceiling", "over_baseline", "over_before")
+    return {
+        "group": group,
+        "rows": scores,
+        "has": {part: any(getattr(s, part) for s in scores) for part in parts},
+        "top": max([1.0, *(e.high for e in estimates)]),
+        "baselines": sorted({s.baseline_name for s in scores if s.baseline}),
+        "ceilings": sorted({s.ceiling_name for s in scores if s.ceiling}),
+    }
+
+
+# Filters of the templates ---------------------------------------------------------------------------------------------
+
+
+def amount(value: float, unit: str = "") -> str:
+    """A value with its unit: 71.2 % for rates, 0.812 for indices, 24.1 dB for the rest."""
+    if unit == "%":
+        return f"{100 * value:.1f}{_NB}%"
+    return f"{value:.3f}" if not unit else f"{value:.3g}{_NB}{unit}"
+
+
+def gain(value: float, unit: str = "") -> str:
+    """A signed difference; that of rates is in points."""
+    text = f"{100 * value:+.1f}" if unit == "%" else f"{value:+.3f}" if not unit else f"{value:+.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def integer(value: float) -> str:
+    """A count with thin spaces between the thousands."""
+    return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def percent(fraction: float, digits: int = 0) -> str:
+    """A fraction as a percentage."""
+    return f"{100 * fraction:.{digits}f}{_NB}%"
+
+
+def clock(seconds: float) -> str:
+    """A duration: 42 s, 5 min 03 s, 2 h 10 min."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
+    """ "better", "worse", or "same" where the interval of the difference holds zero."""
+    if difference.low <= 0 <= difference.high:
+        return "same"
+    return "better" if (difference.value > 0) != lower_is_better else "worse"
+
+
+def sentence(score: Score) -> str:
+    """One sentence that says what a score is worth."""
+    words = {"better": "better than", "worse": "worse than", "same": "not distinguishable from"}
+    text = f"{amount(score.after.value, score.unit)} on {integer(score.after.n)} {score.items}"
+    rivals = (
+        (f"the {score.baseline_name or 'baseline'}", score.baseline, score.over_baseline),
+        ("the untrained model", score.before, score.over_before),
+    )
+    points = " points" if score.unit == "%" else ""
+    clauses = [
+        f"{words[verdict(d, score.lower_is_better)]} {name} at {amount(e.value, score.unit)} "
+        f"({gain(d.value, score.unit)}{points}, {percent(LEVEL)} interval {gain(d.low, score.unit)} "
+        f"to {gain(d.high, score.unit)})"
+        for name, e, d in rivals
+        if e and d
+    ]
+    text += ": " + " and ".join(clauses) if clauses else ""
+    if score.ceiling:
+        text += f". The {score.ceiling_name or 'ceiling'} is {amount(score.ceiling.value, score.unit)}"
+    return text + "."
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def _save_pictures(workdir: epath.Path, number: int, block: Mapping[str, Any]) -> dict[str, Any]:
+    folder = workdir / PICTURES
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for r, row in enumerate(block["rows"]):
+        places: list[str | None] = []
+        for c, picture in enumerate(row):
+            if picture is None or isinstance(picture, str | os.PathLike):
+                places.append(None if picture is None else os.fspath(picture))
+                continue
+            name = f"{PICTURES}/{number:02d}_{r:02d}_{c:02d}.png"
+            pictures.write_png(workdir / name, picture)
+            places.append(name)
+        rows.append(places)
+    return {**block, "rows": rows}
+
+
+def _load_pictures(workdir: epath.Path, block: Mapping[str, Any]) -> dict[str, Any]:
+    """The block with pictures as data URIs, every example as one column."""
+    captions = list(block.get("captions", ()))
+    examples = [
+        {"pictures": [_data_uri(workdir / p) if p else None for p in row], "caption": (captions[n : n + 1] or [""])[0]}
+        for n, row in enumerate(block["rows"])
+    ]
+    return {"caption": "", "columns": (), **block, "examples": examples}
+
+
+def _data_uri(path: epath.Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    width, height = Image.open(io.BytesIO(content)).size
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    return {"uri": uri, "width": width, "height": height, "small": max(width, height) <= 64}
+
+
+def _markup(curve: curves.Curve) -> curves.Curve:
+    return curve._replace(svg=markupsafe.Markup(curve.svg))
+
+
+def _asset(environment: jinja2.Environment, name: str) -> markupsafe.Markup:
+    return markupsafe.Markup(environment.loader.get_source(environment, name)[0])
+
+
+def _has_overall(scores: Sequence[Score], group: str) -> bool:
+    return any(s.group == group and not s.kind for s in scores)
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them: no arrays, no records, nothing that is not finite."""
+    if isinstance(value, Score | Estimate):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray) or hasattr(value, "tolist"):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | str | numbers.Integral):
+        return value
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
+
+
+def _write(path: epath.Path, text: str) -> None:
+    """Writes beside and renames, so that a kill leaves the old file or the new one."""
+    beside = path.parent / (path.name + ".tmp")
+    beside.write_text(text)
+    beside.replace(path)
