@@ -42,6 +42,7 @@ _TRAINING = (
     ("Gradient norm", "grad_norm", "log"),
     ("Learning rate", "lr", "linear"),
     ("Tokens per second", "tokens_per_second", "zero"),
+    ("Samples per step", "samples/", "zero"),
     ("Lane fill", "fill/", "fraction"),
     ("Waiting for data", "data_wait", "fraction"),
 )

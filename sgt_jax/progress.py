@@ -34,6 +34,7 @@ from sgt_jax import pictures as grids
 METRICS = "metrics.jsonl"
 PICTURES = "pictures"
 EVENTS = "tensorboard"
+_OWN = ("step", "kind", "seconds")  # the log's own fields; values of these names are not recorded
 # An object store cannot append, so there files are written locally and copied over this often (seconds).
 COPY_EVERY = 30.0
 
@@ -46,7 +47,7 @@ class RunLog:
       total_steps: the last step, for the bar and the remaining time.
       is_primary: False on all processes but one: nothing is written or printed then.
       stream: where lines go; a bar is drawn if it is a terminal. None means standard output.
-      restored_step: step of the checkpoint this run continues from; later lines are dropped. None: a new run.
+      first_step: step of the checkpoint this run continues from, and lines after it are dropped; 0 is a new run.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class RunLog:
         is_primary: bool = True,
         stream: TextIO | None = None,
         *,
-        restored_step: int | None = None,
+        first_step: int = 0,
     ):
         self.total_steps = total_steps
         self.is_primary = is_primary
@@ -74,7 +75,7 @@ class RunLog:
         (self._local / PICTURES).mkdir(exist_ok=True)
         self._copied: dict[str, int] = {}
         self._last_copy = time.monotonic()
-        kept = _keep_until(self._workdir, restored_step)
+        kept = _keep_until(self._workdir, first_step)
         # Written beside and renamed: a kill right here must not cost the log of the whole run.
         fresh = self._local / (METRICS + ".tmp")
         fresh.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -85,10 +86,10 @@ class RunLog:
         self._metrics = open(self._local / METRICS, "a", encoding="utf-8")
         # TensorBoard hides what earlier event files say from the purge step on.
         self._events = tensorboardX.SummaryWriter(
-            os.fspath(self._local / EVENTS), purge_step=0 if restored_step is None else restored_step + 1
+            os.fspath(self._local / EVENTS), purge_step=first_step + 1 if first_step else 0
         )
         if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._bar = _Bar(self._console, total_steps, restored_step or 0)
+            self._bar = _Bar(self._console, total_steps, first_step)
 
     def scalars(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
         """Records numbers of a step and says the main ones; values are what `float` takes, or arrays."""
@@ -97,6 +98,7 @@ class RunLog:
         seen_step, seen = self._seen.get(kind, (-1, set()))
         # A resumed run may evaluate the restored step once more; what was written first stays.
         fresh = {k: float(v) for k, v in values.items() if not (step == seen_step and k in seen)}
+        fresh = {k: v for k, v in fresh.items() if k not in _OWN}
         self._note(kind, step, fresh)
         seconds = time.monotonic() - self._began
         if fresh:
@@ -208,8 +210,8 @@ def read_metrics(workdir: epath.PathLike, kind: str | None = None) -> list[dict[
     return [line for line in lines if kind is None or line["kind"] == kind]
 
 
-def _keep_until(workdir: epath.Path, step: int | None) -> list[dict[str, Any]]:
-    return [] if step is None else [line for line in read_metrics(workdir) if line["step"] <= step]
+def _keep_until(workdir: epath.Path, step: int) -> list[dict[str, Any]]:
+    return [line for line in read_metrics(workdir) if line["step"] <= step] if step else []
 
 
 class _Bar:

@@ -68,7 +68,7 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
         log.scalars(5, {"answers": 0.5}, kind="eval")
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "kin')  # killed in the middle of a line
-    with progress.RunLog(tmp_path, 40, stream=io.StringIO(), restored_step=5) as log:
+    with progress.RunLog(tmp_path, 40, stream=io.StringIO(), first_step=5) as log:
         log.scalars(5, {"answers": 0.9}, kind="eval")  # evaluated once more: the first one stays
         log.scalars(6, {"loss": 60})
     lines = progress.read_metrics(tmp_path)
