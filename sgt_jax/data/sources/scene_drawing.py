@@ -82,7 +82,7 @@ def outline(shape: str, rotation: float) -> np.ndarray | None:
     if corners is None or not rotation:
         return corners
     c, s = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    return corners @ np.array([[c, s], [-s, c]])
+    return _centred(corners @ np.array([[c, s], [-s, c]]), 1.0)
 
 
 def half_extent(shape: str, rotation: float) -> tuple[float, float]:

@@ -196,8 +196,10 @@ class Scenes:
         return SPLITS[self.split] + int(i)
 
     def _draw(self, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray] | None:
-        """Draws one scene; None if an object came out too hidden."""
+        """Draws one scene; None if it found no room or an object came out too hidden."""
         objects = self._place(rng, int(rng.integers(self.min_objects, self.max_objects + 1)))
+        if objects is None:
+            return None
         canvas, grain = drawing.ground(self.size, rng)
         labels = np.zeros((self.size, self.size), np.uint8)
         areas, hidden = [], np.zeros((len(objects), len(objects)), int)
@@ -233,8 +235,8 @@ class Scenes:
         image.flags.writeable = labels.flags.writeable = False
         return Scene(self.size, objects, covers, self.shapes, self.colours), image, labels
 
-    def _place(self, rng: np.random.Generator, count: int) -> list[SceneObject]:
-        """Places `count` objects by rejection, farthest first; crowded ones may overlap deeper bit by bit."""
+    def _place(self, rng: np.random.Generator, count: int) -> list[SceneObject] | None:
+        """Places `count` objects by rejection, farthest first; a crowd may overlap deeper bit by bit."""
         depths = np.sort(rng.random(count))[::-1] * 3 + 1
         names = list(self.sizes)
         placed: list[SceneObject] = []
@@ -242,8 +244,8 @@ class Scenes:
         tries = 0
         while len(placed) < count:
             tries += 1
-            if tries > 500:  # many objects of one colour in a small picture: start again with other sizes
-                placed, tries, slack = [], 0, 1 - self.max_overlap
+            if tries > 400:  # as when several objects of one colour meet in a small picture
+                return None
             if tries % 25 == 0:
                 slack *= 0.9
             u = rng.random(9)
