@@ -94,19 +94,27 @@ class WeightsFile:
                 raise CheckpointError(self.path, why, "Let the copy finish and try again.")
             done += got
 
-    def read(self, name: str, index: Sequence[slice] | None = None) -> np.ndarray:
-        """A tensor as a new array, or its part `index` (a slice of step 1 per axis), reading only that."""
+    def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """A tensor, or its part `index` (a slice of step 1 per axis); only that is read.
+
+        `out`, if given, is filled and returned: a C-contiguous array of the tensor's dtype and the part's shape.
+        """
         tensor = self.tensors[name]
         index = [slice(None)] * len(tensor.shape) if index is None else index
         ranges = [part.indices(side)[:2] for part, side in zip(index, tensor.shape, strict=True)]
+        shape = tuple(max(stop - start, 0) for start, stop in ranges)
+        if out is None:
+            out = np.empty(shape, tensor.dtype)
+        elif out.dtype != tensor.dtype or out.shape != shape or not out.flags.c_contiguous:
+            raise ValueError(f"{name}: out must be a contiguous {tensor.dtype} array of shape {shape}")
         # Untyped words: NumPy moves them faster than its extension types such as bfloat16.
-        words = np.dtype(f"u{tensor.dtype.itemsize}")
-        out = np.empty([max(stop - start, 0) for start, stop in ranges], words)
-        if out.size:
-            self._slice(out, tensor.begin, tensor.shape, ranges)
-        if tensor.dtype == np.bool_ and out.size and out.max() > 1:
-            raise CheckpointError(self.path, f"tensor {shown(name)} is BOOL but holds bytes other than 0 and 1.")
-        return out.view(tensor.dtype)
+        words = out.view(f"u{tensor.dtype.itemsize}")
+        if words.size:
+            self._slice(words, tensor.begin, tensor.shape, ranges)
+        if tensor.dtype == np.bool_ and words.size and words.max() > 1:
+            why = f"tensor {shown(name)} is BOOL but holds bytes other than 0 and 1."
+            raise CheckpointError(self.path, why)
+        return out
 
     def _slice(self, out: np.ndarray, begin: int, shape: Sequence[int], ranges: Sequence[tuple[int, int]]):
         """Fills the contiguous `out` with the part `ranges` of an array of `shape` that starts at `begin`."""
@@ -204,6 +212,6 @@ class Weights:
         for file in self._open:
             file.close()
 
-    def read(self, name: str, index: Sequence[slice] | None = None) -> np.ndarray:
+    def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """See WeightsFile.read."""
-        return self.files[name].read(name, index)
+        return self.files[name].read(name, index, out)

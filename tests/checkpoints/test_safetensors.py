@@ -141,6 +141,16 @@ def test_a_slice_reads_only_its_bytes(tmp_path, monkeypatch):
         same(columns, np.ascontiguousarray(array[:, 512:1024]))
 
 
+def test_reading_into_a_buffer(good):
+    with WeightsFile(good) as file:
+        out = np.zeros([2, 2, 3], np.float32)
+        assert file.read("first", out=out[1]).base is out
+        assert out.tolist() == [np.zeros([2, 3]).tolist(), GOOD["first"].tolist()]
+        for wrong in (np.zeros([2, 3]), np.zeros([3, 2], np.float32), np.zeros([3, 2], np.float32).T):
+            with pytest.raises(ValueError, match="first"):
+                file.read("first", out=wrong)
+
+
 def test_the_good_file_is_good(good):
     with WeightsFile(good) as file:
         for name, array in GOOD.items():

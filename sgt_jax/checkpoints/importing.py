@@ -1,0 +1,220 @@
+"""Streams published tensors into a tree of (sharded) arrays: each process reads only the bytes of its own shards.
+
+A model family says with a name map where every published tensor lives: `{published name: Source}`. Leaves are
+filled in place, tensor by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the size of
+the parameters plus a few megabytes.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax.checkpoints.header import CheckpointError, Tensor, shown
+from sgt_jax.checkpoints.safetensors import Weights
+
+# (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
+Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
+_BLOCK = 1 << 20  # bytes of a published tensor that are turned or cast at a time
+
+
+class Source(NamedTuple):
+    """Where one published tensor lives in the parameter tree.
+
+    Attributes:
+      path: the leaf, joined by "/": "decoder/layers/und/q_proj/kernel".
+      shape: of the published tensor.
+      axes: for every axis of the leaf (of one layer, if stacked) the published axis it comes from; None is a new
+        axis of size 1. Published axes that are not named have size 1 and vanish. A linear kernel has (1, 0).
+      layer: position on the leaf's leading axis, if the leaf stacks layers; None otherwise.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    axes: tuple[int | None, ...]
+    layer: int | None = None
+
+    @property
+    def leaf_shape(self) -> tuple[int, ...]:
+        """Shape of the leaf, or of one layer of it."""
+        return tuple(1 if axis is None else self.shape[axis] for axis in self.axes)
+
+    def published_index(self, index: Sequence[slice]) -> list[slice]:
+        """The part of the published tensor that a part of the leaf (or layer) comes from."""
+        found = [slice(0, 1)] * len(self.shape)
+        for axis, part in zip(self.axes, index, strict=True):
+            if axis is not None:
+                found[axis] = part
+        return found
+
+    def as_published(self, array: np.ndarray) -> np.ndarray:
+        """A view of a part of the leaf (or layer) with the published axes."""
+        new = tuple(k for k, axis in enumerate(self.axes) if axis is None)
+        kept = [axis for axis in self.axes if axis is not None]
+        gone = tuple(axis for axis in range(len(self.shape)) if axis not in kept)
+        return np.expand_dims(array.squeeze(new).transpose(np.argsort(kept)), gone)
+
+    @property
+    def turns(self) -> bool:
+        """Whether the leaf holds the values in another order than the file."""
+        kept = [axis for axis in self.axes if axis is not None]
+        return kept != sorted(kept)
+
+
+NameMap = Mapping[str, Source]
+
+
+class Leaf(NamedTuple):
+    """A leaf of the tree and the published tensors that fill it (one, or one per layer, in order)."""
+
+    path: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    stacked: bool
+
+
+def leaves(names: NameMap) -> list[Leaf]:
+    """The leaves that a name map fills, sorted by path.
+
+    Raises:
+      ValueError: the map is inconsistent (a program error): layers missing or of different shapes.
+    """
+    members: dict[str, list[tuple[int | None, str]]] = {}
+    for name, source in names.items():
+        members.setdefault(source.path, []).append((source.layer, name))
+    found = []
+    for path, places in sorted(members.items()):
+        stacked = places[0][0] is not None
+        places.sort()
+        expected = list(range(len(places))) if stacked else [None]
+        shapes = {names[name].leaf_shape for _, name in places}
+        if [layer for layer, _ in places] != expected or len(shapes) != 1:
+            raise ValueError(f"the name map fills {path} with {places} of shapes {sorted(shapes)}")
+        shape = ((len(places),) if stacked else ()) + shapes.pop()
+        found.append(Leaf(path, shape, tuple(name for _, name in places), stacked))
+    return found
+
+
+class Files:
+    """The tensors of several checkpoint files as one; names must not repeat."""
+
+    def __init__(self, opened: Sequence[Weights]):
+        self.opened = tuple(opened)
+        self._owner: dict[str, Weights] = {}
+        for weights in opened:
+            for name in weights.tensors:
+                if name in self._owner:
+                    why = f"and {self._owner[name].path} both hold {shown(name)}."
+                    raise CheckpointError(weights.path, why, "Keep one of the two.")
+                self._owner[name] = weights
+        self.tensors: dict[str, Tensor] = {name: own.tensors[name] for name, own in self._owner.items()}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for weights in self.opened:
+            weights.close()
+
+    def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None):
+        """See WeightsFile.read."""
+        return self._owner[name].read(name, index, out)
+
+
+def check_names(where: Any, tensors: Mapping[str, Tensor], names: NameMap, optional: frozenset[str] = frozenset()):
+    """Raises one CheckpointError that lists every missing, unexpected and misshaped name; `optional` may lack."""
+    missing = [name for name in names if name not in tensors and name not in optional]
+    unexpected = [name for name in tensors if name not in names]
+    misshaped = [
+        f"{name}: {list(tensors[name].shape)} in the file, {list(source.shape)} by the configs"
+        for name, source in names.items()
+        if name in tensors and tensors[name].shape != source.shape
+    ]
+    if not (missing or unexpected or misshaped):
+        return
+    lines = ["its tensors are not those of the model that its configs describe."]
+    for title, found in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped)):
+        if found:
+            lines += [f"{len(found)} {title}:", *(f"  {ascii(line)[1:-1]}" for line in sorted(found))]
+    advice = "Check that weights and configs come from the same release."
+    raise CheckpointError(where, "\n".join(lines) + "\n", advice)
+
+
+def load_leaf(files: Files, leaf: Leaf, names: NameMap, sharding: Sharding | None, dtype: Any = None) -> jax.Array:
+    """One leaf of the tree as a jax.Array; `dtype` None keeps the files' dtype (the widest one of a stack)."""
+    if dtype is None:
+        dtype = functools.reduce(jnp.promote_types, {files.tensors[name].dtype for name in leaf.names})
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    place = sharding(leaf.path, leaf.shape) if sharding else device
+    buffers: dict[Any, np.ndarray] = {}  # devices that hold the same part share one buffer
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        ranges = tuple(s.indices(side)[:2] for s, side in zip(index, leaf.shape, strict=True))
+        if ranges not in buffers:
+            buffers[ranges] = _read_part(files, leaf, names, [slice(*r) for r in ranges], dtype)
+        return buffers[ranges]
+
+    array = jax.make_array_from_callback(leaf.shape, place, part, dtype=dtype)
+    # Wait: otherwise the host buffers of leaves that are still on their way to a device would pile up.
+    return array.block_until_ready()
+
+
+def _read_part(files: Files, leaf: Leaf, names: NameMap, index: Sequence[slice], dtype: np.dtype) -> np.ndarray:
+    """A part of a leaf in a new buffer."""
+    out = aligned_empty([part.stop - part.start for part in index], dtype)
+    if leaf.stacked:
+        for row, name in zip(out, leaf.names[index[0]], strict=True):
+            _fill(files, name, names[name], index[1:], row)
+    else:
+        _fill(files, leaf.names[0], names[leaf.names[0]], index, out)
+    return out
+
+
+def _fill(files: Files, name: str, source: Source, index: Sequence[slice], out: np.ndarray):
+    """Reads the part `index` of a leaf (or layer) into `out`, turning and casting on the way."""
+    wanted = source.published_index(index)
+    kind = files.tensors[name].dtype
+    if kind == out.dtype and not source.turns:
+        files.read(name, wanted, out.reshape([part.stop - part.start for part in wanted]))
+        return
+    target = source.as_published(out)
+    if not target.size:
+        return
+    # In blocks of rows: a turned copy is three times faster when the block stays in the cache.
+    rows = max(_BLOCK // (math.prod(target.shape[1:]) * kind.itemsize), 128) if target.ndim else 1
+    first = wanted[0].start if target.ndim else 0
+    for i in range(0, len(target) if target.ndim else 1, rows):
+        if target.ndim:
+            stop = min(i + rows, len(target))
+            piece = files.read(name, [slice(first + i, first + stop), *wanted[1:]])
+            block = target[i:stop]
+        else:
+            piece, block = files.read(name), target
+        if kind == out.dtype:  # move untyped words: faster than NumPy's extension types
+            piece, block = piece.view(f"u{kind.itemsize}"), block.view(f"u{kind.itemsize}")
+        block[...] = piece
+
+
+def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Like np.empty, at an address that JAX on CPU adopts without copying."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count].view(dtype).reshape(shape)
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b": x} as {"a": {"b": x}}."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, last = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
