@@ -70,7 +70,7 @@ class RunLog:
             return
         self._workdir = epath.Path(workdir)
         self._workdir.mkdir(parents=True, exist_ok=True)
-        self._remote = "://" in os.fspath(self._workdir)
+        self._remote = _is_remote(self._workdir)
         self._local = epath.Path(tempfile.mkdtemp(prefix="sgt_jax_log_") if self._remote else self._workdir)
         (self._local / PICTURES).mkdir(exist_ok=True)
         self._copied: dict[str, int] = {}
@@ -208,6 +208,10 @@ def read_metrics(workdir: epath.PathLike, kind: str | None = None) -> list[dict[
             if number < len(texts):
                 raise ValueError(f"{path}: line {number} is not JSON: {error}") from error
     return [line for line in lines if kind is None or line["kind"] == kind]
+
+
+def _is_remote(path: epath.Path) -> bool:
+    return "://" in os.fspath(path)
 
 
 def _keep_until(workdir: epath.Path, step: int) -> list[dict[str, Any]]:

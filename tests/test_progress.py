@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax import pictures, progress
+from sgt_jax import progress
 
 STEP = {
     "loss": 3.25,
@@ -118,21 +118,18 @@ def test_pictures_and_events(tmp_path):
     assert b"train/loss" in events and b"PNG" in events
 
 
-def test_pictures_must_be_uint8_rgb():
-    with pytest.raises(ValueError, match="float32"):
-        pictures.grid([[np.zeros((4, 4, 3), np.float32)]])
-
-
 def test_remote_workdir_receives_copies(tmp_path, monkeypatch):
-    """An object store cannot append: files are written elsewhere and copied. `file://` stands in for gs://."""
-    log = progress.RunLog(tmp_path, 40, stream=io.StringIO())
-    log.close()
-    log = progress.RunLog(tmp_path, 40, stream=io.StringIO())
-    log._remote, local = True, tmp_path / "local"
-    local.mkdir()
-    (local / "tensorboard").mkdir()
-    (local / "tensorboard" / "events").write_text("x")
-    log._local = local
-    log.close()
-    assert (tmp_path / "tensorboard" / "events").read_text() == "x"
-    assert not local.exists()
+    """An object store cannot append: files are written elsewhere and copied whole. A folder stands in for gs://."""
+    monkeypatch.setattr(progress, "_is_remote", lambda path: True)
+    monkeypatch.setattr(progress, "COPY_EVERY", 0.0)
+    with progress.RunLog(tmp_path / "w", 40, stream=io.StringIO()) as log:
+        log.scalars(1, STEP)
+        assert [x["step"] for x in progress.read_metrics(tmp_path / "w")] == [1]  # a kill loses little
+        log.scalars(2, STEP)
+        path = log.pictures(2, "grid", [[np.zeros((2, 2, 3), np.uint8)]])
+        scratch = log._local
+    assert path.exists() and not scratch.exists()
+    with progress.RunLog(tmp_path / "w", 40, stream=io.StringIO(), first_step=1) as log:
+        log.scalars(2, {"loss": 9.0})
+    assert [x["loss"] for x in progress.read_metrics(tmp_path / "w")] == [3.25, 9.0]
+    assert len(list((tmp_path / "w" / "tensorboard").iterdir())) == 2
