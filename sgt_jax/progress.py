@@ -86,7 +86,9 @@ class RunLog:
         self._metrics = open(self._local / METRICS, "a", encoding="utf-8")
         # TensorBoard hides what earlier event files say from the purge step on.
         self._events = tensorboardX.SummaryWriter(
-            os.fspath(self._local / EVENTS), purge_step=first_step + 1 if first_step else 0
+            os.fspath(self._local / EVENTS),
+            purge_step=first_step + 1 if first_step else 0,
+            filename_suffix=f".from{first_step}",
         )
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._bar = _Bar(self._console, total_steps, first_step)
