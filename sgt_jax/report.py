@@ -18,8 +18,8 @@ The results are a plain dict; every part may be missing, and its section is then
         "seconds": {"training": 201.0, ...},               disjoint parts of the wall clock, in the order to show
         "data_wait": 0.003,                                fraction of the training time
       },
-      "scores": [Score or Score.to_dict(), ...],           see evaluation/statistics.py; the first without a kind of
-                                                           each group is a headline
+      "scores": [Score or Score.to_dict(), ...],           see evaluation/statistics.py; the first of each group is a
+                                                           headline, if it has no kind and is not an error (a loss)
       "pictures": [{
         "title": "Masks", "caption": "one sentence",
         "columns": ["photo", "target", "painted"],
@@ -93,7 +93,7 @@ def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], wor
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (amount, gain, integer, percent, clock, sentence, verdict)
+    filters = (amount, gain, integer, percent, clock, sentence, top, verdict)
     environment.filters.update({f.__name__: f for f in filters})
     scores = [Score.from_dict(s) for s in results.get("scores", ())]
     groups = list(dict.fromkeys(s.group for s in scores))
@@ -101,7 +101,7 @@ def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], wor
     return environment.get_template("report.html").render(
         title=results.get("title", "Training run"),
         run=run,
-        headlines=[next(s for s in scores if s.group == g and not s.kind) for g in groups if _has_overall(scores, g)],
+        headlines=[s for s in _firsts(scores) if not s.kind and not s.lower_is_better],
         tables=[score_table(g, [s for s in scores if s.group == g]) for g in groups],
         training=[_markup(c) for c in curves.training_curves(metrics)],
         evaluations=[_markup(c) for c in curves.score_curves(metrics)],
@@ -119,13 +119,12 @@ def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
 
     Returns: `rows`, the columns that any row fills (`has`), and `top`, the value at the right end of the bars.
     """
-    estimates = [e for s in scores for e in (s.after, s.before, s.baseline, s.ceiling) if e]
     parts = ("before", "baseline", "ceiling", "over_baseline", "over_before")
     return {
         "group": group,
         "rows": scores,
         "has": {part: any(getattr(s, part) for s in scores) for part in parts},
-        "top": max([1.0, *(e.high for e in estimates)]),
+        "top": max(map(top, scores)),
         "baselines": sorted({s.baseline_name for s in scores if s.baseline}),
         "ceilings": sorted({s.ceiling_name for s in scores if s.ceiling}),
     }
@@ -165,6 +164,11 @@ def clock(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def top(score: Score) -> float:
+    """The value at the right end of a score's bar: 1, or more where an error or a distance needs it."""
+    return max([1.0, *(e.high for e in (score.after, score.before, score.baseline, score.ceiling) if e)])
 
 
 def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
@@ -241,8 +245,9 @@ def _asset(environment: jinja2.Environment, name: str) -> markupsafe.Markup:
     return markupsafe.Markup(environment.loader.get_source(environment, name)[0])
 
 
-def _has_overall(scores: Sequence[Score], group: str) -> bool:
-    return any(s.group == group and not s.kind for s in scores)
+def _firsts(scores: Sequence[Score]) -> list[Score]:
+    """The first score of each group."""
+    return list({s.group: s for s in reversed(scores)}.values())[::-1]
 
 
 def _plain(value: Any) -> Any:
