@@ -1,0 +1,115 @@
+"""One attention function for every model: packed, grouped key-value heads, masked by TokenInfo; picks the backend.
+
+All backends follow one rule (`batch.may_attend`), compute the softmax in float32, and give zeros for a query that may
+attend to nothing (padding). Shapes: B rows, S query slots, T key slots, H heads, K key-value heads, D head size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sgt_jax.batch import NOISE, TokenInfo, may_attend
+
+# Finite, so that a row without any allowed key gives no NaN in the backward pass either.
+_MASKED = -1e30
+
+
+def segment_info(sample: jax.Array, segment: jax.Array) -> TokenInfo:
+    """Facts that let slots see exactly the slots of their own sample and segment (a picture in the ViT lane).
+
+    A NOISE split sees itself and earlier other splits, and every split here is NOISE: so it sees itself only.
+    """
+    zero = jnp.zeros_like(sample)
+    return TokenInfo(sample=sample, split=segment, order=zero, position=zero, mode=jnp.full_like(sample, NOISE))
+
+
+def dense_attention(
+    q_BSHD: jax.Array, k_BTKD: jax.Array, v_BTKD: jax.Array, mask_BST: jax.Array | None, precision: Any = None
+) -> jax.Array:
+    """Attention with a dense boolean mask (None: everything is allowed) -> [B, S, H, D] in q's dtype."""
+    b, s, h, d = q_BSHD.shape
+    kv_heads = k_BTKD.shape[2]
+    # Key-value head g serves the query heads g*r .. g*r+r-1.
+    q = q_BSHD.reshape(b, s, kv_heads, h // kv_heads, d)
+    scores = jnp.einsum(
+        "bskrd,btkd->bkrst", q, k_BTKD, precision=precision, preferred_element_type=jnp.float32
+    ) * (d**-0.5)
+    if mask_BST is not None:
+        mask = mask_BST[:, None, None]
+        # Rows without any allowed key become uniform, then all zero.
+        weights = jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1), 0.0)
+    else:
+        weights = jax.nn.softmax(scores, axis=-1)
+    out = jnp.einsum(
+        "bkrst,btkd->bskrd", weights.astype(v_BTKD.dtype), v_BTKD,
+        precision=precision, preferred_element_type=jnp.float32,
+    )  # fmt: skip
+    return out.reshape(b, s, h, d).astype(q_BSHD.dtype)
+
+
+def _xla(
+    q: jax.Array, k: jax.Array, v: jax.Array, query: TokenInfo, key: TokenInfo, block: int, precision: Any
+) -> jax.Array:
+    """The whole score matrix at once: right for short rows and for tests."""
+    del block
+    return dense_attention(q, k, v, may_attend(query, key), precision)
+
+
+def _blockwise(
+    q: jax.Array, k: jax.Array, v: jax.Array, query: TokenInfo, key: TokenInfo, block: int, precision: Any
+) -> jax.Array:
+    """Scans over blocks of queries and recomputes each in the backward pass: memory [block, T], the truth at size."""
+    b, s, h, d = q.shape
+    block = min(block, s)
+    if block == 0:
+        return q
+    blocks = -(-s // block)
+
+    def cut(x: jax.Array) -> jax.Array:
+        # Padded queries get sample 0, so they attend to nothing.
+        x = jnp.pad(x, [(0, 0), (0, blocks * block - s)] + [(0, 0)] * (x.ndim - 2))
+        return jnp.moveaxis(x.reshape(b, blocks, block, *x.shape[2:]), 1, 0)
+
+    @jax.checkpoint
+    def one(_: None, part: tuple[jax.Array, TokenInfo]) -> tuple[None, jax.Array]:
+        q_block, info = part
+        return None, dense_attention(q_block, k, v, may_attend(info, key), precision)
+
+    _, out = jax.lax.scan(one, None, (cut(q), jax.tree.map(cut, query)))
+    return jnp.moveaxis(out, 0, 1).reshape(b, blocks * block, h, d)[:, :s]
+
+
+BACKENDS: Mapping[str, Callable[..., jax.Array]] = {"xla": _xla, "blockwise": _blockwise}
+
+
+def packed_attention(
+    q_BSHD: jax.Array,
+    k_BTKD: jax.Array,
+    v_BTKD: jax.Array,
+    query_info: TokenInfo,
+    key_info: TokenInfo,
+    *,
+    backend: str = "xla",
+    block: int = 512,
+    precision: Any = None,
+) -> jax.Array:
+    """Attention of packed slots under the mask rule.
+
+    Args:
+      q_BSHD: [B, S, H, D] queries, k_BTKD and v_BTKD: [B, T, K, D] with K dividing H.
+      query_info, key_info: facts of the slots, fields [B, S] and [B, T].
+      backend: a key of BACKENDS.
+      block: query block of backends that have one.
+      precision: matmul precision, as in jax.lax.
+
+    Returns:
+      [B, S, H, D] in the dtype of q; zeros where a query may attend to nothing.
+
+    Raises:
+      ValueError: unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"attention '{backend}' does not exist; choose one of {', '.join(BACKENDS)}")
+    return BACKENDS[backend](q_BSHD, k_BTKD, v_BTKD, query_info, key_info, block, precision)

@@ -1,0 +1,247 @@
+"""The FLUX-style variational autoencoder that both model families draw with: pictures <-> latents.
+
+Channels last. Parameters are named like the published tensors (`encoder/down_0/block_0/conv1/kernel`). An encoder returns
+*moments*: mean channels first, then log-variance; who samples and scales is the model's business.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sgt_jax.attention import dense_attention
+from sgt_jax.models.layers import uniform_fan_in
+
+_GROUPS = 32
+# Above this many latent pixels the attention block scans over blocks of queries instead of holding all scores.
+_DENSE_PIXELS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig:
+    """Sizes of the autoencoder; the defaults are FLUX.1's, which BAGEL uses.
+
+    Attributes:
+      ch: channels of the finest level, a multiple of 32; ch_mult: factor per level; num_res_blocks: per level.
+      z_channels: latent channels; scale_factor, shift_factor: scaled latent = scale * (z - shift).
+      resolution: picture size it was trained at (not used).
+    """
+
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    z_channels: int = 16
+    in_channels: int = 3
+    out_ch: int = 3
+    scale_factor: float = 0.3611
+    shift_factor: float = 0.1159
+    resolution: int = 256
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
+        if any(self.ch * m % _GROUPS for m in self.ch_mult):
+            raise ValueError(f"autoencoder channels {self.ch} x {self.ch_mult} must be multiples of {_GROUPS}")
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per latent pixel on a side."""
+        return 2 ** (len(self.ch_mult) - 1)
+
+
+class GroupNorm(nn.Module):
+    """32 groups, eps 1e-6, statistics in float32 by the two-pass formula."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n, h, w, c = x.shape
+        wide = x.astype(jnp.float32).reshape(n, h * w, _GROUPS, c // _GROUPS)
+        wide = wide - jnp.mean(wide, axis=(1, 3), keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=(1, 3), keepdims=True) + 1e-6)
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        return (wide.reshape(n, h, w, c) * scale + bias).astype(self.dtype)
+
+
+class Conv(nn.Module):
+    """A square convolution; `padding` per side ((top, bottom), (left, right)), "same size" by default."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: tuple[tuple[int, int], tuple[int, int]] | None = None
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", uniform_fan_in, shape)
+        fan_in = shape[0] * shape[1] * shape[2]
+        bias = self.param("bias", lambda key, s: uniform_fan_in(key, s, fan_in=fan_in), (self.features,))
+        same = self.size // 2
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(self.stride, self.stride),
+            padding=self.padding or ((same, same), (same, same)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.precision,
+        )
+        return y + bias.astype(self.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, conv, norm, SiLU, conv, plus the (projected) input."""
+
+    features: int
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kw = dict(dtype=self.dtype, precision=self.precision)
+        y = Conv(self.features, name="conv1", **kw)(jax.nn.silu(GroupNorm(self.dtype, name="norm1")(x)))
+        y = Conv(self.features, name="conv2", **kw)(jax.nn.silu(GroupNorm(self.dtype, name="norm2")(y)))
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, size=1, name="nin_shortcut", **kw)(x)
+        return x + y
+
+
+class AttentionBlock(nn.Module):
+    """One head over all pixels of a picture, with residual."""
+
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        n, h, w, c = x.shape
+        kw = dict(dtype=self.dtype, precision=self.precision)
+        y = GroupNorm(self.dtype, name="norm")(x)
+        q, k, v = (Conv(c, size=1, name=m, **kw)(y).reshape(n, h * w, 1, c) for m in ("q", "k", "v"))
+        if h * w <= _DENSE_PIXELS:
+            y = dense_attention(q, k, v, None, self.precision)
+        else:  # one row of pixels at a time
+            rows = jnp.moveaxis(q.reshape(n, h, w, 1, c), 1, 0)
+            y = jax.lax.map(jax.checkpoint(lambda row: dense_attention(row, k, v, None, self.precision)), rows)
+            y = jnp.moveaxis(y, 0, 1)
+        return x + Conv(c, size=1, name="proj_out", **kw)(y.reshape(n, h, w, c))
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block at the coarsest level."""
+
+    features: int
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kw = dict(dtype=self.dtype, precision=self.precision)
+        x = ResidualBlock(self.features, name="block_1", **kw)(x)
+        x = AttentionBlock(name="attn_1", **kw)(x)
+        return ResidualBlock(self.features, name="block_2", **kw)(x)
+
+
+class Resample(nn.Module):
+    """Half the size by a strided convolution, or twice the size by repetition and a convolution."""
+
+    features: int
+    up: bool
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kw = dict(dtype=self.dtype, precision=self.precision, name="conv")
+        if self.up:
+            return Conv(self.features, **kw)(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+        # One zero row at the bottom and one zero column at the right, then no padding.
+        return Conv(self.features, stride=2, padding=((0, 1), (0, 1)), **kw)(x)
+
+
+class Level(nn.Module):
+    """The blocks of one resolution, then the step to the next: "down", "up" or None."""
+
+    features: int
+    blocks: int
+    resample: str | None
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kw = dict(dtype=self.dtype, precision=self.precision)
+        for b in range(self.blocks):
+            x = ResidualBlock(self.features, name=f"block_{b}", **kw)(x)
+        if self.resample:
+            x = Resample(self.features, up=self.resample == "up", name=f"{self.resample}sample", **kw)(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """Pictures [N, H, W, 3] -> moments [N, H/d, W/d, 2 * z_channels]."""
+
+    config: AutoencoderConfig
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        cfg, kw = self.config, dict(dtype=self.dtype, precision=self.precision)
+        last = len(cfg.ch_mult) - 1
+        x = Conv(cfg.ch, name="conv_in", **kw)(x)
+        for l, mult in enumerate(cfg.ch_mult):
+            step = "down" if l < last else None
+            x = Level(cfg.ch * mult, cfg.num_res_blocks, step, name=f"down_{l}", **kw)(x)
+        x = Middle(cfg.ch * cfg.ch_mult[-1], name="mid", **kw)(x)
+        x = jax.nn.silu(GroupNorm(self.dtype, name="norm_out")(x))
+        return Conv(2 * cfg.z_channels, name="conv_out", **kw)(x).astype(jnp.float32)
+
+
+class Decoder(nn.Module):
+    """Latents [N, h, w, z_channels], unscaled -> pictures [N, h*d, w*d, 3]."""
+
+    config: AutoencoderConfig
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        cfg, kw = self.config, dict(dtype=self.dtype, precision=self.precision)
+        coarsest = cfg.ch * cfg.ch_mult[-1]
+        x = Conv(coarsest, name="conv_in", **kw)(z)
+        x = Middle(coarsest, name="mid", **kw)(x)
+        for l in reversed(range(len(cfg.ch_mult))):
+            step = "up" if l > 0 else None
+            x = Level(cfg.ch * cfg.ch_mult[l], cfg.num_res_blocks + 1, step, name=f"up_{l}", **kw)(x)
+        x = jax.nn.silu(GroupNorm(self.dtype, name="norm_out")(x))
+        return Conv(cfg.out_ch, name="conv_out", **kw)(x).astype(jnp.float32)
+
+
+class Autoencoder(nn.Module):
+    """Both halves."""
+
+    config: AutoencoderConfig
+    dtype: Any = jnp.float32
+    precision: Any = None
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config, self.dtype, self.precision)
+        self.decoder = Decoder(self.config, self.dtype, self.precision)
+
+    def encode(self, pixels: jax.Array) -> jax.Array:
+        """Pictures [N, H, W, 3] in [-1, 1] -> moments [N, h, w, 2C]."""
+        return self.encoder(pixels)
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Unscaled latents [N, h, w, C] -> pictures [N, H, W, 3]."""
+        return self.decoder(z)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        mean, _ = jnp.split(self.encode(pixels), 2, axis=-1)
+        return self.decode(mean)

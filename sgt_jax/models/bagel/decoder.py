@@ -1,0 +1,237 @@
+"""BAGEL's mixture of transformers in its two-lane form: text and pictures-seen through one set of weights, latents through
+another, joint attention over both. Because the lanes are separate arrays, routing is a static slice.
+
+Everything per token (norms, projections, MLP) belongs to an `Expert`; attention is the only place where lanes meet. Shapes:
+U und slots, G gen slots, B rows; either lane may have zero slots.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sgt_jax.attention import packed_attention
+from sgt_jax.batch import TokenInfo
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles
+from sgt_jax.models.stack import run_layers
+
+# What a layer can put out; captured as "hidden_3" and so on.
+_KINDS = ("hidden", "q", "k", "v")
+
+
+class Cache(NamedTuple):
+    """Keys (normalised and rotated) and values of slots read before, and their facts.
+
+    Attributes:
+      keys, values: indexed by layer: a tuple over layers of [B, T, KV, D], or one array [L, B, T, KV, D].
+      info: fields [B, T]; sample 0 marks slots that nobody may see.
+    """
+
+    keys: Any
+    values: Any
+    info: TokenInfo
+
+
+def concat_info(first: TokenInfo, second: TokenInfo) -> TokenInfo:
+    """Facts of two runs of slots one after the other."""
+    return TokenInfo(*(jnp.concatenate([a, b], axis=1) for a, b in zip(first, second)))
+
+
+class Mlp(nn.Module):
+    """down(silu(gate x) * up x)."""
+
+    config: BagelConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        linear = _linear(self.config)
+        width = self.config.llm.intermediate_size
+        x = jax.nn.silu(linear(width, "gate_proj")(x)) * linear(width, "up_proj")(x)
+        return linear(self.config.llm.hidden_size, "down_proj")(x)
+
+
+def _linear(cfg: BagelConfig, bias: bool = False) -> Any:
+    """Makes the decoder's linear layers."""
+
+    def make(features: int, name: str) -> Linear:
+        return Linear(
+            features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.llm.initializer_range),
+            dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
+        )  # fmt: skip
+
+    return make
+
+
+class Expert(nn.Module):
+    """One set of weights of one layer, before (`project`) and after (`finish`) attention.
+
+    Attributes:
+      frozen: stop gradients where BAGEL's `freeze_und` does.
+    """
+
+    config: BagelConfig
+    frozen: bool
+
+    def setup(self) -> None:
+        cfg, llm = self.config, self.config.llm
+
+        def norm() -> RMSNorm:
+            return RMSNorm(llm.rms_norm_eps, cfg.compute_dtype)
+
+        def linear(features: int, bias: bool) -> Linear:
+            return _linear(cfg, bias)(features, None)
+
+        self.input_layernorm, self.post_attention_layernorm = norm(), norm()
+        self.q_norm, self.k_norm = norm(), norm()
+        self.q_proj = linear(llm.num_attention_heads * llm.head_size, True)
+        self.k_proj = linear(llm.num_key_value_heads * llm.head_size, True)
+        self.v_proj = linear(llm.num_key_value_heads * llm.head_size, True)
+        self.o_proj = linear(llm.hidden_size, False)
+        self.mlp = Mlp(cfg)
+
+    def _hold(self, x: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(x) if self.frozen else x
+
+    def project(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """[B, S, width] -> q [B, S, H, D], k and v [B, S, KV, D]; q and k normalised, not yet rotated."""
+        x = self.input_layernorm(x)
+        q, k, v = (
+            y.reshape(*y.shape[:2], -1, self.config.llm.head_size)
+            for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        )
+        return self._hold(self.q_norm(q)), self._hold(self.k_norm(k)), self._hold(v)
+
+    def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """Residual stream and attention output [B, S, H, D] -> residual stream after the layer."""
+        x = x + self._hold(self.o_proj(attended.reshape(*x.shape[:2], -1)))
+        return x + self._hold(self.mlp(self.post_attention_layernorm(x)))
+
+
+class DecoderLayer(nn.Module):
+    """One layer over both lanes. Called by `run_layers`.
+
+    Attributes:
+      keep: what to put out: any of "hidden", "q", "k", "v".
+    """
+
+    config: BagelConfig
+    keep: tuple[str, ...]
+
+    @nn.compact
+    def __call__(
+        self, x: tuple[jax.Array, jax.Array], cached: tuple[jax.Array, jax.Array] | None,
+        angles: jax.Array, info: TokenInfo, key_info: TokenInfo,
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:  # fmt: skip
+        cfg = self.config
+        lanes = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
+        q, k, v = (
+            jnp.concatenate(parts, axis=1) for parts in zip(*(expert.project(y) for expert, y in zip(lanes, x)))
+        )
+        q, k = apply_rope(q, angles), apply_rope(k, angles)
+        out = {"q": q, "k": k, "v": v}
+        if cached is not None:
+            k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
+            v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
+        attended = packed_attention(
+            q, k, v, info, key_info, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision
+        )
+        parts = jnp.split(attended, [x[0].shape[1]], axis=1)
+        x = tuple(expert.finish(y, part) for expert, y, part in zip(lanes, x, parts))
+        out["hidden"] = jnp.concatenate(x, axis=1)
+        return x, {name: out[name] for name in self.keep}
+
+
+class Embedding(nn.Module):
+    """Rows of a table."""
+
+    rows: int
+    width: int
+    table_init: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, index: jax.Array) -> jax.Array:
+        return self.param("embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
+
+
+class Decoder(nn.Module):
+    """Embedding table, layers, final norms and language head."""
+
+    config: BagelConfig
+
+    def setup(self) -> None:
+        cfg, llm = self.config, self.config.llm
+        normal = nn.initializers.normal(llm.initializer_range)
+        self.embed = Embedding(llm.vocab_size, llm.hidden_size, normal, cfg.compute_dtype)
+        self.norm_und = RMSNorm(llm.rms_norm_eps, cfg.compute_dtype)
+        self.norm_gen = RMSNorm(llm.rms_norm_eps, cfg.compute_dtype)
+        self.lm_head = Linear(
+            llm.vocab_size, use_bias=False, kernel_init=normal, dtype=cfg.compute_dtype, out_dtype=jnp.float32,
+            precision=cfg.precision,
+        )  # fmt: skip
+
+    def embed_tokens(self, token: jax.Array) -> jax.Array:
+        """int [...] -> [..., width]."""
+        return self.embed(token)
+
+    def logits(self, h_und: jax.Array) -> jax.Array:
+        """Final hidden states -> float32 logits [..., vocabulary]."""
+        return self.lm_head(h_und)
+
+    @nn.compact
+    def __call__(
+        self, x_und: jax.Array, x_gen: jax.Array, info_und: TokenInfo, info_gen: TokenInfo,
+        cache: Cache | None = None, capture: Sequence[str] = (), return_kv: bool = False,
+    ) -> tuple[jax.Array, jax.Array, dict[str, Any]]:  # fmt: skip
+        """Runs all layers and the final norms.
+
+        Args:
+          x_und, x_gen: [B, U, width], [B, G, width] inputs of the two lanes.
+          info_und, info_gen: facts of their slots.
+          cache: slots read before; the mask rule decides who sees them.
+          capture: names of inner states to return: "hidden_3" (residual stream after layer 3), "q_3", "k_3", "v_3" (as
+            attention uses them), "input_embeds", "final_norm"; each with the und slots first. Other names are ignored.
+          return_kv: also return the keys and values of the new slots.
+
+        Returns:
+          Final hidden states [B, U, width], [B, G, width]; a dict of what was captured, with "cache" (a Cache of only the
+          new slots, und first) if return_kv.
+        """
+        cfg, dtype = self.config, self.config.compute_dtype
+        x = (x_und.astype(dtype), x_gen.astype(dtype))
+        aux = {"input_embeds": jnp.concatenate(x, axis=1)} if "input_embeds" in capture else {}
+        if cfg.freeze_und:
+            x = (jax.lax.stop_gradient(x[0]), x[1])
+        info = concat_info(info_und, info_gen)
+        key_info = info if cache is None else concat_info(cache.info, info)
+        angles = rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta)
+
+        wanted = [name.rsplit("_", 1) for name in capture]
+        wanted = [(kind, int(i)) for kind, i in (w for w in wanted if len(w) == 2) if kind in _KINDS and i.isdigit()]
+        keep = tuple(sorted({kind for kind, _ in wanted} | ({"k", "v"} if return_kv else set())))
+        per_layer = None if cache is None else (cache.keys, cache.values)
+        x, outs = run_layers(
+            DecoderLayer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
+            x, per_layer, angles, info, key_info,
+        )  # fmt: skip
+
+        scanned = isinstance(outs, dict)
+        for kind, i in wanted:
+            aux[f"{kind}_{i}"] = outs[kind][i] if scanned else outs[i][kind]
+        if return_kv:
+            keys, values = (outs[n] if scanned else tuple(out[n] for out in outs) for n in ("k", "v"))
+            aux["cache"] = Cache(keys, values, info)
+        h_und, h_gen = self.norm_und(x[0]), self.norm_gen(x[1])
+        if "final_norm" in capture:
+            aux["final_norm"] = jnp.concatenate([h_und, h_gen], axis=1)
+        if cfg.freeze_und:
+            h_und = jax.lax.stop_gradient(h_und)
+        return h_und, h_gen, aux
+
+    def touch(self, x_und: jax.Array, x_gen: jax.Array, info_und: TokenInfo, info_gen: TokenInfo) -> jax.Array:
+        """Uses every parameter once, for `init`."""
+        h_und, h_gen, _ = self(x_und + self.embed_tokens(info_und.sample), x_gen, info_und, info_gen)
+        return self.logits(h_und).sum() + h_gen.sum()

@@ -1,0 +1,157 @@
+"""Small pieces that several models share: linear layers, norms, RoPE, time features, position tables.
+
+Parameters are float32; `dtype` is the dtype of matmul inputs and activations. Statistics, angles, time features and tables
+are float32 whatever `dtype` is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Initializer = Callable[..., jax.Array]
+
+
+def uniform_fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, fan_in: int | None = None) -> jax.Array:
+    """Uniform in +-1/sqrt(fan_in); a kernel's fan-in is the product of all its dimensions but the last."""
+    fan_in = fan_in or int(np.prod(shape[:-1]))
+    return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
+
+
+class Linear(nn.Module):
+    """x @ kernel + bias, kernel [in, out].
+
+    Attributes:
+      features: outputs.
+      kernel_init, bias_init: `bias_init=None` means uniform in +-1/sqrt(inputs).
+      dtype: of the matmul inputs; out_dtype: of the result, `dtype` by default.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer = uniform_fan_in
+    bias_init: Initializer | None = nn.initializers.zeros
+    dtype: Any = jnp.float32
+    out_dtype: Any = None
+    precision: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1]
+        kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
+        out_dtype = self.out_dtype or self.dtype
+        y = jnp.einsum(
+            "...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype),
+            precision=self.precision, preferred_element_type=out_dtype,
+        )  # fmt: skip
+        if self.use_bias:
+            init = self.bias_init or (lambda key, shape: uniform_fan_in(key, shape, fan_in=fan_in))
+            y = y + self.param("bias", init, (self.features,)).astype(out_dtype)
+        return y
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis: statistics in float32, cast back, then times the weight."""
+
+    epsilon: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        return wide.astype(self.dtype) * scale.astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm over the last axis, computed in float32."""
+
+    epsilon: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        return (wide * scale + bias).astype(self.dtype)
+
+
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """The tanh approximation of GELU."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+def rope_angles(position: jax.Array, head_size: int, base: float, axes: Sequence[int] | None = None) -> jax.Array:
+    """Rotary angles, float32.
+
+    Args:
+      position: int [..., S], or [..., S, A] together with `axes`.
+      axes: head channels per component of the position (they sum to head_size); None for one-component positions.
+
+    Returns:
+      [..., S, head_size // 2]; with `axes` the components' angles one after the other.
+    """
+    if axes is None:
+        position, axes = position[..., None], (head_size,)
+    if sum(axes) != head_size or len(axes) != position.shape[-1]:
+        raise ValueError(f"rotary axes {tuple(axes)} do not fit head size {head_size}, positions {position.shape}")
+    parts = []
+    for i, width in enumerate(axes):
+        frequencies = base ** -(np.arange(0, width, 2, dtype=np.float64) / width)
+        parts.append(position[..., i, None].astype(jnp.float32) * jnp.asarray(frequencies, jnp.float32))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def apply_rope(x_BSHD: jax.Array, angles_BSF: jax.Array) -> jax.Array:
+    """Rotates channel i with channel i + D/2 ("rotate half"); in float32, result in x's dtype."""
+    cos, sin = jnp.cos(angles_BSF)[:, :, None], jnp.sin(angles_BSF)[:, :, None]
+    a, b = jnp.split(x_BSHD.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BSHD.dtype)
+
+
+def time_features(t: jax.Array, width: int = 256) -> jax.Array:
+    """t [...] in [0, 1] -> [..., width] float32: cosines first, then sines; t is not multiplied by 1000."""
+    half = width // 2
+    frequencies = np.exp(-np.log(10000.0) * np.arange(half, dtype=np.float64) / half)
+    angles = t[..., None].astype(jnp.float32) * jnp.asarray(frequencies, jnp.float32)
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def shift_time(t: Any, shift: float) -> Any:
+    """Moves times in [0, 1] towards 1 for shift > 1; keeps 0 and 1. NumPy and JAX alike."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def grid_table(column_codes: Any, row_codes: Any) -> Any:
+    """Codes [g, E/2] of columns and of rows -> table [g*g, E], row r*g + c = [column code c | row code r]."""
+    side, half = column_codes.shape
+    columns = jnp.broadcast_to(jnp.asarray(column_codes)[None], (side, side, half))
+    rows = jnp.broadcast_to(jnp.asarray(row_codes)[:, None], (side, side, half))
+    return jnp.concatenate([columns, rows], axis=-1).reshape(side * side, 2 * half)
+
+
+def sincos_table(side: int, width: int) -> jax.Array:
+    """The usual fixed 2-D sine table [side*side, width]; angles in double, entries float32."""
+    if width % 4:
+        raise ValueError(f"a 2-D sine table needs a width that 4 divides, got {width}")
+    quarter = width // 4
+    angles = np.arange(side, dtype=np.float64)[:, None] * 10000.0 ** (-np.arange(quarter, dtype=np.float64) / quarter)
+    codes = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    return grid_table(codes, codes)
+
+
+def random_code_table(side: int, width: int, seed: int) -> jax.Array:
+    """A table [side*side, width] of unit-normal row and column codes.
+
+    All tokens of a picture share one rotary position, so this table carries all of space; neighbouring rows of a sine table
+    on a small grid are almost parallel, random codes are nearly orthogonal.
+    """
+    codes = np.random.default_rng(seed).standard_normal((2, side, width // 2)).astype(np.float32)
+    return grid_table(codes[0], codes[1])

@@ -1,0 +1,50 @@
+"""Runs equal layers one after the other: unrolled, or stacked and scanned, with or without recomputation."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+REMAT = {
+    "full": None,  # keep only the inputs of layers
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the results of weight matmuls
+}
+
+
+def run_layers(
+    layer: type[nn.Module], attributes: dict[str, Any], count: int, scan: bool, remat: str,
+    carry: Any, per_layer: tuple | None, *shared: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Applies `count` layers inside the compact method that calls this.
+
+    Parameters are named `layers_0/...`, `layers_1/...`, or, when scanned, `layers/...` with a leading layer axis.
+
+    Args:
+      layer: module class; called as layer(**attributes)(carry, per_layer_i, *shared) -> (carry, out).
+      per_layer: tuple of things indexed by layer (a tuple over layers, or an array with a leading layer axis), or None.
+      shared: what every layer gets.
+
+    Returns:
+      The last carry; what the layers put out: a list over layers, or, when scanned, one tree with a leading layer axis.
+    """
+    if remat != "none":
+        # Inside a scan nothing can be merged with the recomputation, so the barrier is not needed.
+        layer = nn.remat(layer, policy=REMAT[remat], prevent_cse=not scan)
+    if not scan:
+        outs = []
+        for i in range(count):
+            mine = None if per_layer is None else tuple(x[i] for x in per_layer)
+            carry, out = layer(**attributes, name=f"layers_{i}")(carry, mine, *shared)
+            outs.append(out)
+        return carry, outs
+    if per_layer is not None:
+        per_layer = tuple(jnp.stack(x) if isinstance(x, tuple | list) else x for x in per_layer)
+    scanned = nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=(0,) + (nn.broadcast,) * len(shared),
+        length=count,
+    )
+    return scanned(**attributes, name="layers")(carry, per_layer, *shared)
