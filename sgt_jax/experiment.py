@@ -1,6 +1,6 @@
 """From a config to the parts of a run: model, tokenizer, data and loss behind one narrow face, the Experiment.
 
-`train.py` and `evaluation/` know only this face; which family, which objective and which data serve a run is decided here.
+`train.py` and `evaluation/` know only this face; which family, objective and data serve a run is decided here.
 """
 
 import dataclasses
@@ -22,7 +22,8 @@ from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.bagel.model import Bagel, to_unit_range
+from sgt_jax.models.bagel.sampling import Sampler
 from sgt_jax.state import TrainState
 
 
@@ -51,7 +52,7 @@ class Experiment:
         self.vit_size = tasks.VitSize(**config.data.vit_size)
         self.layout = BagelLayout(
             tokens=SpecialTokens(
-                self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.soi_id, self.tokenizer.eoi_id
+                self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.soi, self.tokenizer.eoi
             ),
             vit_patch=self.model_config.vit.patch_size,
             vit_side=self.model_config.vit_max_num_patch_per_side,
@@ -61,6 +62,11 @@ class Experiment:
             interpolate_positions=self.model_config.interpolate_pos,
             dropout=dict(config.data.dropout),
         )
+
+    @functools.cached_property
+    def sampler(self) -> Sampler:
+        """Answers and paintings with this model, compiled once per shape."""
+        return Sampler(self.model, self.layout, self.tokenizer.decode)
 
     @functools.cached_property
     def sources(self) -> dict[str, Any]:
@@ -165,9 +171,9 @@ class AutoencoderExperiment(Experiment):
 
     def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         settings, sums = self.config.objective, []
-        for number, (lane, fields) in enumerate(sorted(batch.items())):
+        for number, (_, fields) in enumerate(sorted(batch.items())):
             pixels = fields["pixels"]
-            x = (pixels.reshape(-1, *pixels.shape[2:]).astype(jnp.float32) / 127.5) - 1
+            x = to_unit_range(pixels.reshape(-1, *pixels.shape[2:]))
             moments = self.model.encode_moments(params, x)
             mean, logvar = jnp.split(moments, 2, axis=-1)
             noise = jax.random.normal(jax.random.fold_in(key, number), mean.shape)

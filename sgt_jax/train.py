@@ -13,12 +13,18 @@ import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax import experiment, optimizer, partitioning, state as state_lib
-from sgt_jax.checkpoints.training import RunCheckpoints
+from sgt_jax import experiment, optimizer, partitioning, run_report
+from sgt_jax import state as state_lib
+from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints
+from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.progress import RunLog
 from sgt_jax.state import TrainState
+
+
+# What a user can cause and mend: shown as one line, not as a traceback.
+USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError)
 
 
 class NonFiniteError(FloatingPointError):
@@ -53,7 +59,7 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
         metrics = dict(
-            metrics, loss=loss, grad_norm=norm, learning_rate=learning_rate(state.step), nonfinite=~finite
+            metrics, loss=loss, grad_norm=norm, lr=learning_rate(state.step), nonfinite=~finite
         )
         return TrainState(
             step=state.step + 1,
@@ -106,7 +112,7 @@ def train(config: Any, workdir: str) -> TrainState:
         resumed = True
     first = int(state.step)
 
-    log = RunLog(workdir, config.total_steps, first_step=first, is_primary=primary)
+    log = RunLog(workdir, config.total_steps, primary, first_step=first)
     with log:
         if primary and not resumed:
             (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
@@ -142,8 +148,9 @@ def train(config: Any, workdir: str) -> TrainState:
                 bad_in_a_row.clear()
             return {k: float(v) for k, v in values.items() if v.ndim == 0}
 
+        loop_started, trained = time.time(), 0.0
         if first == 0:
-            run_evaluations(0, state, final=config.total_steps == 0)
+            run_evaluations(0, state)
         window_start = time.time()
         data_state = batches.get_state()
         for number in range(first, config.total_steps):
@@ -176,6 +183,7 @@ def train(config: Any, workdir: str) -> TrainState:
                 values, pending = finish(pending), None
                 elapsed = time.time() - window_start
                 waited += window_waited
+                trained += elapsed
                 scalars = dict(
                     values,
                     steps_per_second=window_steps / elapsed,
@@ -183,7 +191,6 @@ def train(config: Any, workdir: str) -> TrainState:
                     data_wait=window_waited / elapsed,
                     skipped_updates=int(state.skipped),
                     skipped_records=sum(skipped_records.values()),
-                    seconds=time.time() - started,
                     **{f"fill/{lane}": total / window_steps for lane, total in window_fill.items()},
                     **{f"samples/{name}": n / window_steps for name, n in window_samples.items()},
                 )
@@ -191,27 +198,36 @@ def train(config: Any, workdir: str) -> TrainState:
                 window_waited, window_tokens, window_steps = 0.0, 0, 0
                 window_samples, window_fill = Counter(), Counter()
                 window_start = time.time()
-            if save:
+            if evaluate and not stop.requested:
+                run_evaluations(done, state)
+            # Saved after the evaluation: a kill in between repeats the evaluation rather than losing it.
+            if save or stop.requested:
                 checkpoints.save(done, state, data_state)
             if stop.requested:
                 checkpoints.wait()
                 log.message(f"stopped by signal at step {done}; the same command resumes")
                 break
-            if evaluate:
-                run_evaluations(done, state, final=done == config.total_steps)
-                window_start = time.time()
+            window_start = time.time() if evaluate or save else window_start
         checkpoints.close()
         jax.block_until_ready(state.params)
         if primary and not stop.requested:
+            if first == config.total_steps:  # resumed after its end: nothing was trained, but the report is asked for
+                run_evaluations(first, state)
+            seconds = time.time() - started
+            parts = {"start": loop_started - started, "training": trained, "evaluation": run_evaluations.seconds}
             summary = {
-                "seconds": time.time() - started,
+                "seconds": seconds,
+                "parts": dict(parts, other=max(seconds - sum(parts.values()), 0.0)),
+                "data_wait": waited / max(trained, 1e-9),
                 "compilations": step_fn._cache_size(),
                 "samples": dict(realised),
                 "skipped_records": dict(skipped_records),
                 "resumed_at": first,
             }
             (workdir / "run.json").write_text(json.dumps(summary, indent=2))
-            run_evaluations.report(summary)
+            if config.report:
+                page = run_report.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
+                log.message(f"report: {page}")
     batches.close()
     return state
 

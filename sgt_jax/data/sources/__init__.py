@@ -1,9 +1,14 @@
 """Data sources by name: each is a random-access sequence of Examples."""
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from sgt_jax.data.examples import DataError
+
+
+# Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
+SOURCES = {"scenes": ("scenes", "Scenes"), "sam_sgt": ("folder", "SamSgtFolder")}
 
 
 def open_source(spec: Mapping[str, Any]) -> Any:
@@ -12,16 +17,12 @@ def open_source(spec: Mapping[str, Any]) -> Any:
     Raises:
       DataError: unknown type or options, or the data are not there.
     """
-    # Imported here, so that a run needs only the libraries of the sources it uses.
-    from sgt_jax.data.sources.folder import SamSgtFolder
-    from sgt_jax.data.sources.scenes import Scenes
-
-    known = {"scenes": Scenes, "sam_sgt": SamSgtFolder}
     options = dict(spec)
     kind = options.pop("type", None)
-    if kind not in known:
-        raise DataError(f"unknown source type '{kind}'; there are {', '.join(sorted(known))}")
+    if kind not in SOURCES:
+        raise DataError(f"unknown source type '{kind}'; there are {', '.join(sorted(SOURCES))}")
+    module, name = SOURCES[kind]
     try:
-        return known[kind](**options)
+        return getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)(**options)
     except TypeError as error:
         raise DataError(f"source of type '{kind}': {error}") from error

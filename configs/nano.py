@@ -1,0 +1,140 @@
+"""A small, real BAGEL model, trained with SGT from scratch in about five minutes, on a laptop, with no download.
+
+Command:   python -m sgt_jax.main --config=configs/nano.py --workdir=/tmp/nano
+Hardware:  2 CPU cores, 2 GB of memory.
+Reaches:   see the README (measured) and report.html in the work directory.
+
+The model sees 32x32 pictures of one or two objects, answers questions about them, draws pictures from captions, and paints
+the segmentation of what it sees through its understanding encoder, all in one network. Try another proxy with
+`--config.data.mixture.proxy.proxy=edges`.
+"""
+
+import json
+
+import ml_collections
+from etils import epath
+
+SIZE = 32
+
+
+def nano_vae() -> dict:
+    """Sizes, scale and shift of the shipped autoencoder (made by configs/nano_vae.py)."""
+    return json.loads((epath.resource_path("sgt_jax") / "assets/nano/vae.json").read_text())
+
+
+def model() -> dict:
+    """BAGEL's architecture at width 128; the fields carry the names of BAGEL's own config files."""
+    return dict(
+        llm=dict(
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            rms_norm_eps=1e-6,
+            rope_theta=1e6,
+            vocab_size=128,  # of assets/nano/tokenizer.json
+            max_position_embeddings=512,
+            initializer_range=0.02,
+        ),
+        vit=dict(
+            hidden_size=96,
+            intermediate_size=288,
+            num_hidden_layers=3,  # as in BAGEL's file: one more than are used
+            num_attention_heads=4,
+            num_channels=3,
+            image_size=SIZE,
+            patch_size=8,
+            layer_norm_eps=1e-6,
+        ),
+        vae=nano_vae(),
+        latent_patch_size=2,
+        max_latent_size=4,
+        vit_max_num_patch_per_side=4,
+        connector_act="gelu_pytorch_tanh",
+        interpolate_pos=False,
+        timestep_shift=2.0,  # more time at high noise; BAGEL trains with 1.0 on far larger pictures
+        vit_select_layer=-2,
+        # All tokens of a picture share one rotary position, so these tables carry all of space. On a 4x4 grid the usual
+        # sine tables are nearly parallel; random row and column codes tell neighbours apart at once.
+        position_init="random_codes",
+        copy_init_moe=False,
+        scan_layers=False,
+        remat="none",
+        dtype="float32",
+    )
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The experiment; every field can be overridden on the command line as --config.NAME=VALUE."""
+    c = ml_collections.ConfigDict()
+    c.name = "nano"
+    c.seed = 0
+    c.total_steps = 1000
+    c.model = model()
+    c.vae_from = "package:nano/ae.safetensors"  # trained autoencoder, frozen
+
+    # -- Objective: ce_weight * cross-entropy per answer token + mse_weight * flow matching per latent token.
+    c.objective = dict(name="sgt", ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
+    c.freeze = ("^vae/", "pos_embed")  # parameter paths (regular expressions) that are not trained
+
+    # -- Optimizer: Muon on the weight matrices inside blocks, AdamW on everything else.
+    c.optimizer = dict(name="muon", learning_rate=1e-3, muon_learning_rate=0.015, muon_momentum=0.95,
+                       b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.0, clip=1.0)  # fmt: skip
+    c.schedule = dict(name="warmup_stable_decay", warmup_steps=50, decay_fraction=0.4, final_fraction=0.0)
+    c.ema_decay = 0.99  # a short run wants a short memory; 0 switches the average off
+    c.max_nonfinite = 5  # updates in a row that may be skipped before the run stops
+
+    # -- Data.
+    scenes = dict(type="scenes", seed=0, size=SIZE, min_objects=1, max_objects=2)
+    c.data = dict(
+        seed=0,
+        tokenizer="package:nano/tokenizer.json",
+        sources=dict(
+            train=dict(**scenes, split="train", num=12_000, turns=0),
+            # Eight questions about each picture in one sequence: four times the answers per second.
+            train_questions=dict(**scenes, split="train", num=12_000, turns=8),
+            held_out=dict(**scenes, split="test", num=1_600, turns=1),
+        ),
+        # Shares are in samples of the stream. Proxy : understanding : text-to-picture = 3 : 2 : 2.
+        mixture=dict(
+            proxy=dict(source="train", task="proxy", proxy="segmentation", weight=3.0,
+                       options=dict(palette="distinct", style="plain")),
+            understanding=dict(source="train_questions", task="understanding", weight=2.0),
+            text_to_image=dict(source="train", task="text_to_image", weight=2.0),
+        ),  # fmt: skip
+        dropout=dict(text=0.1, vit_image=0.0, vae_image=0.0),  # of droppable items, for guidance
+        vit_size=dict(stride=8, min_size=SIZE, max_size=SIZE),
+        canvases=((SIZE, SIZE),),  # (height, width) of pictures that are painted
+        rows=16,  # packs per step; short rows are much faster than long ones on a CPU
+        # Slots per row and lane: one conversation, one or two proxies, one or two drawings.
+        budgets={"und": 224, "vit": 48, "gen": 48, "labels": 24, f"pixels:{SIZE}x{SIZE}": 3},
+        pool_size=12,  # samples a row chooses from when it fills its budgets
+        read_threads=0,  # per row; order does not depend on it
+        prefetch=4,  # batches made ahead
+        on_bad="error",  # or "skip": count and log unusable records
+    )
+
+    # -- Evaluation: before training, every evaluate_every steps, and at the end, on scenes never trained on.
+    sampler = dict(steps=10, shift=2.0, batch=64, seed=1, show=8)
+    c.evaluate_weights = "ema"  # "params": the raw weights
+    c.evaluate_every = 500
+    c.evaluators = dict(
+        loss=dict(type="loss", source="held_out_all", batches=2),
+        answers=dict(type="answers", source="held_out", n=800, train_source="train_questions", train_n=2000,
+                     max_new_tokens=3, batch=200),
+        masks=dict(type="masks", source="held_out", n=512, train_source="train", train_n=64, text_scale=1.0,
+                   palette="distinct", proxy_options=dict(palette="distinct", style="plain"), **sampler),
+        drawings=dict(type="drawings", source="held_out", n=512, text_scale=3.0, **sampler),
+    )  # fmt: skip
+    c.data.sources.held_out_all = dict(**scenes, split="validation", num=2_000, turns=8)
+
+    # -- Running.
+    c.mesh = dict(data=-1)  # devices per axis (data, fsdp, tensor, context); -1: all that are left
+    c.platform = "cpu"
+    c.cpu_devices = 2  # two devices of one core each beat one device of two cores
+    c.log_every = 20
+    c.checkpoint = dict(every=500, keep=2)
+    c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
+    c.report = True
+    return c

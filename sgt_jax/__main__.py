@@ -1,0 +1,29 @@
+"""The other commands: `python -m sgt_jax` lists them, `python -m sgt_jax NAME ...` runs one."""
+
+import importlib
+import sys
+
+# Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
+COMMANDS = {
+    "convert": ("convert", "write a run's weights in the published layout"),
+    "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
+    "parity": ("parity", "compare this code with recorded numbers of the reference"),
+    "report": ("report", "build a run's report.html again from its files"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command; returns its exit status."""
+    if not arguments or arguments[0] not in COMMANDS:
+        if arguments and arguments[0] not in ("-h", "--help"):
+            print(f"error: no command '{arguments[0]}'", file=sys.stderr)
+        print("usage: python -m sgt_jax COMMAND ...\n\nTraining has its own: python -m sgt_jax.main --config=FILE\n")
+        for name, (_, what) in COMMANDS.items():
+            print(f"  {name:12} {what}")
+        return 0 if not arguments or arguments[0] in ("-h", "--help") else 2
+    module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[arguments[0]][0]}")
+    return int(module.main(arguments[1:]) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

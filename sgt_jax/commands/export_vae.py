@@ -1,0 +1,51 @@
+"""python -m sgt_jax export-vae WORKDIR OUT: the autoencoder of a run, as ae.safetensors and vae.json.
+
+The scale and the shift of the latents (scaled latent = scale * (z - shift)) are measured on pictures of the run's own
+mixture, so that scaled latents have mean 0 and standard deviation 1 over all channels together.
+"""
+
+import argparse
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from etils import epath
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
+    parser.add_argument("workdir")
+    parser.add_argument("out")
+    parser.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
+    options = parser.parse_args(arguments)
+    jax.config.update("jax_platforms", "cpu")
+
+    from safetensors.numpy import save_file
+
+    from sgt_jax import experiment
+    from sgt_jax.checkpoints.training import restore_params
+    from sgt_jax.models.bagel import weights
+
+    workdir, out = epath.Path(options.workdir), epath.Path(options.out)
+    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+    task = experiment.build(config)
+    params, step = restore_params(workdir, "ema")
+    encode = jax.jit(task.model.encode_moments)
+    latents = []
+    stream = iter(task.batches())
+    for _ in range(options.batches):
+        for fields in next(stream)[0].values():
+            pixels = fields["pixels"].reshape(-1, *fields["pixels"].shape[2:])
+            mean, logvar = jnp.split(encode(params, pixels), 2, axis=-1)
+            noise = np.random.default_rng(len(latents)).standard_normal(mean.shape)
+            latents.append(np.asarray(mean + jnp.exp(logvar / 2) * noise, np.float64).reshape(-1, mean.shape[-1]))
+    values = np.concatenate(latents)
+    vae = dict(task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std()))
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(weights.to_published(params, task.model_config, weights.VAE_FILE), str(out / weights.VAE_FILE))
+    (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")
+    print(f"step {step}: scale {vae['scale_factor']:.4f}, shift {vae['shift_factor']:.4f}, channel means "
+          f"{np.round(values.mean(0), 2).tolist()}, standard deviations {np.round(values.std(0), 2).tolist()}")  # fmt: skip
+    return 0

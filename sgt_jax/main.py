@@ -1,0 +1,57 @@
+"""Trains, evaluates and reports one experiment: python -m sgt_jax.main --config=configs/nano.py --workdir=DIR"""
+
+import os
+import re
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs and the report go here; the same one resumes.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def prepare_platform(platform: str, cpu_devices: int) -> None:
+    """Chooses the platform before JAX starts one; "" leaves the choice to JAX."""
+    import jax
+
+    if platform:
+        # An installed TPU or GPU library is otherwise probed even for a CPU run.
+        jax.config.update("jax_platforms", platform)
+    if platform == "cpu" and cpu_devices:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.seed=1")
+    config = CONFIG.value
+    prepare_platform(config.platform, config.cpu_devices)
+
+    from sgt_jax.train import USER_ERRORS, train
+
+    try:
+        train(config, WORKDIR.value)
+    except USER_ERRORS as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Like absl's parser, but a misspelt or misplaced override is one line that suggests the right name."""
+    try:
+        found = app.parse_flags_with_usage(argv)
+        _ = CONFIG.value.platform  # a config file that cannot be loaded says so only here
+        return found
+    except (AttributeError, KeyError, TypeError) as error:
+        guess = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
+        hint = f"no field '{guess[2]}'; did you mean '{guess[1]}'?" if guess else f"no such field: {error}"
+        sys.exit(f"error: --config has {hint}")
+    except OSError as error:
+        sys.exit(f"error: --config: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

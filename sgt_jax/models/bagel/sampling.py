@@ -1,0 +1,390 @@
+"""Talking and painting with a BAGEL model: a static key-value cache, one compiled loop each, branches as one batch.
+
+A *context* is everything read so far, one sample per row. Its cache keeps keys, values and the TokenInfo of every slot,
+so that the training mask is also the inference mask, and padding inside the cache needs no care.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax.batch import CAUSAL, NOISE, PackedBatch, TokenInfo
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.layouts.bagel import BagelLayout, table_positions
+from sgt_jax.data.packing import lengths, pack
+from sgt_jax.models.bagel.decoder import Cache
+from sgt_jax.models.bagel.model import Bagel
+
+Plan = Sequence[PlanItem]
+
+
+class Context(NamedTuple):
+    """What B rows have read, and where the next split goes.
+
+    Attributes:
+      cache: keys, values and facts of T slots (holes included: sample 0).
+      split, order, position: [B], of the next slot to be appended.
+    """
+
+    cache: Cache
+    split: jax.Array
+    order: jax.Array
+    position: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Guidance:
+    """How the branches of a denoising step are combined (BAGEL's `cfg_*` settings).
+
+    Attributes:
+      text_scale, image_scale: 1 switches a branch off. Image guidance needs text guidance.
+      low, high: guidance acts where low < t <= high.
+      renorm: "global" (over a picture), "channel" or "text_channel" (per token).
+      renorm_min: smallest factor of the renormalisation; 1 switches it off.
+
+    Raises:
+      ValueError: unknown renorm, or image guidance without text guidance (the reference silently ignores it).
+    """
+
+    text_scale: float = 1.0
+    image_scale: float = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    renorm: str = "global"
+    renorm_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.renorm not in ("global", "channel", "text_channel"):
+            raise ValueError(f"renorm '{self.renorm}' does not exist; choose global, channel or text_channel")
+        if self.image_scale > 1 and self.text_scale <= 1:
+            raise ValueError("image guidance has no effect without text guidance: set text_scale above 1")
+
+    def combine(self, t: jax.Array, v: jax.Array, v_text: Any, v_image: Any) -> jax.Array:
+        """The guided velocity [B, n, F] from the branches (None where switched off) at the time t."""
+        if v_text is None:
+            return v
+        guided = v_text + self.text_scale * (v - v_text)
+
+        def renormed(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+            norm = functools.partial(jnp.linalg.norm, axis=-1, keepdims=True)
+            if axes == (1, 2):
+                norm = lambda x: jnp.sqrt(jnp.sum(x * x, axis=(1, 2), keepdims=True))  # noqa: E731
+            return w * jnp.clip(norm(v) / (norm(w) + 1e-8), self.renorm_min, 1.0)
+
+        if self.renorm == "text_channel":
+            out = renormed(guided, (2,))
+            if v_image is not None:
+                out = v_image + self.image_scale * (out - v_image)
+        else:
+            out = guided if v_image is None else v_image + self.image_scale * (guided - v_image)
+            out = renormed(out, (1, 2) if self.renorm == "global" else (2,))
+        return jnp.where((t > self.low) & (t <= self.high), out, v)
+
+
+def time_grid(steps: int, shift: float) -> np.ndarray:
+    """`steps` + 1 times from 1 to 0 under the shift (BAGEL calls that num_timesteps = steps + 1)."""
+    t = np.linspace(1.0, 0.0, steps + 1)
+    return (shift * t / (1 + (shift - 1) * t)).astype(np.float32)
+
+
+def without_last_text(plan: Plan) -> Plan:
+    """The context of the no-text branch: everything before the text that ends the plan."""
+    return plan[:-1] if plan and plan[-1].type == "text" else plan
+
+
+def texts_only(plan: Plan) -> Plan:
+    """The context of the no-image branch."""
+    return [item for item in plan if item.type == "text"]
+
+
+def lane_budgets(laid: Sequence[Any], layout: BagelLayout, multiple: int = 16) -> dict[str, int]:
+    """The longest length per lane, rounded up so that few shapes are ever compiled."""
+    budgets = {}
+    for lane in layout.spec:
+        longest = max((lengths(sample).get(lane, 0) for sample in laid), default=0)
+        step = 1 if lane.startswith("pixels") else multiple
+        budgets[lane] = -(-longest // step) * step
+    return budgets
+
+
+def stack_samples(laid: Sequence[Any], layout: BagelLayout, budgets: dict[str, int]) -> PackedBatch:
+    """One laid-out sample per row; an empty dict gives a row of padding."""
+    packs = [pack([sample] if sample else [], layout.spec, budgets) for sample in laid]
+    return {lane: {f: np.stack([p[lane][f] for p in packs]) for f in packs[0][lane]} for lane in packs[0]}
+
+
+def read(model: Bagel, params: Any, batch: PackedBatch, vae_noise: dict[str, jax.Array]) -> Context:
+    """Runs the model over contexts (clean pictures and texts), one per row, and keeps keys and values.
+
+    Args:
+      model, params: the model.
+      batch: one sample per row; its pictures for the autoencoder are clean.
+      vae_noise: posterior noise per canvas, {"HxW": [B, n, h, w, z]}.
+    """
+    und, gen = TokenInfo.of(batch["und"]), TokenInfo.of(batch["gen"])
+    seen = model.see(params, batch["vit"])["tokens"] if batch["vit"]["sample"].shape[1] else None
+    x_und = model.embed_und(params, batch["und"], seen)
+    latents = model.clean_latents(params, batch, {"vae": vae_noise})
+    x_gen = model.embed_gen(params, latents, jnp.zeros(latents.shape[:2]), batch["gen"]["table"])
+    _, _, aux = model.decode(params, x_und, x_gen, und, gen, return_kv=True)
+    info = aux["cache"].info
+
+    def following(values: jax.Array) -> jax.Array:
+        return jnp.max(jnp.where(info.sample > 0, values, -1), axis=1, initial=-1) + 1
+
+    return Context(aux["cache"], following(info.split), following(info.order), following(info.position))
+
+
+def _embed(model: Bagel, params: Any, token: jax.Array) -> jax.Array:
+    return model.embed_und(params, {"token": token, "vit": jnp.full_like(token, -1)}, None)
+
+
+def write_text(
+    model: Bagel,
+    params: Any,
+    context: Context,
+    bos: int,
+    eos: int,
+    max_length: int,
+    pick: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Generates text after contexts, feeding one token a step into a cache of fixed size.
+
+    Args:
+      model, params, context: the model and what it has read.
+      bos, eos: ids that open and end a text.
+      max_length: tokens fed at most, bos included.
+      pick: (logits [B, V], step) -> ids [B]; greedy by default.
+
+    Returns:
+      ids int32 [B, max_length]: the tokens *fed*, bos first; a predicted eos is not fed, and everything after is eos.
+      count int32 [B]: how many were fed. logits float32 [B, max_length, V] of every step (zeros where none was needed).
+    """
+    cache = context.cache
+    batch, used = cache.info.sample.shape
+    info = TokenInfo(*(jnp.pad(x, ((0, 0), (0, max_length))) for x in cache.info))
+
+    def room(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, 0), (0, max_length), (0, 0), (0, 0)))
+
+    keys, values = (tuple(room(x[layer]) for layer in range(len(x))) for x in (cache.keys, cache.values))
+    pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
+    hidden = model.config.llm.hidden_size
+    vocabulary = model.config.llm.vocab_size
+    nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
+
+    def more(state: tuple) -> jax.Array:
+        step, _, done, *_ = state
+        return (step < max_length) & ~jnp.all(done)
+
+    def feed(state: tuple) -> tuple:
+        step, token, done, ids, all_logits, info, keys, values = state
+        column = jnp.ones((batch, 1), jnp.int32)
+        new = TokenInfo(
+            sample=jnp.where(done[:, None], 0, column),
+            split=context.split[:, None],
+            order=(context.order + step)[:, None],
+            position=(context.position + step)[:, None],
+            mode=CAUSAL * column,
+        )
+        x = _embed(model, params, token[:, None])
+        past = Cache(keys, values, info)
+        h, _, aux = model.decode(params, x, jnp.zeros((batch, 0, hidden), x.dtype), new, nothing, past, return_kv=True)
+        logits = model.logits(params, h)[:, 0]
+        following = jnp.where(done, eos, pick(logits, step)).astype(jnp.int32)
+
+        def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
+            start = (0, used + step) + (0,) * (old.ndim - 2)
+            return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), start)
+
+        return (
+            step + 1,
+            following,
+            done | (following == eos),
+            ids.at[:, step].set(jnp.where(done, eos, token)),
+            all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)),
+            TokenInfo(*(put(a, b) for a, b in zip(info, new))),
+            tuple(put(a, b) for a, b in zip(keys, aux["cache"].keys)),
+            tuple(put(a, b) for a, b in zip(values, aux["cache"].values)),
+        )
+
+    start = (
+        jnp.int32(0),
+        jnp.full((batch,), bos, jnp.int32),
+        jnp.zeros((batch,), bool),
+        jnp.full((batch, max_length), eos, jnp.int32),
+        jnp.zeros((batch, max_length, vocabulary), jnp.float32),
+        info,
+        keys,
+        values,
+    )
+    _, _, _, ids, logits, *_ = jax.lax.while_loop(more, feed, start)
+    return ids, jnp.sum(ids != eos, axis=1), logits
+
+
+def denoise(
+    model: Bagel,
+    params: Any,
+    context: Context,
+    noise: jax.Array,
+    grid: tuple[int, int],
+    times: jax.Array,
+    guidance: Guidance,
+    soi: int,
+    eoi: int,
+    trace: bool = False,
+) -> Any:
+    """Paints pictures by Euler steps from noise; every branch of guidance is evaluated in one batch.
+
+    Args:
+      model, params: the model.
+      context: of K*B rows: B main contexts, then B no-text and B no-image contexts where guidance uses them.
+      noise: [B, n, F], the initial latent tokens.
+      grid: (rows, columns) of the latent grid, n = rows * columns.
+      times: decreasing times from 1 to 0, as `time_grid` makes them.
+      guidance: how to combine the branches.
+      soi, eoi: ids of the markers around the picture.
+      trace: also return the latents before every step and the guided velocities.
+
+    Returns:
+      latent tokens [B, n, F]; with `trace` (latents, x [steps, B, n, F], v [steps, B, n, F]).
+    """
+    branches = branch_names(guidance)
+    count, n = noise.shape[:2]
+    rows = count * len(branches)
+    if context.split.shape[0] != rows:
+        raise ValueError(f"{context.split.shape[0]} contexts for {len(branches)} branches of {count} pictures")
+
+    def facts(order: jax.Array) -> TokenInfo:
+        slots = jnp.ones((rows, order.shape[0]), jnp.int32)
+        return TokenInfo(
+            sample=slots,
+            split=context.split[:, None] * slots,
+            order=context.order[:, None] + order[None],
+            position=context.position[:, None] * slots,
+            mode=NOISE * slots,
+        )
+
+    und, gen = facts(jnp.asarray([0, n + 1])), facts(1 + jnp.arange(n))
+    markers = _embed(model, params, jnp.tile(jnp.asarray([[soi, eoi]]), (rows, 1)))
+    table = jnp.asarray(table_positions(*grid, model.config.max_latent_size, False))
+    table = jnp.broadcast_to(table, (rows, n))
+
+    def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
+        t, following = pair
+        everywhere = jnp.tile(x, (len(branches), 1, 1))
+        x_gen = model.embed_gen(params, everywhere, jnp.full((rows, n), t), table)
+        _, h, _ = model.decode(params, markers, x_gen, und, gen, context.cache)
+        found = dict(zip(branches, jnp.split(model.velocity(params, h), len(branches))))
+        v = guidance.combine(t, found["main"], found.get("text"), found.get("image"))
+        return x - v * (t - following), (x, v) if trace else ()
+
+    final, history = jax.lax.scan(step, noise.astype(jnp.float32), (times[:-1], times[1:]))
+    return (final, *history) if trace else final
+
+
+def branch_names(guidance: Guidance) -> tuple[str, ...]:
+    """The branches that a guidance needs, in the order in which their contexts are stacked."""
+    names = ["main"]
+    if guidance.text_scale > 1:
+        names.append("text")
+    if guidance.image_scale > 1:
+        names.append("image")
+    return tuple(names)
+
+
+def to_bytes(pictures: jax.Array) -> jax.Array:
+    """[-1, 1] floats -> uint8, rounded (the reference truncates)."""
+    return jnp.round(jnp.clip(pictures / 2 + 0.5, 0, 1) * 255).astype(jnp.uint8)
+
+
+class Sampler:
+    """Answers and paintings for lists of plans: lays out, pads to fixed batches, compiles each loop once per shape."""
+
+    def __init__(self, model: Bagel, layout: BagelLayout, decode_text: Callable[[Sequence[int]], str]) -> None:
+        self.model, self.layout, self._decode_text = model, layout, decode_text
+        self._write = jax.jit(self._write_impl, static_argnames=("max_length",))
+        self._paint = jax.jit(self._paint_impl, static_argnames=("grid", "guidance"))
+        self._through = jax.jit(self._through_impl)
+
+    def answer(self, params: Any, plans: Sequence[Plan], *, max_new_tokens: int, batch: int) -> list[str]:
+        """Greedy texts after each plan, without special tokens."""
+        texts: list[str] = []
+        laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
+        for rows, real in self._batches(laid, batch):
+            ids, count = self._write(params, rows, jax.random.key(0), max_length=max_new_tokens + 1)
+            ids, count = np.asarray(ids), np.asarray(count)
+            texts += [self._decode_text(ids[i, 1 : count[i]]) for i in range(real)]
+        return texts
+
+    def paint(
+        self,
+        params: Any,
+        plans: Sequence[Plan],
+        shape: tuple[int, int],
+        *,
+        seeds: Sequence[int],
+        steps: int,
+        shift: float,
+        batch: int,
+        guidance: Guidance = Guidance(),
+    ) -> np.ndarray:
+        """uint8 [N, H, W, 3] pictures after each plan; a seed per picture, so a picture does not depend on its batch."""
+        stride = self.model.config.latent_stride
+        grid = (shape[0] // stride, shape[1] // stride)
+        cut = {"main": tuple, "text": without_last_text, "image": texts_only}
+        laid = [[self.layout.lay_out(tuple(cut[name](plan))) for plan in plans] for name in branch_names(guidance)]
+        budgets = lane_budgets([sample for branch in laid for sample in branch], self.layout)
+        times = jnp.asarray(time_grid(steps, shift))
+        out = []
+        for start in range(0, len(plans), batch):
+            real = min(batch, len(plans) - start)
+            rows = [s for branch in laid for s in [*branch[start : start + real], *[{}] * (batch - real)]]
+            numbers = [*seeds[start : start + real], *[0] * (batch - real)]
+            packed = stack_samples(rows, self.layout, budgets)
+            done = self._paint(params, packed, jnp.asarray(numbers), times, grid=grid, guidance=guidance)
+            out.append(np.asarray(done)[:real])
+        return np.concatenate(out)
+
+    def through_autoencoder(self, params: Any, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+        """uint8 [N, H, W, 3] pictures of one size, encoded (posterior mean) and decoded."""
+        pictures = np.stack(pictures)
+        out = []
+        for start in range(0, len(pictures), batch):
+            part = pictures[start : start + batch]
+            padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])
+            out.append(np.asarray(self._through(params, padded))[: len(part)])
+        return np.concatenate(out)
+
+    def _batches(self, laid: list, batch: int) -> Any:
+        budgets = lane_budgets(laid, self.layout)
+        for start in range(0, len(laid), batch):
+            part = laid[start : start + batch]
+            yield stack_samples([*part, *[{}] * (batch - len(part))], self.layout, budgets), len(part)
+
+    def _read(self, params: Any, batch: PackedBatch, key: jax.Array) -> Context:
+        return read(self.model, params, batch, self.model.draw(key, batch)["vae"])
+
+    def _write_impl(self, params: Any, batch: PackedBatch, key: jax.Array, max_length: int) -> tuple:
+        tokens, context = self.layout.tokens, self._read(params, batch, key)
+        ids, count, _ = write_text(self.model, params, context, tokens.bos, tokens.eos, max_length)
+        return ids, count
+
+    def _paint_impl(
+        self, params: Any, batch: PackedBatch, seeds: jax.Array, times: jax.Array, grid: Any, guidance: Any
+    ) -> jax.Array:
+        tokens, model = self.layout.tokens, self.model
+        context = self._read(params, batch, jax.random.key(0))
+        n = grid[0] * grid[1]
+        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, model.config.latent_width)))(seeds)
+        latents = denoise(model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi)
+        return to_bytes(model.pictures(params, latents, grid))
+
+    def _through_impl(self, params: Any, pictures: jax.Array) -> jax.Array:
+        mean, _ = jnp.split(self.model.encode_moments(params, pictures), 2, axis=-1)
+        return to_bytes(self.model.decode_latent(params, mean))
