@@ -1,7 +1,7 @@
 """Turns a pack as the PyTorch reference lays it out (one sequence, index arrays) into a batch of lanes, one row.
 
-Latent slots go to the gen lane, everything else to the und lane, each in sequence order, so that every recorded per-slot
-array can be compared after one permutation (`ReferencePack.order`).
+Latent slots go to the gen lane, everything else to the und lane, each in sequence order, so that every recorded
+per-slot array can be compared after one permutation (`ReferencePack.order`).
 """
 
 from collections.abc import Mapping

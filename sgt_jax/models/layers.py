@@ -1,7 +1,7 @@
 """Small pieces that several models share: linear layers, norms, RoPE, time features, position tables.
 
-Parameters are float32; `dtype` is the dtype of matmul inputs and activations. Statistics, angles, time features and tables
-are float32 whatever `dtype` is.
+Parameters are float32; `dtype` is the dtype of matmul inputs and activations. Statistics, angles, time features and
+tables are float32 whatever `dtype` is.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,9 @@ import numpy as np
 Initializer = Callable[..., jax.Array]
 
 
-def uniform_fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, fan_in: int | None = None) -> jax.Array:
+def uniform_fan_in(
+    key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, fan_in: int | None = None
+) -> jax.Array:
     """Uniform in +-1/sqrt(fan_in); a kernel's fan-in is the product of all its dimensions but the last."""
     fan_in = fan_in or int(np.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
@@ -150,8 +152,8 @@ def sincos_table(side: int, width: int) -> jax.Array:
 def random_code_table(side: int, width: int, seed: int) -> jax.Array:
     """A table [side*side, width] of unit-normal row and column codes.
 
-    All tokens of a picture share one rotary position, so this table carries all of space; neighbouring rows of a sine table
-    on a small grid are almost parallel, random codes are nearly orthogonal.
+    All tokens of a picture share one rotary position, so this table carries all of space; neighbouring rows of a sine
+    table on a small grid are almost parallel, random codes are nearly orthogonal.
     """
     codes = np.random.default_rng(seed).standard_normal((2, side, width // 2)).astype(np.float32)
     return grid_table(codes[0], codes[1])

@@ -111,7 +111,10 @@ class BagelConfig:
     def __post_init__(self) -> None:
         checks = (
             (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {REMAT}"),
-            (self.position_init in POSITION_INIT, f"position_init '{self.position_init}': choose one of {POSITION_INIT}"),
+            (
+                self.position_init in POSITION_INIT,
+                f"position_init '{self.position_init}' does not exist; choose one of {POSITION_INIT}",
+            ),
             (self.dtype in ("float32", "bfloat16"), f"dtype '{self.dtype}': choose float32 or bfloat16"),
             (self.connector_act == "gelu_pytorch_tanh", f"connector_act '{self.connector_act}' is not supported"),
             (

@@ -1,8 +1,8 @@
-"""BAGEL's mixture of transformers in its two-lane form: text and pictures-seen through one set of weights, latents through
-another, joint attention over both. Because the lanes are separate arrays, routing is a static slice.
+"""BAGEL's mixture of transformers in its two-lane form: each lane has its own weights, attention is joint.
 
-Everything per token (norms, projections, MLP) belongs to an `Expert`; attention is the only place where lanes meet. Shapes:
-U und slots, G gen slots, B rows; either lane may have zero slots.
+Text and pictures that are seen go through one set of weights (und), latents through another (gen). Because lanes are
+separate arrays, routing is a static slice. Everything per token (norms, projections, MLP) belongs to an `Expert`;
+attention is the only place where lanes meet. Shapes: U und slots, G gen slots, B rows; either lane may have zero slots.
 """
 
 from collections.abc import Sequence
@@ -197,8 +197,8 @@ class Decoder(nn.Module):
           return_kv: also return the keys and values of the new slots.
 
         Returns:
-          Final hidden states [B, U, width], [B, G, width]; a dict of what was captured, with "cache" (a Cache of only the
-          new slots, und first) if return_kv.
+          Final hidden states [B, U, width], [B, G, width]; a dict of what was captured, with "cache" (a Cache of only
+          the new slots, und first) if return_kv.
         """
         cfg, dtype = self.config, self.config.compute_dtype
         x = (x_und.astype(dtype), x_gen.astype(dtype))

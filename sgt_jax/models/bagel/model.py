@@ -1,6 +1,7 @@
-"""The BAGEL model as pure functions: fresh parameters, random draws, and one training forward over the lanes of a batch.
+"""The BAGEL model as pure functions: fresh parameters, random draws, and one training forward over lanes.
 
-Shapes: R rows, U und slots, V vit slots, G gen slots, L labels, n canvases of one size; p latent patch, C latent channels.
+Shapes: R rows, U und slots, V vit slots, G gen slots, L labels, n canvases of one size; p latent patch, C latent
+channels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import PackedBatch, TokenInfo
-from sgt_jax.models.autoencoder import Autoencoder
+from sgt_jax.models.autoencoder import Autoencoder, fresh_parameters
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
@@ -96,14 +97,13 @@ class Bagel:
         keys = iter(jax.random.split(key, 8))
         zeros, index = jnp.zeros, jnp.zeros((1, 1), jnp.int32)
         info = TokenInfo(index, index, index, index, index)
-        width, side = cfg.llm.hidden_size, cfg.vae.downsample
-        hidden = zeros((1, 1, width))
+        hidden = zeros((1, 1, cfg.llm.hidden_size))
 
         def fresh(module: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Any]:
             return module.init(next(keys), *args, **kwargs)["params"]
 
         params = {
-            "vae": fresh(self.vae, zeros((1, side, side, cfg.vae.in_channels))),
+            "vae": fresh_parameters(self.vae, next(keys)),
             "vit": fresh(self.vit, zeros((1, 1, cfg.vit.patch_size**2 * cfg.vit.num_channels)), index, index, index),
             "connector": fresh(self.connector, zeros((1, 1, cfg.vit.hidden_size))),
             "decoder": fresh(self.decoder, hidden, hidden, info, info, method="touch"),
@@ -125,16 +125,16 @@ class Bagel:
         """Everything random in one forward of `batch`.
 
         Returns:
-          {"time": [R, G] normals, "noise": [R, G, p*p*C] normals, "vae": posterior normals: {"HxW": [R, n, h, w, C]} per
-          canvas lane, {"moments": [R, G, p*p*C]} if the gen lane brings moments}.
+          {"time": [R, G] normals, "noise": [R, G, p*p*C] normals, "vae": posterior normals: {"HxW": [R, n, h, w, C]}
+          per canvas lane, {"moments": [R, G, p*p*C]} if the gen lane brings moments}.
         """
         cfg = self.config
         slots = batch["gen"]["sample"].shape
         time_key, noise_key, vae_key = jax.random.split(key, 3)
         shapes = {}
-        for name, (height, width) in _canvases(batch).items():
+        for name, size in _canvases(batch).items():
             count = batch[PIXELS + name]["pixels"].shape[1]
-            shapes[name] = (slots[0], count, height // cfg.vae.downsample, width // cfg.vae.downsample, cfg.vae.z_channels)
+            shapes[name] = (slots[0], count, *(side // cfg.vae.downsample for side in size), cfg.vae.z_channels)
         if "moments" in batch["gen"]:
             shapes["moments"] = (*slots, cfg.latent_width)
         return {
@@ -193,7 +193,7 @@ class Bagel:
         return jnp.where((pointer >= 0)[..., None], _rows(seen, pointer).astype(x.dtype), x)
 
     def embed_gen(self, params: Params, x_t: jax.Array, t: jax.Array, table: jax.Array) -> jax.Array:
-        """Noisy latents [R, G, p*p*C], times [R, G], rows of the latent table [R, G] -> decoder inputs [R, G, width]."""
+        """Noisy latents [R, G, p*p*C], times and rows of the latent table [R, G] -> decoder inputs [R, G, width]."""
         x = self.vae2llm.apply({"params": params["vae2llm"]}, x_t)
         x = x + self.time_embedder.apply({"params": params["time_embedder"]}, t)
         return x + jax.lax.stop_gradient(params["latent_pos_embed"]["table"])[table].astype(x.dtype)

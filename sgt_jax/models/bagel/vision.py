@@ -1,4 +1,4 @@
-"""The understanding encoder: SigLIP over the patches of all pictures of a row, and the connector to the decoder's width."""
+"""The understanding encoder: SigLIP over the patches of all pictures of a row, and the connector to the decoder."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
 """The published tensors of a BAGEL checkpoint against our parameter tree, as data: one entry per published tensor.
 
-`name_map(config)` is the only place that knows both namings; `load` and `to_published` (and the streaming importer) just walk
-it. Published linear weights are [out, in], convolutions [out, in, kh, kw]; ours are [in, out] and [kh, kw, in, out].
+`name_map(config)` is the only place that knows both namings; `load` and `to_published` (and the streaming importer)
+just walk it. Published linear weights are [out, in], convolutions [out, in, kh, kw]; ours are [in, out] and
+[kh, kw, in, out].
 """
 
 import dataclasses
@@ -254,7 +255,7 @@ def load_vae(path: Any, config: BagelConfig, nested: bool = False) -> dict[str, 
 
 
 def to_published(params: Mapping[str, Any], config: BagelConfig, file: str | None = None) -> dict[str, np.ndarray]:
-    """Our parameter tree -> {published name: array}, the inverse of `from_published`. Parts that are absent are left out."""
+    """Our parameter tree -> {published name: array}, the inverse of `from_published`. Absent parts are left out."""
     out = {}
     for entry in name_map(config):
         if file not in (None, entry.file) or entry.path[0] not in params:
