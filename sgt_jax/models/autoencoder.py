@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from sgt_jax.attention import dense_attention
 
-_GROUPS = 32
 # Above this many latent pixels the attention block scans over blocks of queries instead of holding all scores.
 _DENSE_PIXELS = 4096
 
@@ -23,9 +22,10 @@ class AutoencoderConfig:
     """Sizes of the autoencoder; the defaults are FLUX.1's, which BAGEL uses.
 
     Attributes:
-      ch: channels of the finest level, a multiple of 32; ch_mult: factor per level; num_res_blocks: per level.
+      ch: channels of the finest level; ch_mult: factor per level; num_res_blocks: per level.
       z_channels: latent channels; scale_factor, shift_factor: scaled latent = scale * (z - shift).
       resolution: picture size it was trained at (not used).
+      norm_groups: groups of the group norms; they divide the channels of every level.
     """
 
     ch: int = 128
@@ -37,11 +37,12 @@ class AutoencoderConfig:
     scale_factor: float = 0.3611
     shift_factor: float = 0.1159
     resolution: int = 256
+    norm_groups: int = 32
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
-        if any(self.ch * m % _GROUPS for m in self.ch_mult):
-            raise ValueError(f"autoencoder channels {self.ch} x {self.ch_mult} must be multiples of {_GROUPS}")
+        if any(self.ch * m % self.norm_groups for m in self.ch_mult):
+            raise ValueError(f"autoencoder channels {self.ch} x {self.ch_mult} must be multiples of {self.norm_groups}")
 
     @property
     def downsample(self) -> int:
@@ -50,14 +51,15 @@ class AutoencoderConfig:
 
 
 class GroupNorm(nn.Module):
-    """32 groups, eps 1e-6, statistics in float32 by the two-pass formula."""
+    """Norm over pixels and groups of channels, eps 1e-6, statistics in float32 by the two-pass formula."""
 
+    groups: int = 32
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         n, h, w, c = x.shape
-        wide = x.astype(jnp.float32).reshape(n, h * w, _GROUPS, c // _GROUPS)
+        wide = x.astype(jnp.float32).reshape(n, h * w, self.groups, c // self.groups)
         wide = wide - jnp.mean(wide, axis=(1, 3), keepdims=True)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=(1, 3), keepdims=True) + 1e-6)
         scale = self.param("scale", nn.initializers.ones, (c,))
@@ -96,14 +98,17 @@ class ResidualBlock(nn.Module):
     """norm, SiLU, conv, norm, SiLU, conv, plus the (projected) input."""
 
     features: int
+    groups: int = 32
     dtype: Any = jnp.float32
     precision: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kw = dict(dtype=self.dtype, precision=self.precision)
-        y = Conv(self.features, name="conv1", **kw)(jax.nn.silu(GroupNorm(self.dtype, name="norm1")(x)))
-        y = Conv(self.features, name="conv2", **kw)(jax.nn.silu(GroupNorm(self.dtype, name="norm2")(y)))
+        y = jax.nn.silu(GroupNorm(self.groups, self.dtype, name="norm1")(x))
+        y = Conv(self.features, name="conv1", **kw)(y)
+        y = jax.nn.silu(GroupNorm(self.groups, self.dtype, name="norm2")(y))
+        y = Conv(self.features, name="conv2", **kw)(y)
         if x.shape[-1] != self.features:
             x = Conv(self.features, size=1, name="nin_shortcut", **kw)(x)
         return x + y
@@ -112,6 +117,7 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """One head over all pixels of a picture, with residual."""
 
+    groups: int = 32
     dtype: Any = jnp.float32
     precision: Any = None
 
@@ -119,7 +125,7 @@ class AttentionBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         n, h, w, c = x.shape
         kw = dict(dtype=self.dtype, precision=self.precision)
-        y = GroupNorm(self.dtype, name="norm")(x)
+        y = GroupNorm(self.groups, self.dtype, name="norm")(x)
         q, k, v = (Conv(c, size=1, name=m, **kw)(y).reshape(n, h * w, 1, c) for m in ("q", "k", "v"))
         if h * w <= _DENSE_PIXELS:
             y = dense_attention(q, k, v, None, self.precision)
@@ -134,12 +140,13 @@ class Middle(nn.Module):
     """Residual block, attention, residual block at the coarsest level."""
 
     features: int
+    groups: int = 32
     dtype: Any = jnp.float32
     precision: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kw = dict(dtype=self.dtype, precision=self.precision)
+        kw = dict(groups=self.groups, dtype=self.dtype, precision=self.precision)
         x = ResidualBlock(self.features, name="block_1", **kw)(x)
         x = AttentionBlock(name="attn_1", **kw)(x)
         return ResidualBlock(self.features, name="block_2", **kw)(x)
@@ -168,6 +175,7 @@ class Level(nn.Module):
     features: int
     blocks: int
     resample: str | None
+    groups: int = 32
     dtype: Any = jnp.float32
     precision: Any = None
 
@@ -175,7 +183,7 @@ class Level(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kw = dict(dtype=self.dtype, precision=self.precision)
         for b in range(self.blocks):
-            x = ResidualBlock(self.features, name=f"block_{b}", **kw)(x)
+            x = ResidualBlock(self.features, self.groups, name=f"block_{b}", **kw)(x)
         if self.resample:
             x = Resample(self.features, up=self.resample == "up", name=f"{self.resample}sample", **kw)(x)
         return x
@@ -195,9 +203,9 @@ class Encoder(nn.Module):
         x = Conv(cfg.ch, name="conv_in", **kw)(x)
         for l, mult in enumerate(cfg.ch_mult):
             step = "down" if l < last else None
-            x = Level(cfg.ch * mult, cfg.num_res_blocks, step, name=f"down_{l}", **kw)(x)
-        x = Middle(cfg.ch * cfg.ch_mult[-1], name="mid", **kw)(x)
-        x = jax.nn.silu(GroupNorm(self.dtype, name="norm_out")(x))
+            x = Level(cfg.ch * mult, cfg.num_res_blocks, step, cfg.norm_groups, name=f"down_{l}", **kw)(x)
+        x = Middle(cfg.ch * cfg.ch_mult[-1], cfg.norm_groups, name="mid", **kw)(x)
+        x = jax.nn.silu(GroupNorm(cfg.norm_groups, self.dtype, name="norm_out")(x))
         return Conv(2 * cfg.z_channels, name="conv_out", **kw)(x).astype(jnp.float32)
 
 
@@ -213,11 +221,11 @@ class Decoder(nn.Module):
         cfg, kw = self.config, dict(dtype=self.dtype, precision=self.precision)
         coarsest = cfg.ch * cfg.ch_mult[-1]
         x = Conv(coarsest, name="conv_in", **kw)(z)
-        x = Middle(coarsest, name="mid", **kw)(x)
+        x = Middle(coarsest, cfg.norm_groups, name="mid", **kw)(x)
         for l in reversed(range(len(cfg.ch_mult))):
             step = "up" if l > 0 else None
-            x = Level(cfg.ch * cfg.ch_mult[l], cfg.num_res_blocks + 1, step, name=f"up_{l}", **kw)(x)
-        x = jax.nn.silu(GroupNorm(self.dtype, name="norm_out")(x))
+            x = Level(cfg.ch * cfg.ch_mult[l], cfg.num_res_blocks + 1, step, cfg.norm_groups, name=f"up_{l}", **kw)(x)
+        x = jax.nn.silu(GroupNorm(cfg.norm_groups, self.dtype, name="norm_out")(x))
         return Conv(cfg.out_ch, name="conv_out", **kw)(x).astype(jnp.float32)
 
 
