@@ -1,0 +1,146 @@
+"""The SAM-SGT tree: photos and coloured mask pictures, paired by relative path. No instance is known, only the picture.
+
+    ROOT/file_names/sam_190k_new.txt    optional index: one photo path per line
+    ROOT/sam_selection/**/NAME.jpg      photos
+    ROOT/sam_mask/**/NAME.png           masks, same relative path, other suffix
+
+The tree appears after unpacking the tars of the published data set. A mask is found by its path below the masks'
+folder, never by replacing text in a whole path, so folders may have any name and suffixes may be upper-case.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from sgt_jax.data import images
+from sgt_jax.data.examples import DataError, Example
+
+logger = logging.getLogger(__name__)
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+MASK_SUFFIXES = (".png",)
+ASPECT_TOLERANCE = 0.02
+REPORTED = 5  # bad records that are logged one by one
+
+
+class SamSgtFolder:
+    """Random access to photos with mask pictures; records are sorted by path, or as the index has them.
+
+    Args:
+      root: folder of the tree.
+      index: a text file below `root` (or an absolute path) with one photo per line: relative to `root`, relative to the
+        photos' folder, or any path that contains the photos' folder. None takes every photo there is.
+      photos, masks: names of the two folders below `root`.
+      on_bad: what to do at the start with photos that have no mask: "error", or "skip", which logs and counts them in
+        `skipped`. A record that turns out bad when read is a DataError either way; the pipeline may count and skip it.
+      limit: use only the first so many records.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        index: str | Path | None = None,
+        photos: str = "sam_selection",
+        masks: str = "sam_mask",
+        on_bad: str = "error",
+        limit: int | None = None,
+    ):
+        if on_bad not in ("error", "skip"):
+            raise DataError(f"on_bad={on_bad!r}: choose 'error' or 'skip'")
+        if str(root).startswith("gs://"):
+            raise DataError(f"{root}: training data must be local or mounted; mount the bucket (gcsfuse) or copy it")
+        self.root, self.photos, self.masks = Path(root), photos, masks
+        for folder in (photos, masks):
+            if not (self.root / folder).is_dir():
+                raise DataError(
+                    f"{self.root / folder}: no such folder; unpack the data set's tars there, or set photos= and masks="
+                )
+        mask_of = {_stem(name): name for name in _files_below(self.root / masks, MASK_SUFFIXES)}
+        if index is None:
+            names = _files_below(self.root / photos, PHOTO_SUFFIXES)
+        else:
+            names = self._listed(self.root / index, mask_of)
+        self._pairs: list[tuple[str, str]] = []
+        self.skipped = 0
+        for name in names:
+            stem = _stem(name)
+            if stem in mask_of:
+                self._pairs.append((name, mask_of[stem]))
+                continue
+            advice = f"expected {self.root / masks / stem}.png; on_bad='skip' leaves such photos out"
+            problem = f"{self.root / photos / name}: has no mask, {advice}"
+            if on_bad == "error":
+                raise DataError(problem)
+            self.skipped += 1
+            if self.skipped <= REPORTED:
+                logger.warning("%s", problem)
+        if self.skipped:
+            logger.warning("%s: left out %d of %d photos without a mask", self.root, self.skipped, len(names))
+        self._pairs = self._pairs[:limit]
+        if not self._pairs:
+            raise DataError(f"{self.root}: holds no photo with a mask; check photos={photos!r} and masks={masks!r}")
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"SamSgtFolder({self.root}, {len(self)} records, {self.skipped} skipped)"
+
+    def __getitem__(self, i: int) -> Example:
+        """Record i: photo and mask picture, each at its own size, uint8 RGB.
+
+        Raises:
+          DataError: one of the two cannot be read, or they differ in aspect ratio.
+        """
+        if not 0 <= i < len(self._pairs):
+            raise IndexError(f"{self.root}: index {i} is outside 0..{len(self) - 1}")
+        photo_name, mask_name = self._pairs[i]
+        photo_path, mask_path = self.root / self.photos / photo_name, self.root / self.masks / mask_name
+        photo, mask = images.load_rgb(photo_path), images.load_rgb(mask_path)
+        ratio = (photo.shape[1] / photo.shape[0]) / (mask.shape[1] / mask.shape[0])
+        if abs(ratio - 1) > ASPECT_TOLERANCE:
+            sizes = f"{photo.shape[1]}x{photo.shape[0]} and {mask.shape[1]}x{mask.shape[0]}"
+            raise DataError(
+                f"{photo_path} and {mask_path} differ in shape ({sizes}): the mask belongs to another photo, or one of"
+                " them was cropped or turned; render the mask again or remove the pair"
+            )
+        return Example(name=f"{self.photos}/{photo_name}", image=photo, mask_picture=mask)
+
+    def _listed(self, path: Path, mask_of: Mapping[str, str]) -> list[str]:
+        """The photos of an index file, relative to the photos' folder."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise DataError(f"{path}: the index cannot be read ({error}); index=None takes all photos") from error
+        names = [self._below_photos(line.strip(), mask_of) for line in lines if line.strip()]
+        return [name for name in names if _is_picture(name, PHOTO_SUFFIXES)]
+
+    def _below_photos(self, line: str, mask_of: Mapping[str, str]) -> str:
+        """What follows the photos' folder in a listed path, which may come from another machine.
+
+        A folder of that name may occur again above or below the right one: the reading that has a mask wins.
+        """
+        parts = PurePosixPath(line.replace("\\", "/")).parts
+        places = [i + 1 for i, part in enumerate(parts[:-1]) if part == self.photos]
+        readings = ["/".join(parts[place:]) for place in [*places, 0]]
+        return next((name for name in readings if _stem(name) in mask_of), readings[0])
+
+
+def _files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Relative paths of the pictures below a folder, sorted. Symbolic links are followed: data often lie elsewhere."""
+    found = []
+    for directory, _, files in os.walk(folder, followlinks=True):
+        below = Path(directory).relative_to(folder)
+        found += [(below / file).as_posix() for file in files if _is_picture(file, suffixes)]
+    return sorted(found)
+
+
+def _is_picture(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Archives made on macOS hold a companion '._NAME' of every file, which is no picture."""
+    return name.lower().endswith(suffixes) and not PurePosixPath(name).name.startswith("._")
+
+
+def _stem(name: str) -> str:
+    """A relative path without its last suffix, which is what photo and mask share: 'a.b/c.d.jpg' -> 'a.b/c.d'."""
+    return str(PurePosixPath(name).with_suffix(""))
