@@ -1,0 +1,288 @@
+"""Compares this code with numbers recorded from the PyTorch reference, section by section; depends only on the folder.
+
+A folder holds `ckpt/` (published layout plus golden_config.json), `train_inputs.npz`, `train_expected.npz` and, where
+present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings come
+from there. Usage: python -m sgt_jax parity DIR [SECTION ...]
+"""
+
+import functools
+import json
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sgt_jax import objective, optimizer
+from sgt_jax.batch import TokenInfo, may_attend
+from sgt_jax.commands.recorded import Check, Folder, compare
+from sgt_jax.commands.reference_pack import ReferencePack, token_info
+from sgt_jax.data.layouts.bagel import table_positions
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.layers import shift_time, sincos_table, time_features
+
+# Softmax does not see a key bias without rotation: these gradients are rounding noise.
+_KEY_BIAS = re.compile(r"^vit_model\..*k_proj\.bias$")
+
+
+# -- Sections ----------------------------------------------------------------------------------------------------------
+
+
+def inputs(folder: Folder) -> Iterator[Check]:
+    """Attention mask, from the mask rule over lanes."""
+    arrays = folder.inputs
+    info = TokenInfo(**token_info(arrays, int(arrays["sequence_length"])))
+    yield compare("inputs", "attention_mask", may_attend(info, info), arrays["attention_mask"], "exact")
+    und, gen = (TokenInfo.of(folder.pack.batch[lane]) for lane in ("und", "gen"))
+    both = TokenInfo(*(np.concatenate(parts, axis=1)[0] for parts in zip(und, gen)))
+    order = folder.pack.order
+    expected = arrays["attention_mask"][np.ix_(order, order)]
+    yield compare("inputs", "attention_mask of the lanes", may_attend(both, both), expected, "exact")
+
+
+def train(folder: Folder) -> Iterator[Check]:
+    """Autoencoder, activations, losses and gradients of one training step."""
+    expected, pack, model = folder.expected, folder.pack, folder.model
+    yield from _autoencoder(folder)
+
+    layers = folder.config.llm.num_hidden_layers
+    capture = ("vit_out", "connector_out", "input_embeds", "noisy_latents", "final_norm")
+    capture += tuple(f"hidden_{i}" for i in range(layers))
+    forward = jax.jit(functools.partial(model.forward, capture=capture))
+    out = {name: np.asarray(x)[0] for name, x in forward(folder.params, pack.batch, pack.draws).items()}
+    losses = {name: np.asarray(x)[0] for name, x in objective.token_losses(*_batched(out, pack)).items()}
+    sums = {k: np.asarray(v) for k, v in objective.loss_sums(*_batched(out, pack)).items()}
+    counts = {k: np.asarray(v) for k, v in objective.loss_counts(pack.batch).items()}
+
+    for array, got in {
+        "vit_out": out["vit_out"],
+        "connector_out": out["connector_out"],
+        "timesteps_effective": out["t"],
+        "noisy_latent_tokens": out["noisy_latents"],
+        "velocity_pred": out["velocity"][pack.mse],
+        "ce_logits": out["logits"],
+        "ce_per_token": losses["ce"],
+        "mse_per_element": losses["mse"][pack.mse],
+    }.items():
+        yield compare("train", array, got, expected[array])
+    # These are recorded per slot of the sequence; ours stand lane by lane.
+    slots = {"input_embeds": "input_embeds", "hidden_final_norm": "final_norm"}
+    slots |= {f"hidden_layer_{i}": f"hidden_{i}" for i in range(layers)}
+    for array, ours in slots.items():
+        yield compare("train", array, out[ours], expected[array][pack.order])
+
+    total, means = objective.normalise(sums, counts, folder.loss_config)
+    reweighted = types.SimpleNamespace(ce_weight=1.0, mse_weight=0.0, ce_loss_reweighting=True)
+    yield compare("train", "loss_ce", means["ce"], expected["loss_ce"])
+    yield compare("train", "loss_mse", means["mse"], expected["loss_mse"])
+    yield compare("train", "loss_total", total, expected["loss_total"])
+    yield compare(
+        "train", "loss_ce_reweighted", objective.normalise(sums, counts, reweighted)[0], expected["loss_ce_reweighted"]
+    )
+
+    (loss, _), gradients = folder.train_gradient(folder.trainable)
+    yield compare("train", "loss_total of the gradient step", loss, expected["loss_total"])
+    yield from check_gradients("train", folder.published(gradients), expected)
+
+
+def alt_shift(folder: Folder) -> Iterator[Check]:
+    """Times and losses under the second timestep shift."""
+    pack, expected = folder.pack, folder.expected
+    model = Bagel(folder.config.replace(timestep_shift=folder.settings["alt_timestep_shift"]))
+    out = {k: np.asarray(x)[0] for k, x in jax.jit(model.forward)(folder.params, pack.batch, pack.draws).items()}
+    losses = {name: np.asarray(x)[0] for name, x in objective.token_losses(*_batched(out, pack)).items()}
+    total, metrics = objective.sgt_objective(*_batched(out, pack), folder.loss_config)
+    for array, got in {
+        "timesteps_effective": out["t"],
+        "ce_per_token": losses["ce"],
+        "mse_per_element": losses["mse"][pack.mse],
+        "loss_ce": metrics["ce"],
+        "loss_mse": metrics["mse"],
+        "loss_total": total,
+    }.items():
+        yield compare("alt_shift", array, got, expected[f"alt_shift/{array}"])
+
+
+def freeze_und(folder: Folder) -> Iterator[Check]:
+    """Gradient norms with the understanding branch detached."""
+    expected = folder.arrays("freeze_und_gradnorms.npz")
+    gradient = folder.value_and_grad(Bagel(folder.config.replace(freeze_und=True)))
+    (loss, _), gradients = gradient(folder.trainable)
+    yield compare("freeze_und", "loss_total", loss, expected["loss_total"])
+    yield from check_gradients("freeze_und", folder.published(gradients), expected)
+
+
+def optimizer_steps(folder: Folder) -> Iterator[Check]:
+    """Some AdamW steps with warm-up, clipping and EMA, on the same batch and noise."""
+    settings = json.loads((folder.path / "optimizer.json").read_text())
+    expected = folder.arrays("optimizer.npz")
+    namespace = types.SimpleNamespace
+    config = namespace(
+        total_steps=settings["steps"],
+        optimizer=namespace(
+            name="adamw", learning_rate=settings["lr"], b1=settings["betas"][0], b2=settings["betas"][1],
+            eps=settings["eps"], weight_decay=settings["weight_decay"], clip=settings["max_grad_norm"],
+        ),
+        schedule=namespace(name="constant", warmup_steps=settings["warmup_steps"]),
+    )  # fmt: skip
+    tx = optimizer.make_optimizer(config)
+
+    @jax.jit
+    def update(params: Any, ema: Any, state: Any, gradients: Any) -> Any:
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        return params, optimizer.update_ema(ema, params, settings["ema_decay"]), state, optax.tree.norm(gradients)
+
+    params = ema = folder.trainable
+    state = tx.init(params)
+    losses, norms = [], []
+    for _ in range(settings["steps"]):
+        (loss, _), gradients = folder.train_gradient(params)
+        params, ema, state, norm = update(params, ema, state, gradients)
+        losses.append(loss)
+        norms.append(norm)
+    rates = [optimizer.schedule(config)(step) for step in range(settings["steps"])]
+    yield compare("optimizer", "lr_used", np.asarray(rates), expected["lr_used"])
+    yield compare("optimizer", "loss", np.asarray(losses), expected["loss"])
+    yield compare("optimizer", "grad_norm_before_clip", np.asarray(norms), expected["grad_norm_before_clip"])
+    for prefix, tree in (("param", params), ("ema", ema)):
+        published = folder.published(tree)
+        for array in expected:
+            if array.startswith(prefix + "/"):
+                yield compare("optimizer", array, published[array.removeprefix(prefix + "/")], expected[array])
+
+
+def positions(folder: Folder) -> Iterator[Check]:
+    """Table positions, the fixed tables, time features, time shift and sampler grids."""
+    recorded = folder.arrays("positions_and_time.npz")
+
+    def check(array: str, got: Any, kind: str = "value") -> Check:
+        return compare("positions", array, got, recorded[array], kind)
+
+    for array in recorded:
+        name, _, rule = array.partition("/")
+        if rule in ("extrapolate", "interpolate"):
+            height, width, patch, side = recorded[f"{name}/hw_patch_max"]
+            got = table_positions(height // patch, width // patch, side, rule == "interpolate")
+            if rule == "extrapolate":
+                yield check(array, got, "exact")
+            else:  # the reference rounds in float32 and is one too low at a few places; ours is exact
+                off = np.concatenate(np.divmod(got, side)) - np.concatenate(np.divmod(recorded[array], side))
+                ok = bool(((off == 0) | (off == 1)).all())
+                yield Check("positions", array, float(np.abs(off).max()), 1.0, ok, f"{np.count_nonzero(off)} differ")
+        elif match := re.fullmatch(r"train_shift_([\d.]+)", array):
+            raw = jnp.asarray(recorded["train_shift_input"], jnp.float32)
+            yield check(array, shift_time(jax.nn.sigmoid(raw), float(match[1])))
+        elif match := re.fullmatch(r"schedule_n(\d+)_shift([\d.]+)", array):
+            yield check(array, shift_time(np.linspace(1.0, 0.0, int(match[1])), float(match[2])))
+        elif match := re.fullmatch(r"sincos_dim(\d+)_grid(\d+)", array):
+            yield check(array, sincos_table(int(match[2]), int(match[1])))
+        elif match := re.fullmatch(r"time_sinusoid_(\d+)", array):
+            yield check(array, time_features(jnp.asarray(recorded["time_sinusoid_t"], jnp.float32), int(match[1])))
+
+
+# Section -> (the file that it needs, its function).
+SECTIONS: Mapping[str, tuple[str, Callable[[Folder], Iterator[Check]]]] = {
+    "inputs": ("train_inputs.npz", inputs),
+    "train": ("train_expected.npz", train),
+    "alt_shift": ("train_expected.npz", alt_shift),
+    "freeze_und": ("freeze_und_gradnorms.npz", freeze_und),
+    "optimizer": ("optimizer.npz", optimizer_steps),
+    "positions": ("positions_and_time.npz", positions),
+}
+
+
+def run(folder: Folder, sections: Iterable[str] = tuple(SECTIONS)) -> list[Check]:
+    """All checks of some sections; a section whose file is absent gives one check that is neither right nor wrong."""
+    checks: list[Check] = []
+    for section in sections:
+        needs, function = SECTIONS[section]
+        if folder.has(needs):
+            checks += function(folder)
+        else:
+            checks.append(Check(section, needs, 0.0, 0.0, None, "file absent"))
+    return checks
+
+
+def main(arguments: list[str]) -> int:
+    """The command; exit status 1 if anything is out of bounds."""
+    unknown = set(arguments[1:]) - set(SECTIONS)
+    if not arguments or unknown:
+        print(f"usage: parity DIR [SECTION ...]; sections: {', '.join(SECTIONS)}")
+        return 2
+    failed = 0
+    folder = Folder(arguments[0])
+    for section in arguments[1:] or SECTIONS:
+        checks = run(folder, [section])
+        compared = [check for check in checks if check.ok is not None]
+        bad = [check for check in compared if not check.ok]
+        failed += len(bad)
+        share = max((check.error / check.bound for check in compared if check.bound), default=0.0)
+        agree = f"{len(compared) - len(bad)} of {len(compared)} arrays agree"
+        print(f"{section:12} {agree}; the worst uses {share:.1%} of its bound")
+        for check in bad + [check for check in checks if check.ok is None]:
+            mark = "FAILED " if check.ok is False else "skipped"
+            print(f"  {mark} {check.array}: error {check.error:.3g}, bound {check.bound:.3g} {check.note}".rstrip())
+    return 1 if failed else 0
+
+
+# -- Pieces ------------------------------------------------------------------------------------------------------------
+
+
+def _batched(out: Mapping[str, np.ndarray], pack: ReferencePack) -> tuple[dict[str, np.ndarray], Any]:
+    """Outputs of the single row, and the batch, as the objective takes them."""
+    return {name: x[None] for name, x in out.items()}, pack.batch
+
+
+def _autoencoder(folder: Folder) -> Iterator[Check]:
+    """Moments and decoder output on the padded canvas, moments of every picture at its own size."""
+    expected, model, params = folder.expected, folder.model, folder.params
+    first = lambda x: np.asarray(x).transpose(0, 3, 1, 2)  # noqa: E731  channels first, as recorded
+    pixels = folder.inputs["padded_images"].transpose(0, 2, 3, 1)
+    encode = jax.jit(model.encode_moments)
+    moments = first(encode(params, pixels))
+    yield compare("train", "vae_moments", moments, expected["vae_moments"])
+    mean, logvar = np.split(moments, 2, axis=1)
+    latent = model.sample_latent(mean, logvar, folder.inputs["vae_eps"])
+    yield compare("train", "vae_latent", latent, expected["vae_latent"])
+    z = model.unscale_latent(expected["vae_latent"].transpose(0, 2, 3, 1))
+    yield compare("train", "vae_decode", first(jax.jit(model.decode_latent)(params, z)), expected["vae_decode"])
+
+    stride = folder.config.latent_stride
+    for i, (rows, columns) in enumerate(folder.inputs["patchified_vae_latent_shapes"]):
+        array = f"unpadded/vae_moments_{i}"
+        if array not in expected:
+            continue
+        picture = pixels[i : i + 1, : rows * stride, : columns * stride]
+        own_shape = (moments.shape[1], *(side // folder.config.vae.downsample for side in picture.shape[1:3]))
+        if expected[array].shape != own_shape:
+            note = f"recorded at {expected[array].shape}, but the picture's own size gives {own_shape}"
+            yield Check("train", array, 0.0, 0.0, None, note)
+        elif i and np.array_equal(expected[array], expected["vae_moments"][0]):
+            yield Check("train", array, 0.0, 0.0, None, "a copy of vae_moments[0] was recorded")
+        else:
+            yield compare("train", array, first(encode(params, picture))[0], expected[array])
+
+
+def check_gradients(section: str, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Iterator[Check]:
+    """Norms of all gradients, and the full ones that were recorded."""
+    norms = {name: float(np.linalg.norm(g.astype(np.float64))) for name, g in got.items()}
+    overall = float(np.sqrt(sum(n**2 for n in norms.values())))
+    if "grad_global_norm" in expected:
+        yield compare(section, "grad_global_norm", overall, expected["grad_global_norm"], "gradient")
+    recorded = {array.removeprefix("gradnorm/") for array in expected if array.startswith("gradnorm/")}
+    same = recorded == set(norms)
+    yield Check(section, "names of the trained parameters", 0.0, 0.0, same, str(sorted(recorded ^ set(norms))[:3]))
+    for array, value in expected.items():
+        kind, _, name = array.partition("/")
+        if kind not in ("grad", "gradnorm") or name not in norms:
+            continue
+        if _KEY_BIAS.match(name):
+            bound = 1e-6 * overall
+            yield Check(section, array, norms[name], bound, norms[name] <= bound, "zero in exact arithmetic")
+        else:
+            yield compare(section, array, norms[name] if kind == "gradnorm" else got[name], value, "gradient")

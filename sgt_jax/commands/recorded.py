@@ -1,0 +1,119 @@
+"""A folder of numbers recorded from the PyTorch reference: its model, its pack as lanes, how arrays are compared."""
+
+import functools
+import json
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from sgt_jax import objective, optimizer
+from sgt_jax.commands.reference_pack import ReferencePack, to_lanes
+from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
+
+# The reference trains neither the autoencoder nor the fixed tables.
+FREEZE = ("^vae/", "pos_embed")
+
+
+class Check(NamedTuple):
+    """One compared array: ok is None where nothing could be compared, and the note says why."""
+
+    section: str
+    array: str
+    error: float
+    bound: float
+    ok: bool | None
+    note: str = ""
+
+
+def compare(section: str, array: str, got: Any, expected: Any, kind: str = "value") -> Check:
+    """Largest absolute difference against a bound set by the largest expected entry.
+
+    Args:
+      kind: "value" (1e-5 of the largest entry + 1e-6), "gradient" (5e-5 of the largest entry) or "exact".
+    """
+    got, expected = np.asarray(got), np.asarray(expected)
+    if got.shape != expected.shape:
+        return Check(section, array, float("inf"), 0.0, False, f"shape {got.shape} instead of {expected.shape}")
+    if expected.size == 0:
+        return Check(section, array, 0.0, 0.0, True, "empty")
+    largest = float(np.max(np.abs(expected)))
+    bound = {"value": 1e-5 * largest + 1e-6, "gradient": 5e-5 * largest, "exact": 0.0}[kind]
+    error = float(np.max(np.abs(got.astype(np.float64) - expected.astype(np.float64))))
+    return Check(section, array, error, bound, bool(error <= bound))  # a NaN fails
+
+
+class Folder:
+    """A folder of recorded numbers, its model, and everything that several sections need, computed once."""
+
+    def __init__(self, path: Any, **changes: Any) -> None:
+        """`changes` override the model's config (attention="blockwise", scan_layers=True, ...)."""
+        self.path = epath.Path(path)
+        self.settings = json.loads((self.path / "ckpt" / "golden_config.json").read_text())["training"]
+        self.config = BagelConfig.from_folder(self.path / "ckpt", **changes)
+        self.model = Bagel(self.config)
+        self.loss_config = types.SimpleNamespace(
+            ce_weight=self.settings["ce_weight"], mse_weight=self.settings["mse_weight"], ce_loss_reweighting=False
+        )
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of an npz file."""
+        with np.load(self.path / name) as file:
+            return dict(file)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds a file."""
+        return (self.path / name).exists()
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """train_inputs.npz."""
+        return self.arrays("train_inputs.npz")
+
+    @functools.cached_property
+    def expected(self) -> dict[str, np.ndarray]:
+        """train_expected.npz."""
+        return self.arrays("train_expected.npz")
+
+    @functools.cached_property
+    def params(self) -> dict[str, Any]:
+        """The checkpoint."""
+        return jax.tree.map(jnp.asarray, weights.load(self.path / "ckpt", self.config))
+
+    @functools.cached_property
+    def pack(self) -> ReferencePack:
+        """The recorded pack as lanes."""
+        return to_lanes(self.inputs, self.config)
+
+    def value_and_grad(self, model: Bagel) -> Callable[[Any], Any]:
+        """Compiled: trainable parameters -> ((loss, metrics and t), gradients) on the pack."""
+        _, frozen = optimizer.split_trainable(self.params, FREEZE)
+        batch, draws = jax.tree.map(jnp.asarray, (self.pack.batch, self.pack.draws))
+
+        def loss(trainable: Any, frozen: Any, batch: Any, draws: Any) -> Any:
+            outputs = model.forward(optimizer.merge(trainable, frozen), batch, draws)
+            return objective.sgt_objective(outputs, batch, self.loss_config)
+
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        return lambda trainable: compiled(trainable, frozen, batch, draws)
+
+    @functools.cached_property
+    def train_gradient(self) -> Callable[[Any], Any]:
+        """`value_and_grad` of the model as it is; the sections "train" and "optimizer" share its compilation."""
+        return self.value_and_grad(self.model)
+
+    @functools.cached_property
+    def trainable(self) -> dict[str, Any]:
+        """The parameters that the reference trains."""
+        return optimizer.split_trainable(self.params, FREEZE)[0]
+
+    def published(self, tree: Any) -> dict[str, np.ndarray]:
+        """A tree of trainable parameters, gradients or averages under the published names."""
+        found = weights.to_published(tree, self.config, weights.MODEL_FILE)
+        return {name: x for name, x in found.items() if not name.endswith("pos_embed.pos_embed")}
