@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from sgt_jax.checkpoints.importing import NameMap
 from sgt_jax.checkpoints.writer import Writer
 
-# path joined by "/" -> the leaf: a jax.Array, a NumPy array, or anything with shape, dtype and [layer]
+# path joined by "/" -> the leaf: a jax.Array, a NumPy array, or anything with shape, dtype and read(layer, dtype)
 GetLeaf = Callable[[str], Any]
 
 
@@ -31,24 +31,29 @@ def write_published(
 
     With several processes all of them must call it; the first one writes.
     """
-    kinds = {name: np.dtype(dtype or leaf(source.path).dtype) for name, source in names.items()}
-    for name, source in names.items():
-        layers = () if source.layer is None else leaf(source.path).shape[:1]
-        if tuple(leaf(source.path).shape) != layers + source.leaf_shape:
-            found, wanted = list(leaf(source.path).shape), list(layers + source.leaf_shape)
-            raise ValueError(f"{source.path} has shape {found}, but {name} needs {wanted}")
+    # Leaf by leaf, so that a lazy leaf is opened once.
+    ordered = sorted(names.items(), key=lambda item: (item[1].path, item[1].layer or 0))
+    announced = {}
+    for name, source in ordered:
+        found = leaf(source.path)
+        layers = () if source.layer is None else found.shape[:1]
+        if tuple(found.shape) != layers + source.leaf_shape:
+            wanted = list(layers + source.leaf_shape)
+            raise ValueError(f"{source.path} has shape {list(found.shape)}, but {name} needs {wanted}")
+        announced[name] = (np.dtype(dtype or found.dtype), source.shape)
     if jax.process_index() > 0:
-        for name, source in names.items():
-            _fetch(leaf(source.path), source.layer, kinds[name])
+        for name, source in ordered:
+            _fetch(leaf(source.path), source.layer, announced[name][0])
         return
-    announced = {name: (kinds[name], source.shape) for name, source in names.items()}
     with Writer(path, announced, metadata) as writer:
-        for name, source in names.items():
-            writer.write(name, source.as_published(_fetch(leaf(source.path), source.layer, kinds[name])))
+        for name, source in ordered:
+            writer.write(name, source.as_published(_fetch(leaf(source.path), source.layer, announced[name][0])))
 
 
 def _fetch(leaf: Any, layer: int | None, dtype: np.dtype) -> np.ndarray:
     """One layer of a leaf, or all of it, in memory of this host."""
+    if hasattr(leaf, "read"):
+        return leaf.read(layer, dtype)
     if not isinstance(leaf, jax.Array):
         array = np.asarray(leaf if layer is None else leaf[layer])
         return array if array.dtype == dtype else array.astype(dtype)

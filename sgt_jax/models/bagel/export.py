@@ -37,7 +37,7 @@ def export_published(
 
     Args:
       params: the parameters, or a function from a path ("decoder/embed/embedding") to a leaf, which may be lazy:
-        anything with shape, dtype and, where layers are stacked, [layer].
+        anything with shape, dtype and read(layer, dtype).
       dtype: of the tensors in ema.safetensors; None keeps the parameters'. The autoencoder always keeps its own.
       copy_from: a published folder whose other files (configs, tokenizer, licence) are copied along.
       extra_files: further files to copy, such as a tokenizer.json.

@@ -1,7 +1,7 @@
 """OmniGen2's published tensors against our parameters; so far its autoencoder, named as diffusers names it.
 
-The autoencoder is the one of `sgt_jax/models/autoencoder.py`: only names, the order of the decoder's levels and the form
-of the attention's projections (linear instead of 1x1 convolutions) differ from BAGEL's file.
+The autoencoder is the one of `sgt_jax/models/autoencoder.py`: only names, the order of the decoder's levels and the
+form of the attention's projections (linear instead of 1x1 convolutions) differ from BAGEL's file.
 """
 
 import os

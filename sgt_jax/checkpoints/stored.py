@@ -1,0 +1,119 @@
+"""Reads single arrays of a run's checkpoint from the disk, so that exporting never holds the whole state.
+
+Orbax writes every array of the state as a chunked Zarr array in one OCDBT store; tensorstore reads parts of it.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import tensorstore
+from etils import epath
+
+from sgt_jax.checkpoints.header import CheckpointError
+
+_BLOCK = 1 << 26  # bytes read at a time, more only where one chunk is larger
+
+
+class StoredWeights:
+    """The parameters in a run's checkpoint, as leaves that are read when they are needed.
+
+    With `weights` "ema" a leaf is the moving average where the run keeps one (frozen parameters have none).
+
+    Attributes:
+      step: of the checkpoint.
+    """
+
+    def __init__(self, workdir: epath.PathLike, weights: str = "ema", step: int | None = None):
+        folder = epath.Path(workdir) / "checkpoints"
+        # Unfinished checkpoints have longer names.
+        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+        if not steps or (step is not None and step not in steps):
+            have = f"only {', '.join(map(str, steps))}" if steps else "no complete checkpoint"
+            raise CheckpointError(folder, f"holds {have}.", "Give the --workdir of a run, and a step that it kept.")
+        self.step = steps[-1] if step is None else step
+        self._state = folder / str(self.step) / "state"
+        try:
+            metadata = json.loads((self._state / "_METADATA").read_text())
+            self._driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
+            keys = [entry["key_metadata"] for entry in metadata["tree_metadata"].values()]
+            self._paths = {"/".join(str(key["key"]) for key in path) for path in keys}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"is not a checkpoint of a run ({type(error).__name__}: {error})."
+            raise CheckpointError(self._state, why, "Use another step or work directory.") from None
+        if weights == "ema" and not any(path.startswith("ema/") for path in self._paths):
+            raise CheckpointError(self._state, "keeps no EMA.", "Ask for the raw weights (params).")
+        self._trees = {"ema": ("ema", "params"), "params": ("params",)}[weights]
+        self._open: dict[str, StoredLeaf] = {}
+
+    def __call__(self, path: str) -> "StoredLeaf":
+        """The leaf at a path such as "decoder/embed/embedding"; nothing is read yet.
+
+        Raises:
+          CheckpointError: the run has no such parameter.
+        """
+        full = next((f"{tree}/{path}" for tree in self._trees if f"{tree}/{path}" in self._paths), None)
+        if full is None:
+            raise CheckpointError(self._state, f"holds no parameter {path}.", "Is this a run of another model?")
+        if full not in self._open:
+            self._open = {full: StoredLeaf(self._state, full, self._driver)}  # one at a time: leaves keep a group
+        return self._open[full]
+
+
+class StoredLeaf:
+    """One array on the disk.
+
+    Attributes:
+      shape, dtype: of the array.
+    """
+
+    def __init__(self, state: epath.Path, path: str, driver: str):
+        self._where = state / path
+        kvstore = {"driver": "ocdbt", "base": f"file://{state.absolute()}", "path": path.replace("/", ".") + "/"}
+        try:
+            self._store = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
+        except ValueError as error:
+            raise self._damaged(error) from None
+        self.shape = tuple(self._store.shape)
+        self.dtype = np.dtype(self._store.dtype.numpy_dtype)
+        self._group: tuple[Any, np.ndarray] | None = None
+
+    def read(self, layer: int | None, dtype: Any) -> np.ndarray:
+        """One layer of a stacked leaf, or all of it, cast block by block."""
+        if layer is None:
+            return self._blocks((), dtype)
+        together = (self._store.chunk_layout.read_chunk.shape or (1,))[0]
+        if together == 1:
+            return self._blocks((layer,), dtype)
+        # Layers that share a chunk are decoded together, so they are kept until the next group is asked for.
+        start = layer // together * together
+        if self._group is None or self._group[0] != (start, dtype):
+            self._group = None
+            self._group = ((start, dtype), self._blocks((slice(start, start + together),), dtype))
+        return self._group[1][layer - start]
+
+    def _blocks(self, index: tuple[Any, ...], dtype: Any) -> np.ndarray:
+        store = self._store
+        if index and isinstance(index[0], slice):
+            store = store[index[0].start : min(index[0].stop, self.shape[0])].translate_to[0]
+        elif index:
+            store = store[index[0]]
+        out = np.empty(store.shape, dtype)
+        chunk = store.chunk_layout.read_chunk.shape
+        rows = chunk[0] if out.ndim and chunk and chunk[0] else 1
+        width = max(out[:1].size, 1) * self.dtype.itemsize if out.ndim else 1
+        step = max(_BLOCK // width // rows, 1) * rows
+        try:
+            for i in range(0, len(out) if out.ndim else 1, step):
+                if out.ndim:
+                    stop = min(i + step, len(out))
+                    out[i:stop] = store[i:stop].read().result()
+                else:
+                    out[...] = store.read().result()
+        except ValueError as error:
+            raise self._damaged(error) from None
+        return out
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        why = f"cannot be read ({' '.join(str(error).split())[:300]})."
+        return CheckpointError(self._where, why, "Use another step of the run.")

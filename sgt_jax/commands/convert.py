@@ -1,0 +1,89 @@
+"""python -m sgt_jax convert WORKDIR OUT: a run's weights as a folder in BAGEL's published layout.
+
+Tensors are read from the newest checkpoint and written one at a time. OUT gets ema.safetensors (in --dtype),
+ae.safetensors (as it is), the configs and the tokenizer; other files come from the folder that the run started from.
+"""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+import jax
+from etils import epath
+
+DTYPES = {"bf16": "bfloat16", "f32": "float32"}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sgt_jax convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workdir", help="the --workdir of a run")
+    parser.add_argument("out", help="the folder to write; it must not exist")
+    parser.add_argument("--weights", choices=("ema", "params"), default="ema", help="moving average or raw weights")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="bf16", help="of ema.safetensors")
+    parser.add_argument("--step", type=int, help="a checkpoint other than the newest")
+    parser.add_argument("--copy-from", metavar="DIR", help="copy other files from here (default: the run's init_from)")
+    options = parser.parse_args(arguments)
+    jax.config.update("jax_platforms", "cpu")
+    from sgt_jax.checkpoints.header import CheckpointError
+
+    try:
+        convert(
+            options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print
+        )
+    except CheckpointError as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def convert(
+    workdir: epath.PathLike,
+    out: str | os.PathLike,
+    weights: str = "ema",
+    dtype: Any = "bfloat16",
+    step: int | None = None,
+    copy_from: str | os.PathLike | None = None,
+    progress: Any = lambda line: None,
+) -> None:
+    """Writes the weights of a run as a published folder; see `export_published`.
+
+    Raises:
+      CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
+    """
+    from sgt_jax.checkpoints.header import CheckpointError
+    from sgt_jax.checkpoints.stored import StoredWeights
+    from sgt_jax.data.examples import DataError
+    from sgt_jax.data.tokenizer import Tokenizer
+    from sgt_jax.experiment import resource
+    from sgt_jax.models.bagel.config import BagelConfig, SpecialTokens
+    from sgt_jax.models.bagel.export import export_published
+
+    path = epath.Path(workdir) / "config.json"
+    try:
+        settings = json.loads(path.read_text())
+        config = BagelConfig.from_dict(settings["model"])
+        tokenizer_file = epath.Path(resource(settings["data"]["tokenizer"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"is not the config of a run ({type(error).__name__}: {error})."
+        raise CheckpointError(path, why, "Give the --workdir of a BAGEL run.") from None
+    stored = StoredWeights(workdir, weights, step)
+    if tokenizer_file.is_dir():
+        tokenizer_file = tokenizer_file / "tokenizer.json"
+    try:
+        found = Tokenizer.from_file(os.fspath(tokenizer_file))
+        config = config.replace(special_tokens=SpecialTokens(found.bos, found.eos, found.soi, found.eoi))
+    except DataError as error:
+        raise CheckpointError(workdir, f"its tokenizer is gone: {error}.", "Put it back to that place.") from None
+    if copy_from is None and settings.get("init_from"):
+        copy_from = resource(settings["init_from"])
+        if not os.path.isdir(copy_from):
+            progress(f"{copy_from}, where this run started, is gone: only configs and the tokenizer are written")
+            copy_from = None
+    progress(f"{workdir}: {weights} of step {stored.step} -> {out}")
+    export_published(stored, config, out, dtype, copy_from=copy_from, extra_files=[tokenizer_file], progress=progress)
