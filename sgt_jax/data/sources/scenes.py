@@ -101,9 +101,7 @@ class Scenes:
         if not 0 < num <= 2**40:
             raise DataError(f"scenes: num={num} must lie between 1 and 2**40")
         if not 1 <= min_objects <= max_objects <= 8:
-            raise DataError(
-                f"scenes: need 1 <= min_objects <= max_objects <= 8, not {min_objects}, {max_objects}"
-            )
+            raise DataError(f"scenes: need 1 <= min_objects <= max_objects <= 8, not {min_objects}, {max_objects}")
         for name, wanted, known in (("shape", shapes, drawing.SHAPES), ("colour", colours, drawing.COLOURS)):
             if unknown := [w for w in wanted if w not in known]:
                 raise DataError(f"scenes: unknown {name} {unknown}; choose from {', '.join(known)}")
@@ -223,13 +221,10 @@ class Scenes:
         if any(s < MIN_VISIBLE * a for s, a in zip(seen, areas, strict=True)):
             return None
         objects = tuple(
-            dataclasses.replace(o, area=a, visible=int(s))
-            for o, a, s in zip(objects, areas, seen, strict=True)
+            dataclasses.replace(o, area=a, visible=int(s)) for o, a, s in zip(objects, areas, seen, strict=True)
         )
         covers = tuple(
-            (int(near), int(far))
-            for near, far in np.argwhere(hidden)
-            if hidden[near, far] >= MIN_HIDDEN * areas[far]
+            (int(near), int(far)) for near, far in np.argwhere(hidden) if hidden[near, far] >= MIN_HIDDEN * areas[far]
         )
         image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
         image.flags.writeable = labels.flags.writeable = False

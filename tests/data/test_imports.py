@@ -1,0 +1,17 @@
+"""Reading data must not wake an accelerator: our data code imports no JAX."""
+
+import subprocess
+import sys
+
+MODULES = (
+    "sgt_jax.batch sgt_jax.data.images sgt_jax.data.masks sgt_jax.data.proxies sgt_jax.data.templates "
+    "sgt_jax.data.tokenizer sgt_jax.data.sources.scenes sgt_jax.data.sources.folder sgt_jax.data.tasks "
+    "sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
+).split()
+
+
+def test_no_jax_in_the_data_code():
+    code = f"import importlib, sys\nfor m in {MODULES}: importlib.import_module(m)\n"
+    code += "print(sorted({m.split('.')[0] for m in sys.modules} & {'jax', 'flax', 'optax', 'tensorflow', 'torch'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
