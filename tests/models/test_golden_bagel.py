@@ -43,7 +43,7 @@ def test_every_recorded_array_is_compared(folder, checks_of):
 
 
 def test_a_picture_alone_differs_from_the_padded_canvas_as_specified(folder):
-    """Encoding at its own size changes a picture's moments by 19-48 % (specification, weak point 1)."""
+    """The specification (weak point 1) says by 19-48 %: the only word on this that the broken recording leaves."""
     pixels = folder.inputs["padded_images"].transpose(0, 2, 3, 1)
     encode = jax.jit(folder.model.encode_moments)
     changes = []
@@ -52,9 +52,10 @@ def test_a_picture_alone_differs_from_the_padded_canvas_as_specified(folder):
     ):
         stride, patch = folder.config.latent_stride, folder.config.latent_patch_size
         alone = np.asarray(encode(folder.params, picture[None, : h * stride, : w * stride]))[0].transpose(2, 0, 1)
-        padded = padded[:, : h * patch, : w * patch]
+        mean = slice(folder.config.vae.z_channels)
+        alone, padded = alone[mean], padded[mean, : h * patch, : w * patch]
         changes.append(np.linalg.norm(alone - padded) / np.linalg.norm(alone))
-    assert 0.15 < min(changes) and max(changes) < 0.55
+    assert (round(min(changes), 2), round(max(changes), 2)) == (0.19, 0.48)
 
 
 def test_scanned_blockwise_recomputed_gives_the_same_gradients():
