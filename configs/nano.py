@@ -91,16 +91,15 @@ def get_config() -> ml_collections.ConfigDict:
         seed=0,
         tokenizer="package:nano/tokenizer.json",
         sources=dict(
-            train=dict(**scenes, split="train", num=12_000, turns=0),
             # Eight questions about each picture in one sequence: four times the answers per second.
-            train_questions=dict(**scenes, split="train", num=12_000, turns=8),
+            train=dict(**scenes, split="train", num=12_000, turns=8),
             held_out=dict(**scenes, split="test", num=1_600, turns=1),
         ),
         # Shares are in samples of the stream. Proxy : understanding : text-to-picture = 3 : 2 : 2.
         mixture=dict(
             proxy=dict(source="train", task="proxy", proxy="segmentation", weight=3.0,
                        options=dict(palette="distinct", style="plain")),
-            understanding=dict(source="train_questions", task="understanding", weight=2.0),
+            understanding=dict(source="train", task="understanding", weight=2.0),
             text_to_image=dict(source="train", task="text_to_image", weight=2.0),
         ),  # fmt: skip
         dropout=dict(text=0.1, vit_image=0.0, vae_image=0.0),  # of droppable items, for guidance
@@ -121,10 +120,10 @@ def get_config() -> ml_collections.ConfigDict:
     c.evaluate_every = 500
     c.evaluators = dict(
         loss=dict(type="loss", source="held_out_all", batches=2),
-        answers=dict(type="answers", source="held_out", n=800, train_source="train_questions", train_n=2000,
+        answers=dict(type="answers", source="held_out", n=800, train_source="train", train_n=2000,
                      max_new_tokens=3, batch=200),
         masks=dict(type="masks", source="held_out", n=512, train_source="train", train_n=64, text_scale=1.0,
-                   palette="distinct", proxy_options=dict(palette="distinct", style="plain"), **sampler),
+                   palette="distinct", max_masks=8, proxy_options=dict(palette="distinct", style="plain"), **sampler),
         drawings=dict(type="drawings", source="held_out", n=512, text_scale=3.0, **sampler),
     )  # fmt: skip
     c.data.sources.held_out_all = dict(**scenes, split="validation", num=2_000, turns=8)

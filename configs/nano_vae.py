@@ -46,7 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.evaluate_every = 1000
     c.evaluators = ml_collections.ConfigDict(
-        dict(pictures=dict(type="reconstructions", source="held_out", n=256, palette="distinct", seed=1, show=8,
+        dict(pictures=dict(type="reconstructions", source="held_out", n=256, palette="distinct", max_masks=8, seed=1, show=8,
                            proxy_options=dict(palette="distinct", style="plain")))
     )  # fmt: skip
     c.log_every = 100

@@ -12,7 +12,7 @@ import numpy as np
 
 from sgt_jax.data import images
 from sgt_jax.data.examples import DataError, Example, PlanItem, Sample
-from sgt_jax.data.proxies import make_pair
+from sgt_jax.data.proxies import PROXIES, make_pair
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
@@ -68,16 +68,13 @@ class Proxy:
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
         pair = make_pair(self.proxy, example, rng, **self.options)
         # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
-        nearest = self.options.get("resize", "nearest") == "nearest" and self.proxy not in PHOTO_TARGETS
+        nearest = PROXIES[self.proxy].flat and self.options.get("resize", "nearest") == "nearest"
         plan = (
             PlanItem("vit_image", self.vit_size(pair.condition)),
             PlanItem("text", list(self.encode(pair.instruction)), droppable=True),
             PlanItem("vae_image", to_canvas(pair.target, self.canvases, nearest), loss=True),
         )
         return Sample(example.name, plan)
-
-
-PHOTO_TARGETS = frozenset({"reconstruction", "edges"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sgt_jax.data import masks as masks_lib
 from sgt_jax.data.examples import DataError, Example, PlanItem
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
-from sgt_jax.evaluation import scene_oracle, segmentation, understanding
+from sgt_jax.evaluation import segmentation, understanding
 from sgt_jax.models.bagel.sampling import Guidance
 
 
@@ -132,8 +132,8 @@ class Masks:
 
     Beside each score stand the ceiling (the true map passed through the autoencoder alone) and the best constant map.
 
-    Options: source, n, train_source and train_n (for the constant map), proxy_options, palette, seed, batch, show, and the
-    sampler's steps, shift, text_scale.
+    Options: source, n, train_source and train_n (for the constant map), proxy_options, palette, max_masks, seed, batch, show,
+    and the sampler's steps, shift, text_scale.
     """
 
     def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
@@ -178,7 +178,7 @@ class Masks:
         return Result(items, ("condition", "target", "prediction"), rows)
 
     def _score(self, pictures: Sequence[np.ndarray]) -> dict[str, list[float]]:
-        return self._compare([masks_lib.decode(p, palette=self._options["palette"]) for p in pictures])
+        return self._compare([masks_lib.decode(p, palette=self._options["palette"], max_masks=self._options["max_masks"]) for p in pictures])
 
     def _compare(self, found: Sequence[np.ndarray]) -> dict[str, list[float]]:
         return {
@@ -242,6 +242,8 @@ class Drawings:
         shape = to_canvas(self._examples[0].image, self._experiment.canvases).shape[:2]
         numbers = range(len(self._plans))
         drawn = _paint(self._experiment.sampler, params, self._plans, shape, numbers, options)
+        from sgt_jax.evaluation import scene_oracle
+
         items: dict[str, list] = {}
         for example, picture in zip(self._examples, drawn):
             verdict = scene_oracle.score_picture(example.extra["scene"], example.caption, picture)
@@ -256,7 +258,7 @@ class Drawings:
 class Reconstructions:
     """Photos and painted masks through the autoencoder alone: PSNR, and what of the instances comes back.
 
-    Options: source, n, proxy_options, palette, seed, show.
+    Options: source, n, proxy_options, palette, max_masks, seed, show.
     """
 
     def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
@@ -273,7 +275,7 @@ class Reconstructions:
         sampler = self._experiment.sampler
         photos = sampler.through_autoencoder(params, self._photos)
         masks = sampler.through_autoencoder(params, self._masks)
-        found = [masks_lib.decode(m, palette=self._options["palette"]) for m in masks]
+        found = [masks_lib.decode(m, palette=self._options["palette"], max_masks=self._options["max_masks"]) for m in masks]
         items = {
             "photo_psnr": [_psnr(a, b) for a, b in zip(photos, self._photos)],
             "mask_psnr": [_psnr(a, b) for a, b in zip(masks, self._masks)],

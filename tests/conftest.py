@@ -1,0 +1,13 @@
+"""One CPU platform with several virtual devices for the whole suite; nothing may probe for accelerators."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Helpers of the tests, and configs/, are imported by name.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import jax  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 4)
