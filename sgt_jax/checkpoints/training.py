@@ -92,14 +92,13 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     if not steps:
         raise CheckpointError(f"{folder} holds no complete checkpoint; is {workdir} the --workdir of a run?")
     step = steps[-1] if step is None else step
-    with ocp.StandardCheckpointer() as reader:
+    with ocp.PyTreeCheckpointer() as reader:
         path = folder / str(step) / "state"
-        metadata = reader.metadata(path).item_metadata.tree
-        wanted = {
-            key: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), metadata[key])
-            for key in metadata
-        }
-        found = reader.restore(path, wanted)
+        # As NumPy arrays: the devices that wrote them need not be here.
+        arguments = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).item_metadata.tree
+        )
+        found = reader.restore(path, restore_args=arguments)
     state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
     if weights == "ema" and state["ema"]:
         from sgt_jax import optimizer
