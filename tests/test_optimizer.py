@@ -31,7 +31,9 @@ def tree(seed=0, layers=3):
         "decoder": {
             "embed": {"embedding": normal(9, 4)},
             **{
-                f"layers_{i}": {"und": {"q_proj": {"kernel": normal(4, 6), "bias": normal(6)}, "norm": {"scale": normal(6)}}}
+                f"layers_{i}": {
+                    "und": {"q_proj": {"kernel": normal(4, 6), "bias": normal(6)}, "norm": {"scale": normal(6)}}
+                }
                 for i in range(layers)
             },
             "lm_head": {"kernel": normal(4, 9)},

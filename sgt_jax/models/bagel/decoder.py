@@ -99,14 +99,15 @@ class Expert(nn.Module):
         """[B, S, width] -> q [B, S, H, D], k and v [B, S, KV, D]; q and k normalised, not yet rotated."""
         x = self.input_layernorm(x)
         q, k, v = (
-            y.reshape(*y.shape[:2], -1, self.config.llm.head_size)
+            # Not -1: a lane may be empty.
+            y.reshape(*y.shape[:2], y.shape[2] // self.config.llm.head_size, self.config.llm.head_size)
             for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
         return self._hold(self.q_norm(q)), self._hold(self.k_norm(k)), self._hold(v)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Residual stream and attention output [B, S, H, D] -> residual stream after the layer."""
-        x = x + self._hold(self.o_proj(attended.reshape(*x.shape[:2], -1)))
+        x = x + self._hold(self.o_proj(attended.reshape(*x.shape[:2], attended.shape[2] * attended.shape[3])))
         return x + self._hold(self.mlp(self.post_attention_layernorm(x)))
 
 
