@@ -13,6 +13,7 @@ from etils import epath
 
 from sgt_jax import objective, optimizer
 from sgt_jax.commands.reference_pack import ReferencePack, to_lanes
+from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import weights
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -36,7 +37,8 @@ def compare(section: str, array: str, got: Any, expected: Any, kind: str = "valu
     """Largest absolute difference against a bound set by the largest expected entry.
 
     Args:
-      kind: "value" (1e-5 of the largest entry + 1e-6), "gradient" (5e-5 of the largest entry) or "exact".
+      kind: "value" (1e-5 of the largest entry + 1e-6), "sampled" (2e-5 of it + 1e-6), "gradient" (5e-5 of it), "byte"
+        (8-bit pictures: 1, because the reference truncates and we round) or "exact".
     """
     got, expected = np.asarray(got), np.asarray(expected)
     if got.shape != expected.shape:
@@ -44,9 +46,16 @@ def compare(section: str, array: str, got: Any, expected: Any, kind: str = "valu
     if expected.size == 0:
         return Check(section, array, 0.0, 0.0, True, "empty")
     largest = float(np.max(np.abs(expected)))
-    bound = {"value": 1e-5 * largest + 1e-6, "gradient": 5e-5 * largest, "exact": 0.0}[kind]
+    bounds = {"value": 1e-5 * largest + 1e-6, "sampled": 2e-5 * largest + 1e-6, "gradient": 5e-5 * largest}
+    bound = {**bounds, "byte": 1.0, "exact": 0.0}[kind]
     error = float(np.max(np.abs(got.astype(np.float64) - expected.astype(np.float64))))
     return Check(section, array, error, bound, bool(error <= bound))  # a NaN fails
+
+
+def special_tokens(config: BagelConfig) -> SpecialTokens:
+    """A model's special tokens as a layout wants them."""
+    t = config.special_tokens
+    return SpecialTokens(t.bos_token_id, t.eos_token_id, t.start_of_image, t.end_of_image)
 
 
 class Folder:
@@ -61,6 +70,21 @@ class Folder:
         self.loss_config = types.SimpleNamespace(
             ce_weight=self.settings["ce_weight"], mse_weight=self.settings["mse_weight"], ce_loss_reweighting=False
         )
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file."""
+        return json.loads((self.path / name).read_text())
+
+    def toy_ids(self, text: str) -> list[int]:
+        """Ids of a text under the folder's toy tokenizer, an affine map of UTF-8 bytes."""
+        toy = self.json("ckpt/golden_config.json")["toy_tokenizer"]
+        return [(byte * toy["mul"] + toy["add"]) % toy["mod"] for byte in text.encode()]
+
+    @functools.cached_property
+    def resize_rule(self) -> str:
+        """Which max_pixels rule the folder's pictures follow: it says so by the columns of resize_cases.json."""
+        cases = self.json("resize_cases.json") if self.has("resize_cases.json") else []
+        return "bagel" if cases and not any({"out_wh", "out_wh_sgt"} & set(case) for case in cases) else "sgt"
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of an npz file."""

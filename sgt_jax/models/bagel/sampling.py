@@ -152,7 +152,9 @@ def write_text(
     eos: int,
     max_length: int,
     pick: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    active: jax.Array | None = None,
+    trace: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Generates text after contexts, feeding one token a step into a cache of fixed size.
 
     Args:
@@ -160,10 +162,13 @@ def write_text(
       bos, eos: ids that open and end a text.
       max_length: tokens fed at most, bos included.
       pick: (logits [B, V], step) -> ids [B]; greedy by default.
+      active: bool [B], rows that want a text; the others count as done at once. All by default.
+      trace: keep the logits of every step (large: max_length rows of the vocabulary).
 
     Returns:
       ids int32 [B, max_length]: the tokens *fed*, bos first; a predicted eos is not fed, and everything after is eos.
-      count int32 [B]: how many were fed. logits float32 [B, max_length, V] of every step (zeros where none was needed).
+      count int32 [B]: how many were fed. With `trace` logits float32 [B, max_length, V] of every
+      step (zeros where none was needed), else None.
     """
     cache = context.cache
     batch, used = cache.info.sample.shape
@@ -207,7 +212,7 @@ def write_text(
             following,
             done | (following == eos),
             ids.at[:, step].set(jnp.where(done, eos, token)),
-            all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)),
+            all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)) if trace else all_logits,
             TokenInfo(*(put(a, b) for a, b in zip(info, new))),
             tuple(put(a, b) for a, b in zip(keys, aux["cache"].keys)),
             tuple(put(a, b) for a, b in zip(values, aux["cache"].values)),
@@ -216,9 +221,9 @@ def write_text(
     start = (
         jnp.int32(0),
         jnp.full((batch,), bos, jnp.int32),
-        jnp.zeros((batch,), bool),
+        jnp.zeros((batch,), bool) if active is None else ~active,
         jnp.full((batch, max_length), eos, jnp.int32),
-        jnp.zeros((batch, max_length, vocabulary), jnp.float32),
+        jnp.zeros((batch, max_length, vocabulary), jnp.float32) if trace else None,
         info,
         keys,
         values,
@@ -272,7 +277,7 @@ def denoise(
 
     und, gen = facts(jnp.asarray([0, n + 1])), facts(1 + jnp.arange(n))
     markers = _embed(model, params, jnp.tile(jnp.asarray([[soi, eoi]]), (rows, 1)))
-    table = jnp.asarray(table_positions(*grid, model.config.max_latent_size, False))
+    table = jnp.asarray(table_positions(*grid, model.config.max_latent_size, model.config.interpolate_pos))
     table = jnp.broadcast_to(table, (rows, n))
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
@@ -334,7 +339,7 @@ class Sampler:
         batch: int,
         guidance: Guidance = Guidance(),
     ) -> np.ndarray:
-        """uint8 [N, H, W, 3] pictures after each plan; a seed per picture, so a picture does not depend on its batch."""
+        """uint8 [N, H, W, 3] pictures after each plan; a seed each, so a picture does not depend on its batch."""
         stride = self.model.config.latent_stride
         grid = (shape[0] // stride, shape[1] // stride)
         cut = {"main": tuple, "text": without_last_text, "image": texts_only}
