@@ -4,6 +4,7 @@ The counterpart of `importing.py`: the same name map, read the other way.
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from sgt_jax.checkpoints.writer import Writer
 
 # path joined by "/" -> the leaf: a jax.Array, a NumPy array, or anything with shape, dtype and read(layer, dtype)
 GetLeaf = Callable[[str], Any]
+_BLOCK = 1 << 24  # bytes gathered from other processes at a time
 
 
 def write_published(
@@ -57,21 +59,52 @@ def _fetch(leaf: Any, layer: int | None, dtype: np.dtype) -> np.ndarray:
     if not isinstance(leaf, jax.Array):
         array = np.asarray(leaf if layer is None else leaf[layer])
         return array if array.dtype == dtype else array.astype(dtype)
-    # Cut and cast on the device. The result is a new array object, so that the host copy that JAX attaches to an
-    # array goes away with it and not with the parameters.
-    part = _cut(leaf, -1 if layer is None else layer, layer is not None, dtype)
-    if not part.is_fully_addressable:
-        return multihost_utils.process_allgather(part, tiled=True)
-    if len(part.sharding.device_set) == 1 or part.is_fully_replicated:
-        return np.asarray(part.addressable_shards[0].data)
-    out = np.empty(part.shape, part.dtype)
-    # Replicas have equal indices: one of them is enough.
-    for shard in {str(shard.index): shard for shard in part.addressable_shards}.values():
-        out[shard.index] = np.asarray(shard.data)
+    if not leaf.is_fully_addressable:
+        return _gather(leaf, layer, dtype)
+    if next(iter(leaf.sharding.device_set)).platform != "cpu":
+        # Cut and cast on the device. The result is a new array object, so that the host copy that JAX attaches to
+        # an array goes away with it and not with the parameters.
+        leaf, layer = _cut(leaf, layer or 0, layer is not None, dtype), None
+    # On a CPU these are views of the device's own memory. Replicas have equal indices: one of them is enough.
+    shards = {str(shard.index): shard for shard in leaf.addressable_shards}.values()
+    parts = [(shard.index, np.asarray(shard.data)) for shard in shards]
+    if len(parts) == 1:
+        return _fetch(parts[0][1], layer, dtype)
+    out = np.empty(leaf.shape if layer is None else leaf.shape[1:], dtype)
+    for index, part in parts:
+        if layer is None:
+            out[index] = part
+        elif layer in range(*index[0].indices(leaf.shape[0])):
+            out[index[1:]] = part[layer - (index[0].start or 0)]
     return out
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _cut(leaf: jax.Array, layer: Any, stacked: bool, dtype: Any) -> jax.Array:
+def _gather(leaf: jax.Array, layer: int | None, dtype: np.dtype) -> np.ndarray:
+    """Like `_fetch`, for arrays spread over processes, all of which call this; only the first gets the values."""
+    local = leaf.sharding.shard_shape(leaf.shape)
+    stacked = layer is not None
+    shape, local = (leaf.shape[1:], local[1:]) if stacked else (leaf.shape, local)
+    out = np.empty(shape if jax.process_index() == 0 else (), dtype)
+    # In blocks along an axis that is whole in every process: a collective holds several copies of what it moves.
+    whole = [axis for axis, side in enumerate(shape) if side == local[axis] > 0]
+    axis = max(whole, key=shape.__getitem__, default=None)
+    count = 1 if axis is None else shape[axis]
+    step = min(max(_BLOCK * count // max(math.prod(shape) * out.itemsize, 1), 1), count)
+    for i in range(0, count, step):
+        start = min(i, count - step)  # the last block overlaps, so that one shape is compiled
+        found = multihost_utils.process_allgather(_cut(leaf, layer or 0, stacked, dtype, start, axis, step), tiled=True)
+        if jax.process_index() == 0:
+            place = (slice(None),) * (axis or 0) + (slice(start, start + step),)
+            out[... if axis is None else place] = found
+    return out
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 5, 6))
+def _cut(
+    leaf: jax.Array, layer: Any, stacked: bool, dtype: Any, start: Any = 0, axis: int | None = None, size: int = 0
+) -> jax.Array:
+    """A layer of a stack (or all of the leaf), or a part of it along one axis."""
     part = jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False) if stacked else leaf
+    if axis is not None:
+        part = jax.lax.dynamic_slice_in_dim(part, start, size, axis)
     return part.astype(jnp.dtype(dtype))
