@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax.commands.parity_data import transform_spec
 from sgt_jax.commands.recorded import Check, Folder, compare, special_tokens
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.images import TransformSpec, resize
+from sgt_jax.data.images import resize
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.model import to_unit_range
@@ -198,9 +199,5 @@ class _Runner:
             yield from self.check(f"{name}/image_uint8", sampling.to_bytes(decoded)[0], "byte")
 
 
-def transform_spec(values: Mapping[str, Any], rule: str) -> TransformSpec:
-    """A transform of the recorded JSON files."""
-    limits = {"max_pixels": values["max_pixels"]} if "max_pixels" in values else {}
-    return TransformSpec(
-        values["image_stride"], values["min_image_size"], values["max_image_size"], rule=rule, **limits
-    )
+# Section -> (the files that it needs, its function).
+SECTIONS = {SECTION: (("inference.npz", "inference.json"), inference)}
