@@ -48,3 +48,17 @@ def run_layers(
         length=count,
     )
     return scanned(**attributes, name="layers")(carry, per_layer, *shared)
+
+
+def unstacked(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of scanned layers ("layers", leading layer axis) as those of unrolled ones ("layers_0", ...)."""
+    rest = {name: x for name, x in params.items() if name != "layers"}
+    count = jax.tree.leaves(params["layers"])[0].shape[0]
+    return rest | {f"layers_{i}": jax.tree.map(lambda x: x[i], params["layers"]) for i in range(count)}  # noqa: B023
+
+
+def stacked(params: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `unstacked`."""
+    names = sorted((name for name in params if name.startswith("layers_")), key=lambda name: int(name[7:]))
+    rest = {name: x for name, x in params.items() if name not in names}
+    return rest | {"layers": jax.tree.map(lambda *x: jnp.stack(x), *(params[name] for name in names))}

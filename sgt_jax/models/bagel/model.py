@@ -17,6 +17,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
 from sgt_jax.models.layers import Linear, random_code_table, shift_time, sincos_table, time_features
+from sgt_jax.models.stack import unstacked
 
 Params = Mapping[str, Any]
 Draws = Mapping[str, Any]
@@ -93,20 +94,22 @@ class Bagel:
         return jax.jit(self._init)(key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
-        cfg = self.config
+        # Drawn in stacked form always: one layer is traced instead of all, and both forms start from equal values.
+        cfg = self.config.replace(scan_layers=True, remat="none")
         keys = iter(jax.random.split(key, 8))
         zeros, index = jnp.zeros, jnp.zeros((1, 1), jnp.int32)
         info = TokenInfo(index, index, index, index, index)
         hidden = zeros((1, 1, cfg.llm.hidden_size))
+        patches = zeros((1, 1, cfg.vit.patch_size**2 * cfg.vit.num_channels))
 
         def fresh(module: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Any]:
             return module.init(next(keys), *args, **kwargs)["params"]
 
         params = {
             "vae": fresh_parameters(self.vae, next(keys)),
-            "vit": fresh(self.vit, zeros((1, 1, cfg.vit.patch_size**2 * cfg.vit.num_channels)), index, index, index),
+            "vit": fresh(VisionTransformer(cfg), patches, index, index, index),
             "connector": fresh(self.connector, zeros((1, 1, cfg.vit.hidden_size))),
-            "decoder": fresh(self.decoder, hidden, hidden, info, info, method="touch"),
+            "decoder": fresh(Decoder(cfg), hidden, hidden, info, info, method="touch"),
             "time_embedder": fresh(self.time_embedder, zeros((1,))),
             "vae2llm": fresh(self.vae2llm, zeros((1, cfg.latent_width))),
             "llm2vae": fresh(self.llm2vae, hidden),
@@ -114,9 +117,10 @@ class Bagel:
         params |= {name: {"table": table} for name, table in position_tables(cfg).items()}
         if cfg.copy_init_moe:
             decoder = params["decoder"]
-            decoder["norm_gen"] = decoder["norm_und"]
-            for name in [n for n in decoder if n.startswith("layers")]:
-                decoder[name] = {"und": decoder[name]["und"], "gen": decoder[name]["und"]}
+            und = decoder["layers"]["und"]
+            params["decoder"] = decoder | {"norm_gen": decoder["norm_und"], "layers": {"und": und, "gen": und}}
+        if not self.config.scan_layers:
+            params |= {part: unstacked(params[part]) for part in ("vit", "decoder") if "layers" in params[part]}
         return params
 
     # -- Randomness ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from sgt_jax import objective
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel, patchify_latents, position_tables, unpatchify_latents
+from sgt_jax.models.stack import stacked, unstacked
 
 LOSS = type("Loss", (), dict(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False))
 
@@ -61,13 +62,7 @@ def run(model, params, batch, draws):
 
 def restacked(tree):
     """Unrolled layers as scanned ones."""
-
-    def stacked(part, count):
-        layers = [part[f"layers_{i}"] for i in range(count)]
-        rest = {k: v for k, v in part.items() if not k.startswith("layers_")}
-        return rest | {"layers": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
-
-    return dict(tree, decoder=stacked(tree["decoder"], 2), vit=stacked(tree["vit"], 1))
+    return dict(tree, decoder=stacked(tree["decoder"]), vit=stacked(tree["vit"]))
 
 
 # -- Shapes and randomness ---------------------------------------------------------------------------------------------
@@ -290,6 +285,11 @@ def test_decoding_one_token_needs_no_gen_slots(model, params):
 
 
 # -- Fresh parameters --------------------------------------------------------------------------------------------------
+
+
+def test_scanned_and_unrolled_models_start_alike(params):
+    made = jax.jit(lambda key: Bagel(tiny.config(scan_layers=True)).init(key)["vit"])(jax.random.key(0))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), unstacked(made), params["vit"]))
 
 
 def test_fresh_model_predicts_zero_velocity(model, params):

@@ -1,0 +1,79 @@
+"""The autoencoder beyond the recorded numbers: batch independence, large pictures, fresh parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgt_jax.models import autoencoder
+from sgt_jax.models.autoencoder import Autoencoder, AutoencoderConfig, fresh_parameters
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Autoencoder(AutoencoderConfig(ch=32, ch_mult=(1, 2), num_res_blocks=1, z_channels=3))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return {"params": jax.jit(fresh_parameters, static_argnums=0)(model, jax.random.key(0))}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return jax.random.uniform(jax.random.key(1), (3, 12, 8, 3), minval=-1.0)
+
+
+def test_shapes(model, params, pictures):
+    moments = model.apply(params, pictures, method="encode")
+    assert model.config.downsample == 2
+    assert moments.shape == (3, 6, 4, 6)
+    assert model.apply(params, moments[..., :3], method="decode").shape == pictures.shape
+
+
+def test_pictures_of_a_batch_do_not_touch(model, params, pictures):
+    together = model.apply(params, pictures, method="encode")
+    alone = model.apply(params, pictures[1:2], method="encode")
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_large_pictures_take_another_road_to_the_same_numbers(model, params, pictures, monkeypatch):
+    dense = model.apply(params, pictures, method="encode")
+    monkeypatch.setattr(autoencoder, "_DENSE_PIXELS", 5)
+    np.testing.assert_allclose(model.apply(params, pictures, method="encode"), dense, atol=1e-5)
+
+
+def test_every_parameter_matters(model, params, pictures):
+    """Each one has a gradient: nothing is built and then left out of the forward."""
+
+    @jax.jit
+    @jax.grad
+    def gradients(p):
+        return jnp.sum(model.apply(p, pictures) ** 2) + jnp.sum(model.apply(p, pictures, method="encode") ** 2)
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients(params)):
+        # Not all biases: a norm of one channel per group takes away what a convolution before it added.
+        if "bias" not in jax.tree_util.keystr(path):
+            assert np.abs(gradient).max() > 1e-6, jax.tree_util.keystr(path)
+
+
+def test_fresh_parameters_differ_and_follow_the_key(model, params):
+    fresh = jax.jit(fresh_parameters, static_argnums=0)
+    again, other = (fresh(model, jax.random.key(k)) for k in (0, 1))
+    flat = jax.tree.leaves(params["params"])
+    assert all((a == b).all() for a, b in zip(flat, jax.tree.leaves(again)))
+    assert any((a != b).any() for a, b in zip(flat, jax.tree.leaves(other)))
+    kernels = [x.ravel()[:32] for x in flat if x.ndim == 4]
+    assert len({x.tobytes() for x in map(np.asarray, kernels)}) == len(kernels)  # no two convolutions alike
+
+
+def test_channels_must_fill_the_groups():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        AutoencoderConfig(ch=48)
+
+
+def test_flux_sizes():
+    config = AutoencoderConfig()
+    assert config.downsample == 8
+    shapes = jax.eval_shape(lambda key: fresh_parameters(Autoencoder(config), key), jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == 83_819_683
