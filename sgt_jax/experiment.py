@@ -23,7 +23,7 @@ from sgt_jax.data.sources import open_source
 from sgt_jax.data.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel, to_unit_range
-from sgt_jax.models.bagel.sampling import Sampler
+from sgt_jax.models.bagel.sampler import Sampler
 from sgt_jax.state import TrainState
 
 

@@ -1,5 +1,7 @@
 """Talking and painting with a BAGEL model: a static key-value cache, one compiled loop each, branches as one batch.
 
+Pure functions, to be compiled by the caller; `sampler.py` does that for lists of plans.
+
 A *context* is everything read so far, one sample per row. Its cache keeps keys, values and the TokenInfo of every slot,
 so that the training mask is also the inference mask, and padding inside the cache needs no care.
 """
@@ -102,6 +104,12 @@ def texts_only(plan: Plan) -> Plan:
     return [item for item in plan if item.type == "text"]
 
 
+def branch_plans(plan: Plan, thought: Sequence[int] = ()) -> dict[str, Plan]:
+    """What each branch of guidance has read: a thought of the model's own belongs to the main one only."""
+    thoughts = [PlanItem("text", list(thought))] if len(thought) else []
+    return {"main": [*plan, *thoughts], "text": without_last_text(plan), "image": texts_only(plan)}
+
+
 def lane_budgets(laid: Sequence[Any], layout: BagelLayout, multiple: int = 16) -> dict[str, int]:
     """The longest length per lane, rounded up so that few shapes are ever compiled."""
     budgets = {}
@@ -154,6 +162,7 @@ def write_text(
     pick: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     active: jax.Array | None = None,
     trace: bool = False,
+    notify: Callable[[Any], None] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Generates text after contexts, feeding one token a step into a cache of fixed size.
 
@@ -164,6 +173,7 @@ def write_text(
       pick: (logits [B, V], step) -> ids [B]; greedy by default.
       active: bool [B], rows that want a text; the others count as done at once. All by default.
       trace: keep the logits of every step (large: max_length rows of the vocabulary).
+      notify: called on the host with the number of every step, for a progress bar.
 
     Returns:
       ids int32 [B, max_length]: the tokens *fed*, bos first; a predicted eos is not fed, and everything after is eos.
@@ -189,6 +199,8 @@ def write_text(
 
     def feed(state: tuple) -> tuple:
         step, token, done, ids, all_logits, info, keys, values = state
+        if notify is not None:
+            jax.debug.callback(notify, step)
         column = jnp.ones((batch, 1), jnp.int32)
         new = TokenInfo(
             sample=jnp.where(done[:, None], 0, column),
@@ -243,6 +255,7 @@ def denoise(
     soi: int,
     eoi: int,
     trace: bool = False,
+    notify: Callable[[Any], None] | None = None,
 ) -> Any:
     """Paints pictures by Euler steps from noise; every branch of guidance is evaluated in one batch.
 
@@ -255,6 +268,7 @@ def denoise(
       guidance: how to combine the branches.
       soi, eoi: ids of the markers around the picture.
       trace: also return the latents before every step and the guided velocities.
+      notify: called on the host with every time t, for a progress bar.
 
     Returns:
       latent tokens [B, n, F]; with `trace` (latents, x [steps, B, n, F], v [steps, B, n, F]).
@@ -282,6 +296,8 @@ def denoise(
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
         t, following = pair
+        if notify is not None:
+            jax.debug.callback(notify, t)
         everywhere = jnp.tile(x, (len(branches), 1, 1))
         x_gen = model.embed_gen(params, everywhere, jnp.full((rows, n), t), table)
         _, h, _ = model.decode(params, markers, x_gen, und, gen, context.cache)
@@ -306,90 +322,3 @@ def branch_names(guidance: Guidance) -> tuple[str, ...]:
 def to_bytes(pictures: jax.Array) -> jax.Array:
     """[-1, 1] floats -> uint8, rounded (the reference truncates)."""
     return jnp.round(jnp.clip(pictures / 2 + 0.5, 0, 1) * 255).astype(jnp.uint8)
-
-
-class Sampler:
-    """Answers and paintings for lists of plans: lays out, pads to fixed batches, compiles each loop once per shape."""
-
-    def __init__(self, model: Bagel, layout: BagelLayout, decode_text: Callable[[Sequence[int]], str]) -> None:
-        self.model, self.layout, self._decode_text = model, layout, decode_text
-        self._write = jax.jit(self._write_impl, static_argnames=("max_length",))
-        self._paint = jax.jit(self._paint_impl, static_argnames=("grid", "guidance"))
-        self._through = jax.jit(self._through_impl)
-
-    def answer(self, params: Any, plans: Sequence[Plan], *, max_new_tokens: int, batch: int) -> list[str]:
-        """Greedy texts after each plan, without special tokens."""
-        texts: list[str] = []
-        laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
-        for rows, real in self._batches(laid, batch):
-            ids, count = self._write(params, rows, jax.random.key(0), max_length=max_new_tokens + 1)
-            ids, count = np.asarray(ids), np.asarray(count)
-            texts += [self._decode_text(ids[i, 1 : count[i]]) for i in range(real)]
-        return texts
-
-    def paint(
-        self,
-        params: Any,
-        plans: Sequence[Plan],
-        shape: tuple[int, int],
-        *,
-        seeds: Sequence[int],
-        steps: int,
-        shift: float,
-        batch: int,
-        guidance: Guidance = Guidance(),
-    ) -> np.ndarray:
-        """uint8 [N, H, W, 3] pictures after each plan; a seed each, so a picture does not depend on its batch."""
-        stride = self.model.config.latent_stride
-        grid = (shape[0] // stride, shape[1] // stride)
-        cut = {"main": tuple, "text": without_last_text, "image": texts_only}
-        laid = [[self.layout.lay_out(tuple(cut[name](plan))) for plan in plans] for name in branch_names(guidance)]
-        budgets = lane_budgets([sample for branch in laid for sample in branch], self.layout)
-        times = jnp.asarray(time_grid(steps, shift))
-        out = []
-        for start in range(0, len(plans), batch):
-            real = min(batch, len(plans) - start)
-            rows = [s for branch in laid for s in [*branch[start : start + real], *[{}] * (batch - real)]]
-            numbers = [*seeds[start : start + real], *[0] * (batch - real)]
-            packed = stack_samples(rows, self.layout, budgets)
-            done = self._paint(params, packed, jnp.asarray(numbers), times, grid=grid, guidance=guidance)
-            out.append(np.asarray(done)[:real])
-        return np.concatenate(out)
-
-    def through_autoencoder(self, params: Any, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
-        """uint8 [N, H, W, 3] pictures of one size, encoded (posterior mean) and decoded."""
-        pictures = np.stack(pictures)
-        out = []
-        for start in range(0, len(pictures), batch):
-            part = pictures[start : start + batch]
-            padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])
-            out.append(np.asarray(self._through(params, padded))[: len(part)])
-        return np.concatenate(out)
-
-    def _batches(self, laid: list, batch: int) -> Any:
-        budgets = lane_budgets(laid, self.layout)
-        for start in range(0, len(laid), batch):
-            part = laid[start : start + batch]
-            yield stack_samples([*part, *[{}] * (batch - len(part))], self.layout, budgets), len(part)
-
-    def _read(self, params: Any, batch: PackedBatch, key: jax.Array) -> Context:
-        return read(self.model, params, batch, self.model.draw(key, batch)["vae"])
-
-    def _write_impl(self, params: Any, batch: PackedBatch, key: jax.Array, max_length: int) -> tuple:
-        tokens, context = self.layout.tokens, self._read(params, batch, key)
-        ids, count, _ = write_text(self.model, params, context, tokens.bos, tokens.eos, max_length)
-        return ids, count
-
-    def _paint_impl(
-        self, params: Any, batch: PackedBatch, seeds: jax.Array, times: jax.Array, grid: Any, guidance: Any
-    ) -> jax.Array:
-        tokens, model = self.layout.tokens, self.model
-        context = self._read(params, batch, jax.random.key(0))
-        n = grid[0] * grid[1]
-        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, model.config.latent_width)))(seeds)
-        latents = denoise(model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi)
-        return to_bytes(model.pictures(params, latents, grid))
-
-    def _through_impl(self, params: Any, pictures: jax.Array) -> jax.Array:
-        mean, _ = jnp.split(self.model.encode_moments(params, pictures), 2, axis=-1)
-        return to_bytes(self.model.decode_latent(params, mean))

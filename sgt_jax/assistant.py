@@ -1,0 +1,257 @@
+"""Chat, text to image, editing and segmentation with one model, as Python functions; `inference.py` loads it.
+
+A *history* is a list of texts and pictures (uint8 [H, W, 3]) in the order in which they are read.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sgt_jax.data import images, masks, rle
+from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.images import TransformSpec
+from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.templates import wordings
+from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.bagel.sampler import Sampler
+from sgt_jax.models.bagel.sampling import Guidance
+
+History = Sequence[str | np.ndarray]
+
+# Our own wordings; think mode asks for reasoning inside <think> tags before the answer or the picture.
+THINK_TO_ANSWER = (
+    "First think the question through inside <think> and </think> tags, then answer it: "
+    "<think> your reasoning </think> your answer"
+)
+THINK_TO_PAINT = (
+    "First plan the picture inside <think> and </think> tags, then paint it: <think> your plan </think> the picture"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How pictures of one mode are painted, and how pictures are resized before they are read.
+
+    Attributes:
+      steps: evaluations of the model per branch (BAGEL's num_timesteps is one more).
+      shift: of the time grid.
+      guidance: see `Guidance`.
+      vit: resize rule before the understanding encoder: (smallest short side, largest long side) in pixels.
+    """
+
+    steps: int = 49
+    shift: float = 3.0
+    guidance: Guidance = Guidance()
+    vit: tuple[int, int] = (224, 980)
+
+
+# The reference's defaults per mode. Its segmentation is trained at 224 pixels and read at up to 980; ours reads at 224.
+DEFAULTS: Mapping[str, Settings] = {
+    "chat": Settings(vit=(378, 980)),
+    "t2i": Settings(guidance=Guidance(4.0, 1.0, 0.4, 1.0, "global")),
+    "edit": Settings(guidance=Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")),
+    "segment": Settings(guidance=Guidance(4.0, 1.0, 0.4, 1.0, "global"), vit=(224, 224)),
+}
+VAE_SIDES = (512, 1024)
+CHAT_PIXELS = 2_007_040
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """A painted picture uint8 [H, W, 3], and what the model thought before, if it was asked to."""
+
+    picture: np.ndarray
+    thought: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """A painted segmentation and what it says.
+
+    Attributes:
+      painting: uint8 [H', W', 3], as painted.
+      masks: bool [N, H, W] at the size of the photograph, largest first.
+    """
+
+    painting: np.ndarray
+    masks: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [H, W]: 0 is no instance, n is mask n-1."""
+        return masks.visible(self.masks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Areas, boxes [x, y, width, height] and COCO run lengths of all instances."""
+        found = []
+        for number, mask in enumerate(self.masks, 1):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
+            found.append(
+                {
+                    "label": number,
+                    "area": int(mask.sum()),
+                    "bbox": [int(side) for side in box],
+                    "segmentation": rle.encode(mask),
+                }
+            )
+        return {"size": [int(side) for side in self.masks.shape[1:]], "instances": found}
+
+
+class Assistant:
+    """A model with its tokenizer and parameters. Compiles once per kind and size of request.
+
+    Attributes:
+      defaults: settings per mode ("chat", "t2i", "edit", "segment"); a run's own where its config has them.
+      palette: colours of painted segmentations: a name of masks.PALETTES, or None to find them in the picture.
+      notify: called in every step of a loop, for a progress bar; set it before the first request.
+    """
+
+    def __init__(
+        self, config: BagelConfig, params: Any, tokenizer: Tokenizer, *, defaults: Mapping[str, Settings] = DEFAULTS,
+        palette: str | None = None, wording: str | None = None, default_shape: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.params, self.tokenizer = config, params, tokenizer
+        self.defaults, self.palette = dict(DEFAULTS) | dict(defaults), palette
+        self.notify: Callable[[Any], None] | None = None
+        self._model = Bagel(config)
+        style = wording or ("plain" if tokenizer.size < 1000 else "general")  # a tiny vocabulary is that of nano
+        self._instruction = wordings("segmentation", style)[0]
+        side = min(512, config.max_latent_size * config.latent_stride)
+        self._shape = default_shape or (side, side)
+
+    # -- Requests ------------------------------------------------------------------------------------------------------
+
+    def chat(
+        self, history: History, *, think: bool = False, max_new_tokens: int = 500, temperature: float = 0.0,
+        seeds: Sequence[int] = (0,), settings: Settings | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Answers to a history, one per seed; greedy at temperature 0. Pictures go through the ViT only."""
+        plan = self._plan(history, settings or self.defaults["chat"], vae=False, max_pixels=CHAT_PIXELS)
+        plan = self._thinking(THINK_TO_ANSWER, plan) if think else plan
+        return self._sampler(()).answer(
+            self.params, [plan] * len(seeds), max_new_tokens=max_new_tokens, batch=len(seeds), temperature=temperature,
+            seeds=seeds,
+        )  # fmt: skip
+
+    def draw(self, history: History, **options: Any) -> list[Painting]:
+        """Pictures after texts (and pictures, then as in `edit`); options as in `paint`."""
+        return self.paint(history, "t2i", **options)
+
+    def edit(self, history: History, **options: Any) -> list[Painting]:
+        """Pictures after pictures and instructions, which are read through both encoders; options as in `paint`."""
+        if not any(isinstance(entry, np.ndarray) for entry in history):
+            raise DataError("edit needs a picture in its history")
+        return self.paint(history, "edit", **options)
+
+    def segment(
+        self, photo: np.ndarray, instruction: str | None = None, *, palette: str | None = None, **options: Any
+    ) -> list[Segmentation]:
+        """Painted segmentations of a photo uint8 [H, W, 3], decoded to instances at its size; options as in `paint`."""
+        painted = self.paint([photo, instruction or self._instruction], "segment", **options)
+        palette = palette or self.palette
+        out = []
+        for painting in painted:
+            background = None if palette == "tab20" else masks.BLACK
+            found = masks.decode(painting.picture, None if palette == "auto" else palette, background=background)
+            found = masks.resize_masks(found, photo.shape[:2]) if len(found) else np.zeros((0, *photo.shape[:2]), bool)
+            found = found[found.any((1, 2))]
+            out.append(Segmentation(painting.picture, found[np.argsort(-found.sum((1, 2)), kind="stable")]))
+        return out
+
+    def paint(
+        self, history: History, mode: str, *, seeds: Sequence[int] = (0,), shape: tuple[int, int] | None = None,
+        think: bool = False, max_think_tokens: int = 1000, settings: Settings | None = None,
+    ) -> list[Painting]:  # fmt: skip
+        """Pictures after a history, one per seed, as one batch.
+
+        Args:
+          mode: "t2i", "edit" or "segment" (pictures through the ViT only, as in training).
+          shape: (height, width), floored to whole latent tokens. By default that of the last picture in the history
+            under BAGEL's resize rule, or a square.
+          think: let the model write down a plan first.
+
+        Raises:
+          DataError: nothing to paint, or a picture or shape that the model has no positions for.
+        """
+        settings = settings or self.defaults[mode]
+        plan = self._plan(history, settings, vae=mode != "segment")
+        if not plan:
+            raise DataError("an empty history: give a text or a picture")
+        height, width = self._output_shape(history, shape)
+        canvases = tuple(sorted({item.data.shape[:2] for item in plan if item.type == "vae_image"}))
+        sampler, count = self._sampler(canvases), len(seeds)
+        thoughts: list[list[int]] = [[]] * count
+        if think:
+            plan = self._thinking(THINK_TO_PAINT, plan)
+            thoughts = sampler.answer_ids(
+                self.params, [plan] * count, max_new_tokens=max_think_tokens, batch=count, seeds=seeds
+            )
+        pictures = sampler.paint(
+            self.params, [plan] * count, (height, width), seeds=seeds, steps=settings.steps, shift=settings.shift,
+            batch=count, guidance=settings.guidance, thoughts=thoughts,
+        )  # fmt: skip
+        return [Painting(p, self.tokenizer.decode(t)) for p, t in zip(pictures, thoughts)]
+
+    # -- Pieces --------------------------------------------------------------------------------------------------------
+
+    @functools.cache  # noqa: B019  one assistant lives as long as its compiled programs
+    def _sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
+        config, tokens = self.config, self.tokenizer
+        layout = BagelLayout(
+            tokens=SpecialTokens(tokens.bos, tokens.eos, tokens.soi, tokens.eoi),
+            vit_patch=config.vit.patch_size,
+            vit_side=config.vit_max_num_patch_per_side,
+            latent_stride=config.latent_stride,
+            latent_side=config.max_latent_size,
+            canvases=canvases,
+            interpolate_positions=config.interpolate_pos,
+        )
+        notify = None if self.notify is None else lambda value: self.notify(value)
+        return Sampler(self._model, layout, self.tokenizer.decode, notify)
+
+    def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
+        return [PlanItem("text", self.tokenizer.encode(wording)), *plan]
+
+    def _plan(self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None) -> list[PlanItem]:
+        """Pictures are resized straight from the original for each encoder, as in training."""
+        plan = []
+        for entry in history:
+            if isinstance(entry, str):
+                plan.append(PlanItem("text", self.tokenizer.encode(entry)))
+                continue
+            if vae:
+                plan.append(PlanItem("vae_image", _resized(entry, self._vae_rule())))
+            plan.append(PlanItem("vit_image", _resized(entry, self._vit_rule(settings.vit, max_pixels))))
+        return plan
+
+    def _vit_rule(self, sides: tuple[int, int], max_pixels: int | None = None) -> TransformSpec:
+        """A rule within the ViT's position table."""
+        stride = self.config.vit.patch_size
+        low, high = (min(side, self.config.vit_max_num_patch_per_side * stride) for side in sides)
+        return TransformSpec(stride, low, high, max_pixels or images.DEFAULT_MAX_PIXELS)
+
+    def _vae_rule(self) -> TransformSpec:
+        stride = self.config.latent_stride
+        return TransformSpec(stride, *(min(side, self.config.max_latent_size * stride) for side in VAE_SIDES))
+
+    def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
+        pictures = [entry for entry in history if not isinstance(entry, str)]
+        if shape is None and pictures:
+            width, height = self._vae_rule().size(pictures[-1].shape[1], pictures[-1].shape[0])
+            shape = height, width
+        stride, most = self.config.latent_stride, self.config.max_latent_size * self.config.latent_stride
+        height, width = (side // stride * stride for side in shape or self._shape)
+        if not (0 < min(height, width) and max(height, width) <= most):
+            wanted = f"{(shape or self._shape)[1]}x{(shape or self._shape)[0]}"
+            raise DataError(f"this model paints pictures of {stride} to {most} pixels a side, not {wanted}")
+        return height, width
+
+
+def _resized(picture: np.ndarray, rule: TransformSpec) -> np.ndarray:
+    return images.resize(picture, rule.size(picture.shape[1], picture.shape[0]))

@@ -1,0 +1,212 @@
+"""python -m sgt_jax sample --checkpoint DIR MODE ...: talk to a checkpoint, let it draw, edit and segment.
+
+    sample --checkpoint DIR chat --image cup.jpg "What is left of the cup?"
+    sample --checkpoint DIR t2i "a tall tower at night" --num 4 --out tower.png
+    sample --checkpoint DIR edit --image cup.jpg "make it darker" --out dark.png
+    sample --checkpoint DIR segment --image cup.jpg --out parts.png
+
+DIR is a folder in BAGEL's published layout or the work directory of a run. --image and --text may be repeated; they are
+read in the order in which they are given, the last text may stand without --text. `segment` also writes
+parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MODES = ("chat", "t2i", "edit", "segment")
+
+
+class _Entry(argparse.Action):
+    """Appends to one list in the order of the command line, whatever the option."""
+
+    def __call__(self, parser: Any, options: Any, value: Any, option: str | None = None) -> None:
+        if value is not None:
+            kind = "image" if option == "--image" else "text"
+            options.history = [*(options.history or []), (kind, value)]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; `history` is a list of (kind, value)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sgt_jax sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("mode", choices=MODES)
+    add("prompt", nargs="?", action=_Entry, help="the last text")
+    add("--checkpoint", required=True, metavar="DIR")
+    add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
+    add("--weights", choices=("ema", "params"), default="ema")
+    add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add("--image", action=_Entry, metavar="FILE")
+    add("--text", action=_Entry)
+    add("--out", type=Path, default=Path("sample.png"), help="the picture to write (several: NAME_0.png, ...)")
+    add("--seed", type=int, default=0, help="of the first result; the next have the next numbers")
+    add("--num", type=int, default=1, help="results, as one batch")
+    add("--think", action="store_true", help="let it reason before it answers or paints")
+    add("--max-new-tokens", type=int, help="of an answer (500) or a thought (1000)")
+    add("--temperature", type=float, default=0.0, help="of an answer; 0 is greedy")
+    add("--size", metavar="WxH", help="of the painting (default: follows the last picture, else a square)")
+    add("--steps", type=int, help="evaluations of the model per branch")
+    add("--shift", type=float, help="of the time grid")
+    add("--text-scale", type=float, help="guidance by the text; 1 is off")
+    add("--image-scale", type=float, help="guidance by the picture; 1 is off")
+    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="times at which guidance acts")
+    add("--renorm", choices=("global", "channel", "text_channel"))
+    add("--renorm-min", type=float, help="1 switches the renormalisation off")
+    add("--vit-sides", type=int, nargs=2, metavar=("SHORT", "LONG"), help="limits of what the ViT sees, in pixels")
+    add("--palette", help="colours of painted segmentations: distinct, tab20, random, or auto")
+    parser.set_defaults(history=[])
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parse(arguments)
+    from sgt_jax.checkpoints import header, training
+    from sgt_jax.data.examples import DataError
+
+    try:
+        sample(options)
+    except (DataError, header.CheckpointError, training.CheckpointError, _UsageError, OSError) as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _UsageError(ValueError):
+    """Options that do not fit together."""
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Checks the options, loads, runs, writes."""
+    from sgt_jax.data.images import load_rgb
+
+    _check(options)
+    # Whatever is wrong with the pictures shows before minutes of loading.
+    history = [load_rgb(value) if kind == "image" else value for kind, value in options.history]
+    from sgt_jax import inference
+
+    model = inference.load(
+        options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
+        report=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    settings = _settings(options, model.defaults[options.mode])
+    seeds = [options.seed + i for i in range(options.num)]
+    words = options.max_new_tokens or (500 if options.mode == "chat" and not options.think else 1000)
+    common = dict(seeds=seeds, think=options.think, settings=settings)
+    with _progress(model, words if options.mode == "chat" else settings.steps + options.think * words):
+        if options.mode == "chat":
+            answers = model.chat(history, max_new_tokens=words, temperature=options.temperature, **common)
+        elif options.mode == "segment":
+            photo = next(entry for entry in history if not isinstance(entry, str))
+            text = next((entry for entry in history if isinstance(entry, str)), None)
+            found = model.segment(
+                photo, text, palette=options.palette, shape=_size(options.size), max_think_tokens=words, **common
+            )
+        else:
+            paintings = model.paint(
+                history, options.mode, shape=_size(options.size), max_think_tokens=words, **common
+            )
+    if options.mode == "chat":
+        print("\n".join(answers))
+        return
+    for number in range(options.num):
+        out = options.out if options.num == 1 else options.out.with_stem(f"{options.out.stem}_{number}")
+        if options.mode == "segment":
+            _write_segmentation(out, found[number])
+        else:
+            _write(out, paintings[number].picture)
+            if paintings[number].thought:
+                print(paintings[number].thought)
+
+
+def _check(options: argparse.Namespace) -> None:
+    kinds = [kind for kind, _ in options.history]
+    wrong = (
+        (not kinds, "nothing to read: give a text or --image FILE"),
+        (options.mode == "edit" and not {"image", "text"} <= set(kinds), "edit wants --image FILE and a text"),
+        (options.mode == "segment" and kinds.count("image") != 1, "segment wants exactly one --image FILE"),
+        (options.mode == "segment" and kinds.count("text") > 1, "segment takes at most one text"),
+        (options.num < 1, "--num must be at least 1"),
+        (options.steps is not None and options.steps < 1, "--steps must be at least 1"),
+        (options.temperature < 0, "--temperature must not be negative"),
+        (options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"), f"--out {options.out}: not a picture"),
+        (options.mode == "segment" and options.out.suffix != ".png", "segment writes exact colours: --out NAME.png"),
+        (options.mode != "chat" and not options.out.absolute().parent.is_dir(), f"--out {options.out}: no such folder"),
+    )
+    for bad, message in wrong:
+        if bad:
+            raise _UsageError(message)
+    _size(options.size)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """"WxH" -> (height, width)."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdigit() for side in sides):
+        raise _UsageError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
+    return int(sides[1]), int(sides[0])
+
+
+def _settings(options: argparse.Namespace, settings: Any) -> Any:
+    """A mode's defaults with what the command line says."""
+    given = {
+        "text_scale": options.text_scale, "image_scale": options.image_scale, "renorm": options.renorm,
+        "renorm_min": options.renorm_min,
+        **dict(zip(("low", "high"), options.interval or (None, None))),
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.text_scale is not None and options.text_scale <= 1 and options.image_scale is None:
+        given["image_scale"] = 1.0  # the default of editing needs text guidance
+    try:
+        changes = {"guidance": dataclasses.replace(settings.guidance, **given)}
+    except ValueError as error:
+        raise _UsageError(str(error)) from None
+    for name in ("steps", "shift"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    if options.vit_sides:
+        changes["vit"] = tuple(options.vit_sides)
+    return dataclasses.replace(settings, **changes)
+
+
+@contextmanager
+def _progress(model: Any, total: int) -> Iterator[None]:
+    """A bar on stderr that every step of the model's loops moves on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("compiling", total=total)
+        model.notify = lambda _: bar.update(task, advance=1, description="sampling")
+        yield
+
+
+def _write(path: Path, picture: Any) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(path)
+    print(f"wrote {path} ({picture.shape[1]}x{picture.shape[0]})", file=sys.stderr)
+
+
+def _write_segmentation(path: Path, found: Any) -> None:
+    import numpy as np
+
+    _write(path, found.painting)
+    kind = np.uint8 if len(found.masks) < 256 else np.uint16
+    _write(path.with_stem(path.stem + "_labels"), found.labels.astype(kind))
+    document = path.with_suffix(".json")
+    document.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+    print(f"wrote {document} ({len(found.masks)} instances)", file=sys.stderr)

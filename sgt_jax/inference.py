@@ -1,0 +1,106 @@
+"""A checkpoint as something to talk to: a published folder or the work directory of a run becomes an Assistant.
+
+    model = inference.load("BAGEL-7B-MoT")
+    model.chat([photo, "What is left of the cup?"])
+    model.draw(["a tall tower at night"], seeds=[0, 1])
+    model.edit([photo, "make it darker"])
+    model.segment(photo)
+
+Photos are uint8 arrays [H, W, 3]; see `Assistant` for the options.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sgt_jax.assistant import DEFAULTS, Assistant, Settings
+from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.models.bagel.config import BagelConfig
+
+
+def load(
+    checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
+    dtype: str | None = None, report: Callable[[str], None] = lambda line: None,
+) -> Assistant:  # fmt: skip
+    """Opens a published folder or the work directory of a run.
+
+    Args:
+      base: a BAGEL folder with the files that an SGT release lacks.
+      weights: "ema" or "params".
+      dtype: to compute in; by default bfloat16, on CPUs float32.
+      report: gets a text that says what was restored.
+
+    Raises:
+      CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
+    """
+    dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    if not Path(checkpoint).is_dir():
+        raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
+    if (Path(checkpoint) / "checkpoints").is_dir():
+        return _load_run(checkpoint, weights, dtype, report)
+    from sgt_jax.models.bagel.published import config_from_folder, load_published
+
+    config = config_from_folder(checkpoint, base, dtype=dtype)
+    tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
+    found = load_published(checkpoint, config, base=base, weights=weights, dtype=dtype)
+    report(found.summary)
+    return Assistant(config, found.params, tokenizer)
+
+
+def _first(folder: Any, base: Any, name: str) -> Path:
+    places = [Path(place) / name for place in (folder, base) if place is not None]
+    return next((path for path in places if path.exists()), places[0])
+
+
+def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], None]) -> Assistant:
+    from sgt_jax.checkpoints import training
+    from sgt_jax.experiment import resource
+
+    path = Path(workdir) / "config.json"
+    try:
+        settings = json.loads(path.read_text())
+        config = BagelConfig.from_dict(settings["model"]).replace(dtype=dtype)
+        tokenizer_file = resource(settings["data"]["tokenizer"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"is not the config of a run ({type(error).__name__}: {error})."
+        raise CheckpointError(path, why, "Give the --workdir of a BAGEL run.") from None
+    tokenizer = Tokenizer.from_file(tokenizer_file)
+    params, step = training.restore_params(workdir, weights)
+    if "decoder" not in params:
+        raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a BAGEL run.")
+    report(f"{workdir}: {weights} of step {step}")
+    proxy = next((m for m in settings["data"].get("mixture", {}).values() if m.get("proxy") == "segmentation"), {})
+    canvases = settings["data"].get("canvases") or [None]
+    return Assistant(
+        config,
+        jax.tree.map(jax.numpy.asarray, params),
+        tokenizer,
+        defaults=_defaults_of_run(settings),
+        palette=proxy.get("options", {}).get("palette"),
+        wording=proxy.get("options", {}).get("style"),
+        default_shape=tuple(canvases[0]) if canvases[0] else None,
+    )
+
+
+def _defaults_of_run(settings: Mapping[str, Any]) -> dict[str, Settings]:
+    """The settings that a run was evaluated with are the ones that it was made for."""
+    rule = settings["data"].get("vit_size")
+    out = {mode: dataclasses.replace(s, vit=(rule["min_size"], rule["max_size"])) if rule else s
+           for mode, s in DEFAULTS.items()}  # fmt: skip
+    modes = {"masks": ("segment",), "drawings": ("t2i", "edit")}
+    for evaluator in settings.get("evaluators", {}).values():
+        for mode in modes.get(evaluator.get("type"), ()):
+            scale = float(evaluator.get("text_scale", 1.0))
+            guidance = dataclasses.replace(out[mode].guidance, text_scale=scale, low=0.0)
+            if scale <= 1:
+                guidance = dataclasses.replace(guidance, image_scale=1.0)
+            out[mode] = dataclasses.replace(
+                out[mode], steps=evaluator["steps"], shift=float(evaluator["shift"]), guidance=guidance
+            )
+    return out
