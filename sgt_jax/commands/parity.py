@@ -8,6 +8,7 @@ from there; sections about data and inference are in parity_data.py and parity_i
 import argparse
 import functools
 import json
+import os
 import re
 import sys
 import types
@@ -199,6 +200,8 @@ SECTIONS: Mapping[str, Section] = {
     **parity_inference.SECTIONS,
 }
 ABSENT = "file absent"
+# What a file that lacks arrays or keys, or holds others, can lead to.
+_DAMAGED = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
 
 
 def run(folder: Folder, sections: Iterable[str] = tuple(SECTIONS)) -> list[Check]:
@@ -209,8 +212,15 @@ def run(folder: Folder, sections: Iterable[str] = tuple(SECTIONS)) -> list[Check
         absent = [name for name in needs if not folder.has(name)]
         if absent:
             checks.append(Check(section, ", ".join(absent), 0.0, 0.0, None, ABSENT))
-        else:
-            checks += function(folder)
+            continue
+        try:
+            # One by one: what was compared before a file turns out to be damaged still counts.
+            checks.extend(function(folder))
+        except _DAMAGED as error:
+            if os.environ.get("SGT_TRACEBACK"):
+                raise
+            why = f"stopped by {type(error).__name__}: {' '.join(str(error).split())[:200]} (see SGT_TRACEBACK=1)"
+            checks.append(Check(section, "(the rest)", float("inf"), 0.0, False, why))
     return checks
 
 

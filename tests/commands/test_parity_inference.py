@@ -99,6 +99,15 @@ def test_exit_status_and_json(part, capsys):
     assert "NO" in capsys.readouterr().out
 
 
+def test_a_damaged_section_fails_and_the_others_go_on(part, capsys):
+    arrays = dict(np.load(part / "packing_cases.npz"))
+    np.savez(part / "packing_cases.npz", **{k: v for k, v in arrays.items() if k != "case3/uniform_draws"})
+    assert parity.main([str(part), "packing", "resize", "--json"]) == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [c["note"][:19] for c in checks if c["ok"] is False] == ["stopped by KeyError"]
+    assert {c["section"] for c in checks if c["ok"]} == {"packing", "resize"}
+
+
 def test_wrong_calls_are_one_line(tmp_path, capsys):
     assert parity.main([str(tmp_path)]) == 2
     assert parity.main([str(GOLDEN), "nonsense"]) == 2

@@ -1,0 +1,184 @@
+"""`sample` on a tiny published folder: every mode, seeds and batches, think mode, output sizes, one-line errors."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_experiment as tiny
+from PIL import Image
+
+from sgt_jax import assistant, inference
+from sgt_jax.commands import sample
+from sgt_jax.data import rle
+from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.tokenizer import NANO_FILE
+from sgt_jax.models.bagel import sampling
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.export import export_published
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.bagel.sampling import Guidance
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A published folder with random weights: larger than fresh ones, and none zero, so that every input matters."""
+    config = BagelConfig.from_dict(tiny.config().model.to_dict())
+    params = Bagel(config).init(jax.random.key(0))
+    noise = functools.partial(jax.random.normal, jax.random.key(1))
+    params["llm2vae"] = jax.tree.map(lambda x: x + 0.3 * noise(x.shape), params["llm2vae"])
+    params["decoder"] = jax.tree.map(lambda x: x * 8 if x.ndim == 2 else x, params["decoder"])
+    out = tmp_path_factory.mktemp("published") / "tiny"
+    export_published(params, config, out, extra_files=[NANO_FILE])
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return inference.load(folder)
+
+
+@pytest.fixture(scope="module")
+def quick(model):
+    """Three steps under text guidance."""
+    return inference.Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def run(folder, *arguments):
+    return sample.main(["--checkpoint", str(folder), *map(str, arguments)])
+
+
+def test_history_keeps_the_order_of_the_command_line():
+    options = sample.parse(["chat", "--text", "a", "--image", "b", "--text", "c", "d", "--checkpoint", "e"])
+    assert options.history == [("text", "a"), ("image", "b"), ("text", "c"), ("text", "d")]
+    assert sample.parse(["chat", "--checkpoint", "e"]).history == []
+
+
+def test_command_chat_writes_to_stdout(folder, photo, capsys):
+    assert run(folder, "chat", "--image", photo, "what is this ?", "--max-new-tokens", 3) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_command_segment_writes_picture_labels_and_instances(folder, photo, tmp_path):
+    out = tmp_path / "parts.png"
+    assert run(folder, "segment", "--image", photo, "--out", out, "--steps", 2, "--palette", "distinct") == 0
+    labels = np.asarray(Image.open(tmp_path / "parts_labels.png"))
+    document = json.loads((tmp_path / "parts.json").read_text())
+    assert labels.shape == PHOTO.shape[:2] and document["size"] == list(PHOTO.shape[:2])
+    assert len(document["instances"]) == labels.max()
+    for entry in document["instances"]:
+        mask = rle.decode(entry["segmentation"])
+        np.testing.assert_array_equal(mask, labels == entry["label"])
+        x, y, w, h = entry["bbox"]
+        assert mask.sum() == entry["area"] == mask[y : y + h, x : x + w].sum()
+    # The painting has the aspect of the photo, in whole latent tokens (8 pixels) of a model of 32 pixels a side.
+    assert Image.open(out).size == (32, 24)
+
+
+def test_instances_are_decoded_at_the_size_of_the_photo(model, monkeypatch):
+    painting = np.zeros((24, 32, 3), np.uint8)
+    painting[4:20, 4:12] = (255, 0, 0)
+    painting[4:20, 16:20] = (0, 255, 0)
+    monkeypatch.setattr(model, "paint", lambda *a, **k: [assistant.Painting(painting)])
+    (found,) = model.segment(np.zeros((48, 64, 3), np.uint8), palette="distinct")
+    assert [m.sum() for m in found.masks] == [32 * 16, 32 * 8]
+    assert [entry["bbox"] for entry in found.to_json()["instances"]] == [[8, 8, 16, 32], [32, 8, 8, 32]]
+
+
+def test_a_picture_does_not_depend_on_its_batch_and_needs_its_seed(model, quick):
+    together = model.edit([PHOTO, "copy the picture"], seeds=[3, 4], settings=quick)
+    alone = model.edit([PHOTO, "copy the picture"], seeds=[4], settings=quick)[0].picture
+    other = together[0].picture.astype(int)
+    # Another batch size is another compiled program: the last bit of a float may differ, and so a rounding.
+    assert np.abs(together[1].picture.astype(int) - alone).max() <= 1
+    assert np.abs(other - alone).max() > 20
+
+
+def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
+    def paint(history, mode="edit", **options):
+        return model.paint(history, mode, **{"settings": quick, **options})[0].picture.astype(int)
+
+    base = paint([PHOTO, "red square"])
+    unguided = inference.Settings(steps=3, vit=quick.vit)
+    assert np.abs(paint([PHOTO, "blue circle"]) - base).max() > 1
+    assert np.abs(paint([255 - PHOTO, "red square"]) - base).max() > 1
+    assert np.abs(paint([PHOTO, "red square"], settings=unguided) - base).max() > 1
+
+
+def test_branches_of_one_picture_see_the_same_draw_of_its_posterior(model, quick):
+    """Without a last text the no-text branch has read what the main one has: guidance must change nothing."""
+    unguided = inference.Settings(steps=3, vit=quick.vit)
+    guided = model.edit([PHOTO], seeds=[1], settings=quick)[0].picture.astype(int)
+    assert np.abs(guided - model.edit([PHOTO], seeds=[1], settings=unguided)[0].picture).max() <= 1
+
+
+def test_text_stops_row_by_row_and_ids_are_reproducible(model):
+    plans = [[PlanItem("text", model.tokenizer.encode(t))] for t in ("red", "what is this ?", "paint each object")]
+    sampler = model._sampler(())
+    many = sampler.answer_ids(model.params, plans, max_new_tokens=6, batch=4)
+    for plan, ids in zip(plans, many):
+        assert sampler.answer_ids(model.params, [plan], max_new_tokens=6, batch=4) == [ids]
+    warm = [
+        sampler.answer_ids(model.params, plans, max_new_tokens=6, batch=4, temperature=2.0, seeds=seeds)
+        for seeds in ((1, 2, 3), (1, 2, 3), (4, 5, 6))
+    ]
+    assert warm[0] == warm[1] != warm[2]
+    assert all(len(ids) <= 6 and model.tokenizer.eos not in ids for ids in many + warm[2])
+
+
+def test_thought_goes_to_the_main_branch_only():
+    image, text = PlanItem("vit_image", PHOTO), PlanItem("text", [1, 2])
+    branches = sampling.branch_plans([image, text], [7])
+    assert [item.data for item in branches["main"][1:]] == [[1, 2], [7]]
+    assert branches["text"] == [image] and branches["image"] == [text]
+
+
+def test_defaults_are_those_of_the_reference():
+    t2i, edit, segment = (inference.DEFAULTS[mode] for mode in ("t2i", "edit", "segment"))
+    assert (t2i.steps, t2i.shift) == (49, 3.0)
+    assert t2i.guidance == Guidance(4.0, 1.0, 0.4, 1.0, "global") == segment.guidance
+    assert edit.guidance == Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")
+
+
+def test_sizes_are_floored_and_checked(model):
+    assert model._output_shape(["x"], (17, 31)) == (16, 24)
+    assert model._output_shape([np.zeros((40, 20, 3), np.uint8), "x"], None) == (32, 16)
+    with pytest.raises(DataError, match="8 to 32 pixels"):
+        model._output_shape(["x"], (64, 8))
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    (
+        (["chat"], "nothing to read"),
+        (["edit", "darker"], "edit wants"),
+        (["segment", "x"], "exactly one --image"),
+        (["t2i", "x", "--size", "12"], "WIDTHxHEIGHT"),
+        (["t2i", "x", "--size", "640x640"], "8 to 32 pixels"),
+        (["t2i", "x", "--out", "/nowhere/x.png"], "no such folder"),
+        (["t2i", "x", "--image-scale", "2", "--text-scale", "1"], "text guidance"),
+        (["chat", "--image", "nothing.png"], "no such picture"),
+    ),
+)
+def test_errors_are_one_line(folder, capsys, arguments, words):
+    assert run(folder, *arguments) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and words in errors[0]
+
+
+def test_folders_that_are_no_checkpoints(tmp_path, folder, capsys):
+    assert run(tmp_path / "none", "chat", "x") == 1
+    assert run(tmp_path, "chat", "x") == 1
+    (tmp_path / "checkpoints").mkdir()
+    assert run(tmp_path, "chat", "x") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
