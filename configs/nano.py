@@ -70,8 +70,10 @@ def get_config() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.name = "nano"
     c.seed = 0
-    c.total_steps = 1000
+    c.total_steps = 900
     c.model = model()
+    c.init_from = ""  # a folder in BAGEL's published layout to start from; sizes then come from it, not from `model`
+    c.init_base = ""  # the BAGEL folder, if init_from is an SGT release that holds ema.safetensors alone
     c.vae_from = "package:nano/ae.safetensors"  # trained autoencoder, frozen
 
     # -- Objective: ce_weight * cross-entropy per answer token + mse_weight * flow matching per latent token.
@@ -91,8 +93,8 @@ def get_config() -> ml_collections.ConfigDict:
         seed=0,
         tokenizer="package:nano/tokenizer.json",
         sources=dict(
-            # Eight questions about each picture in one sequence: four times the answers per second.
-            train=dict(**scenes, split="train", num=12_000, turns=8),
+            # Six questions about each picture in one sequence: several times the answers per second.
+            train=dict(**scenes, split="train", num=12_000, turns=6),
             held_out=dict(**scenes, split="test", num=1_600, turns=1),
         ),
         # Shares are in samples of the stream. Proxy : understanding : text-to-picture = 3 : 2 : 2.
@@ -105,35 +107,36 @@ def get_config() -> ml_collections.ConfigDict:
         dropout=dict(text=0.1, vit_image=0.0, vae_image=0.0),  # of droppable items, for guidance
         vit_size=dict(stride=8, min_size=SIZE, max_size=SIZE),
         canvases=((SIZE, SIZE),),  # (height, width) of pictures that are painted
-        rows=16,  # packs per step; short rows are much faster than long ones on a CPU
-        # Slots per row and lane: one conversation, one or two proxies, one or two drawings.
-        budgets={"und": 224, "vit": 48, "gen": 48, "labels": 24, f"pixels:{SIZE}x{SIZE}": 3},
-        pool_size=12,  # samples a row chooses from when it fills its budgets
+        rows=16,  # packs per step; many short rows are much faster than a few long ones on a CPU
+        # Slots per row and lane: a conversation, one or two proxies, a drawing.
+        budgets={"und": 144, "vit": 48, "gen": 48, "labels": 16, f"pixels:{SIZE}x{SIZE}": 3},
+        pool_size=16,  # samples a row chooses from when it fills its budgets
         read_threads=0,  # per row; order does not depend on it
         prefetch=4,  # batches made ahead
         on_bad="error",  # or "skip": count and log unusable records
     )
 
     # -- Evaluation: before training, every evaluate_every steps, and at the end, on scenes never trained on.
-    sampler = dict(steps=10, shift=2.0, batch=64, seed=1, show=8)
+    sampler = dict(shift=2.0, batch=64, seed=1, show=8)
     c.evaluate_weights = "ema"  # "params": the raw weights
-    c.evaluate_every = 500
+    c.evaluate_every = 450
     c.evaluators = dict(
         loss=dict(type="loss", source="held_out_all", batches=2),
         answers=dict(type="answers", source="held_out", n=800, train_source="train", train_n=2000,
                      max_new_tokens=3, batch=200),
         masks=dict(type="masks", source="held_out", n=512, train_source="train", train_n=64, text_scale=1.0,
-                   palette="distinct", max_masks=8, proxy_options=dict(palette="distinct", style="plain"), **sampler),
-        drawings=dict(type="drawings", source="held_out", n=512, text_scale=3.0, **sampler),
+                   palette="distinct", max_masks=8, proxy_options=dict(palette="distinct", style="plain"),
+                   steps=4, **sampler),
+        drawings=dict(type="drawings", source="held_out", n=512, text_scale=3.0, steps=8, **sampler),
     )  # fmt: skip
-    c.data.sources.held_out_all = dict(**scenes, split="validation", num=2_000, turns=8)
+    c.data.sources.held_out_all = dict(**scenes, split="validation", num=2_000, turns=6)
 
     # -- Running.
     c.mesh = dict(data=-1)  # devices per axis (data, fsdp, tensor, context); -1: all that are left
     c.platform = "cpu"
     c.cpu_devices = 2  # two devices of one core each beat one device of two cores
     c.log_every = 20
-    c.checkpoint = dict(every=500, keep=2)
+    c.checkpoint = dict(every=150, keep=2)
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
     return c

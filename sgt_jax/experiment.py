@@ -24,7 +24,7 @@ from sgt_jax.data.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
-from sgt_jax.state import TrainState
+from sgt_jax.partitioning import path_name
 
 
 def own_rows(rows: int) -> list[int]:
@@ -33,6 +33,14 @@ def own_rows(rows: int) -> list[int]:
     if rows % count:
         raise ValueError(f"config.data.rows={rows} cannot be shared by {count} processes")
     return list(range(index * rows // count, (index + 1) * rows // count))
+
+
+# Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
+COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")
+
+
+def _is_sharding(x: Any) -> bool:
+    return isinstance(x, jax.sharding.Sharding)
 
 
 class Experiment:
@@ -45,7 +53,7 @@ class Experiment:
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.model_config = BagelConfig.from_dict(config.model.to_dict())
+        self.model_config = self._model_config(config)
         self.model = Bagel(self.model_config)
         self.tokenizer = Tokenizer.from_file(resource(config.data.tokenizer))
         self.canvases = tuple(tuple(c) for c in config.data.canvases)
@@ -62,6 +70,16 @@ class Experiment:
             interpolate_positions=self.model_config.interpolate_pos,
             dropout=dict(config.data.dropout),
         )
+
+    @staticmethod
+    def _model_config(config: Any) -> BagelConfig:
+        if not config.init_from:
+            return BagelConfig.from_dict(config.model.to_dict())
+        from sgt_jax.models.bagel.published import config_from_folder
+
+        # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
+        own = {name: config.model[name] for name in COMPUTE_FIELDS if name in config.model}
+        return config_from_folder(config.init_from, config.init_base or None, **own)
 
     @functools.cached_property
     def sampler(self) -> Sampler:
@@ -118,17 +136,42 @@ class Experiment:
         """Fresh parameters; pure, so it can be traced for shapes."""
         return self.model.init(key)
 
-    def with_initial_weights(self, state: TrainState, shardings: Any) -> TrainState:
-        """Puts the weights that the config starts from into a fresh state (here: the trained autoencoder)."""
-        path = self.config.get("vae_from")
-        if not path:
-            return state
+    def initial_params(self, key: jax.Array, shardings: Any) -> tuple[Any, str]:
+        """Parameters that a new run starts from, each at its sharding, and a text that says where they came from.
+
+        `config.init_from` is a folder in the published layout (`config.init_base` a second one for files that an SGT
+        release lacks); `config.vae_from` is one ae.safetensors. What neither brings is initialised from `key`.
+
+        Raises:
+          CheckpointError: a file is absent, damaged, or of another model.
+        """
+        config = self.config
+        if config.init_from:
+            from sgt_jax.models.bagel.published import load_published
+
+            by_path = {
+                path_name(path): sharding
+                for path, sharding in jax.tree_util.tree_leaves_with_path(shardings, is_leaf=_is_sharding)
+            }
+            # Masters are float32; the fixed position tables are recomputed, as the reference does in training.
+            found = load_published(
+                config.init_from,
+                self.model_config,
+                base=config.init_base or None,
+                sharding=lambda path, shape: by_path[path],
+                dtype="float32",
+                tables="recompute",
+                key=key,
+            )
+            return found.params, found.summary
+        params = jax.jit(self.init, out_shardings=shardings)(key)
+        if not config.vae_from:
+            return params, "all parameters initialised from the seed"
         from sgt_jax.models.bagel import weights
 
-        vae = weights.load_vae(resource(path), self.model_config)
-        vae = jax.tree.map(lambda new, old: jax.device_put(np.asarray(new, old.dtype), old.sharding), vae,
-                           state.params["vae"])  # fmt: skip
-        return state._replace(params=dict(state.params, vae=vae))
+        vae = weights.load_vae(resource(config.vae_from), self.model_config)
+        vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
+        return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 
     def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The SGT objective on one global batch."""

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.seed=1")
     config = CONFIG.value
+    # Orbax tells every step of every save; a run says itself what a person wants to know.
+    logging.set_verbosity(logging.WARNING)
     prepare_platform(config.platform, config.cpu_devices)
 
     from sgt_jax.train import USER_ERRORS, train

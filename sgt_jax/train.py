@@ -89,22 +89,22 @@ def train(config: Any, workdir: str) -> TrainState:
     task = experiment.build(config)
     tx = optimizer.make_optimizer(config)
 
-    # State: abstract first, then created in place with its shardings, so no device ever holds more than its share.
-    def create(key: jax.Array) -> TrainState:
-        return state_lib.create(task.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
+    # State: shapes first, then created in place with its shardings, so no device ever holds more than its share.
+    def create(params: Any) -> TrainState:
+        return state_lib.create(params, tx, tuple(config.freeze), config.ema_decay > 0)
 
     key = jax.random.key(config.seed)
-    shardings = partitioning.tree_shardings(jax.eval_shape(create, key), mesh)
-    abstract = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), jax.eval_shape(create, key), shardings
-    )
+    shapes = jax.eval_shape(lambda key: create(task.init(key)), key)
+    shardings = partitioning.tree_shardings(shapes, mesh)
+    abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     rows = experiment.own_rows(config.data.rows)
     batches = iter(prefetched(task.batches(rows), config.data.prefetch))
     checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
 
     if checkpoints.latest() is None:
-        state = jax.jit(create, out_shardings=shardings)(key)
-        state = task.with_initial_weights(state, shardings)
+        params, origin = task.initial_params(key, shardings.params)
+        state = jax.jit(create, out_shardings=shardings, donate_argnums=0)(params)
+        del params
         resumed = False
     else:
         state, data_state = checkpoints.restore(abstract)
@@ -119,6 +119,8 @@ def train(config: Any, workdir: str) -> TrainState:
             overview = parameter_overview.get_parameter_overview(abstract.params, include_stats=False, max_lines=400)
             (workdir / "parameters.txt").write_text(overview)
         log.message(_opening(config, mesh, abstract, first, resumed))
+        if not resumed:
+            log.message(origin)
         run_evaluations = evaluation_schedule.Schedule(config, task, workdir, log)
         step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, None))
 

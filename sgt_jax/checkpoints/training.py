@@ -10,13 +10,15 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read; the message names the folder and says what to do."""
+# Large arrays are stored in pieces of at most this many bytes, stacked layers apart from each other, so that one tensor
+# can be read without the rest (see stored.py).
+_CHUNK = 1 << 24
 
 
 class RunCheckpoints:
@@ -44,7 +46,8 @@ class RunCheckpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()), data=ocp.args.JsonSave(_gather(data_state))
+                state=ocp.args.StandardSave(state._asdict(), save_args=jax.tree.map(_pieces, state._asdict())),
+                data=ocp.args.JsonSave(_gather(data_state)),
             ),
             force=True,
         )
@@ -57,7 +60,7 @@ class RunCheckpoints:
         """
         step = self.latest() if step is None else step
         if step is None:
-            raise CheckpointError(f"{self.folder} holds no complete checkpoint")
+            raise CheckpointError(self.folder, "holds no complete checkpoint.", "Give the --workdir of a run.")
         try:
             found = self._manager.restore(
                 step,
@@ -66,10 +69,9 @@ class RunCheckpoints:
                 ),
             )
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            raise CheckpointError(
-                f"checkpoint {self.folder / str(step)} does not fit this config (was the model, the optimizer or the "
-                f"frozen part changed? then use another --workdir): {str(error)[:400]}"
-            ) from error
+            why = f"does not fit this config: {str(error)[:400]}."
+            advice = "Was the model, the optimizer or the frozen part changed? Then use another --workdir."
+            raise CheckpointError(self.folder / str(step), why, advice) from error
         return TrainState(**found["state"]), dict(found["data"])
 
     def wait(self) -> None:
@@ -90,7 +92,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     folder = epath.Path(workdir) / "checkpoints"
     steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
     if not steps:
-        raise CheckpointError(f"{folder} holds no complete checkpoint; is {workdir} the --workdir of a run?")
+        raise CheckpointError(folder, "holds no complete checkpoint.", "Give the --workdir of a run.")
     step = steps[-1] if step is None else step
     with ocp.PyTreeCheckpointer() as reader:
         path = folder / str(step) / "state"
@@ -105,6 +107,10 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
 
         return optimizer.merge(state["ema"], state["params"]), step
     return state["params"], step
+
+
+def _pieces(array: Any) -> ocp.SaveArgs:
+    return ocp.SaveArgs(chunk_byte_size=_CHUNK, shard_axes=(0,) if np.ndim(array) > 2 else ())
 
 
 def _gather(rows: dict[str, Any]) -> dict[str, Any]:
