@@ -10,7 +10,7 @@ import numpy as np
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.models.bagel import sampling
-from sgt_jax.models.bagel.model import PIXELS, Bagel
+from sgt_jax.models.bagel.model import PIXELS, Bagel, unpatchify_latents
 from sgt_jax.models.bagel.sampling import Guidance, Plan
 
 Notify = Callable[[Any], None]
@@ -31,7 +31,9 @@ class Sampler:
         self.model, self.layout, self._decode_text, self._notify = model, layout, decode_text, notify
         self._write = jax.jit(self._write_impl, static_argnames=("max_length", "greedy"))
         self._paint = jax.jit(self._paint_impl, static_argnames=("grid", "guidance"))
-        self._through = jax.jit(self._through_impl)
+        # Apart from the loops, so that every kind of picture shares one compiled decoder.
+        self._show = jax.jit(lambda params, z: sampling.to_bytes(model.decode_latent(params, z)))
+        self._mean = jax.jit(lambda params, pixels: jnp.split(model.encode_moments(params, pixels), 2, axis=-1)[0])
 
     def answer(
         self,
@@ -107,7 +109,8 @@ class Sampler:
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
             packed = sampling.stack_samples(rows, self.layout, budgets)
             numbers = jnp.asarray([*numbers, *[0] * padding])
-            done = self._paint(params, packed, numbers, times, grid=grid, guidance=guidance)
+            latents = self._paint(params, packed, numbers, times, grid=grid, guidance=guidance)
+            done = self._show(params, latents)
             out.append(np.asarray(done)[: len(part)])
         return np.concatenate(out)
 
@@ -118,7 +121,7 @@ class Sampler:
         for start in range(0, len(pictures), batch):
             part = pictures[start : start + batch]
             padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])
-            out.append(np.asarray(self._through(params, padded))[: len(part)])
+            out.append(np.asarray(self._show(params, self._mean(params, padded)))[: len(part)])
         return np.concatenate(out)
 
     # -- Compiled ------------------------------------------------------------------------------------------------------
@@ -170,11 +173,8 @@ class Sampler:
         latents = sampling.denoise(
             model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi, notify=self._notify
         )
-        return sampling.to_bytes(model.pictures(params, latents, grid))
-
-    def _through_impl(self, params: Any, pictures: jax.Array) -> jax.Array:
-        mean, _ = jnp.split(self.model.encode_moments(params, pictures), 2, axis=-1)
-        return sampling.to_bytes(self.model.decode_latent(params, mean))
+        z = unpatchify_latents(latents, grid, model.config.latent_patch_size)
+        return model.unscale_latent(z)
 
 
 def _batches(items: Sequence[Any], seeds: Sequence[int], batch: int) -> Iterator[tuple[Sequence[Any], list[int]]]:
