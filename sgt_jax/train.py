@@ -115,7 +115,9 @@ def train(config: Any, workdir: str) -> TrainState:
     log = RunLog(workdir, config.total_steps, primary, first_step=first)
     with log:
         if primary and not resumed:
-            (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
+            # With the model as it is: its sizes may have come from the checkpoint that the run starts from.
+            settings = json.loads(config.to_json_best_effort()) | {"model": task.model_config.to_dict()}
+            (workdir / "config.json").write_text(json.dumps(settings, indent=2))
             overview = parameter_overview.get_parameter_overview(abstract.params, include_stats=False, max_lines=400)
             (workdir / "parameters.txt").write_text(overview)
         log.message(_opening(config, mesh, abstract, first, resumed))
