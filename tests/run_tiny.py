@@ -46,6 +46,7 @@ def main(workdir: str, read_threads: str, die: str) -> None:
 
         def dying_save(self, step, state, data_state):
             if step == int(number):
+                self.wait()  # the save before this one commits by the same renames
                 # The commit is a rename: die when it is asked for, with everything else written.
                 os.rename = lambda *a, **k: kill()
                 os.replace = lambda *a, **k: kill()

@@ -3,7 +3,9 @@
 Orbax writes every array of the state as a chunked Zarr array in one OCDBT store; tensorstore reads parts of it.
 """
 
+import itertools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from etils import epath
 
 from sgt_jax.checkpoints.header import CheckpointError
 
-_BLOCK = 1 << 26  # bytes read at a time, more only where one chunk is larger
+_BLOCK = 1 << 24  # bytes read at a time, more only where a chunk is larger
 
 
 class StoredWeights:
@@ -99,17 +101,15 @@ class StoredLeaf:
         elif index:
             store = store[index[0]]
         out = np.empty(store.shape, dtype)
-        chunk = store.chunk_layout.read_chunk.shape
-        rows = chunk[0] if out.ndim and chunk and chunk[0] else 1
-        width = max(out[:1].size, 1) * self.dtype.itemsize if out.ndim else 1
-        step = max(_BLOCK // width // rows, 1) * rows
+        # In blocks of whole chunks: nothing is decoded twice, and little at a time.
+        block = [min(a, b) for a, b in zip(store.chunk_layout.read_chunk.shape or (), out.shape)]
+        for axis in reversed(range(out.ndim)):
+            fit = _BLOCK // max(math.prod(block) * self.dtype.itemsize, 1)
+            block[axis] = min(block[axis] * max(fit, 1), out.shape[axis])
         try:
-            for i in range(0, len(out) if out.ndim else 1, step):
-                if out.ndim:
-                    stop = min(i + step, len(out))
-                    out[i:stop] = store[i:stop].read().result()
-                else:
-                    out[...] = store.read().result()
+            for corner in itertools.product(*(range(0, side, step) for side, step in zip(out.shape, block))):
+                part = tuple(slice(k, min(k + b, n)) for k, b, n in zip(corner, block, out.shape))
+                out[part] = store[part].read().result()
         except ValueError as error:
             raise self._damaged(error) from None
         return out
