@@ -70,7 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.name = "nano"
     c.seed = 0
-    c.total_steps = 900
+    c.total_steps = 500
     c.model = model()
     c.init_from = ""  # a folder in BAGEL's published layout to start from; sizes then come from it, not from `model`
     c.init_base = ""  # the BAGEL folder, if init_from is an SGT release that holds ema.safetensors alone
@@ -83,8 +83,8 @@ def get_config() -> ml_collections.ConfigDict:
     # -- Optimizer: Muon on the weight matrices inside blocks, AdamW on everything else.
     c.optimizer = dict(name="muon", learning_rate=1e-3, muon_learning_rate=0.015, muon_momentum=0.95,
                        b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.0, clip=1.0)  # fmt: skip
-    c.schedule = dict(name="warmup_stable_decay", warmup_steps=50, decay_fraction=0.4, final_fraction=0.0)
-    c.ema_decay = 0.99  # a short run wants a short memory; 0 switches the average off
+    c.schedule = dict(name="warmup_stable_decay", warmup_steps=30, decay_fraction=0.4, final_fraction=0.0)
+    c.ema_decay = 0.98  # a short run wants a short memory; 0 switches the average off
     c.max_nonfinite = 5  # updates in a row that may be skipped before the run stops
 
     # -- Data.
@@ -99,8 +99,13 @@ def get_config() -> ml_collections.ConfigDict:
         ),
         # Shares are in samples of the stream. Proxy : understanding : text-to-picture = 3 : 2 : 2.
         mixture=dict(
-            proxy=dict(source="train", task="proxy", proxy="segmentation", weight=3.0,
-                       options=dict(palette="distinct", style="plain")),
+            proxy=dict(
+                source="train",
+                task="proxy",
+                proxy="segmentation",
+                weight=3.0,
+                options=dict(palette="distinct", style="plain"),
+            ),
             understanding=dict(source="train", task="understanding", weight=2.0),
             text_to_image=dict(source="train", task="text_to_image", weight=2.0),
         ),  # fmt: skip
@@ -119,7 +124,7 @@ def get_config() -> ml_collections.ConfigDict:
     # -- Evaluation: before training, every evaluate_every steps, and at the end, on scenes never trained on.
     sampler = dict(shift=2.0, batch=64, seed=1, show=8)
     c.evaluate_weights = "ema"  # "params": the raw weights
-    c.evaluate_every = 450
+    c.evaluate_every = 500
     c.evaluators = dict(
         loss=dict(type="loss", source="held_out_all", batches=2),
         answers=dict(type="answers", source="held_out", n=800, train_source="train", train_n=2000,
@@ -136,7 +141,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.platform = "cpu"
     c.cpu_devices = 2  # two devices of one core each beat one device of two cores
     c.log_every = 20
-    c.checkpoint = dict(every=150, keep=2)
+    c.checkpoint = dict(every=100, keep=2)
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
     return c

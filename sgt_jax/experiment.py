@@ -59,9 +59,7 @@ class Experiment:
         self.canvases = tuple(tuple(c) for c in config.data.canvases)
         self.vit_size = tasks.VitSize(**config.data.vit_size)
         self.layout = BagelLayout(
-            tokens=SpecialTokens(
-                self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.soi, self.tokenizer.eoi
-            ),
+            tokens=SpecialTokens(self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.soi, self.tokenizer.eoi),
             vit_patch=self.model_config.vit.patch_size,
             vit_side=self.model_config.vit_max_num_patch_per_side,
             latent_stride=self.model_config.latent_stride,
@@ -246,5 +244,3 @@ def resource(path: str) -> str:
 
         return str(epath.resource_path("sgt_jax") / "assets" / path.removeprefix("package:"))
     return path
-
-

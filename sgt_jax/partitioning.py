@@ -54,7 +54,9 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
         rest = math.prod(s for s in sizes if s != -1)
         sizes[sizes.index(-1)] = len(devices) // rest
     if math.prod(sizes) != len(devices):
-        raise ValueError(f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {len(devices)}")
+        raise ValueError(
+            f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {len(devices)}"
+        )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
@@ -79,12 +81,8 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     Raises:
       ValueError: a mesh axis does not divide the dimension that it should split.
     """
-    for pattern, logical in PARAMETERS:
-        if re.search(pattern, path):
-            break
-    else:
-        return P()
-    if len(shape) < len(logical):
+    logical = next((axes for pattern, axes in PARAMETERS if re.search(pattern, path)), None)
+    if logical is None or len(shape) < len(logical):
         return P()
     spec: list[Any] = [None] * (len(shape) - len(logical))
     for size, name in zip(shape[len(shape) - len(logical) :], logical):

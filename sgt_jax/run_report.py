@@ -17,14 +17,22 @@ from sgt_jax.evaluation.evaluators import Result
 from sgt_jax.evaluation.schedule import collect_scores, evaluated_steps
 
 TITLES = {
-    "masks": ("Masks painted from photographs", "Held-out scenes: what the model saw, what it should paint, what it painted."),
+    "masks": (
+        "Masks painted from photographs",
+        "Held-out scenes: what the model saw, what it should paint, what it painted.",
+    ),
     "drawings": ("Pictures drawn from captions", "Held-out captions; the right column is one scene of that caption."),
 }
 PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def write(
-    config: Any, experiment: Any, workdir: epath.Path, results: Mapping[str, Result], summary: Mapping[str, Any], params: Any
+    config: Any,
+    experiment: Any,
+    workdir: epath.Path,
+    results: Mapping[str, Result],
+    summary: Mapping[str, Any],
+    params: Any,
 ) -> epath.Path:
     """Writes results.json and report.html of a run that has just ended; returns the report's path.
 

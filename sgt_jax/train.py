@@ -22,7 +22,6 @@ from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.progress import RunLog
 from sgt_jax.state import TrainState
 
-
 # What a user can cause and mend: shown as one line, not as a traceback.
 USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError)
 
@@ -58,9 +57,7 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         def keep(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
-        metrics = dict(
-            metrics, loss=loss, grad_norm=norm, lr=learning_rate(state.step), nonfinite=~finite
-        )
+        metrics = dict(metrics, loss=loss, grad_norm=norm, lr=learning_rate(state.step), nonfinite=~finite)
         return TrainState(
             step=state.step + 1,
             params=optimizer.merge(keep(updated, trainable), frozen),

@@ -17,7 +17,9 @@ def test_losses_and_gradients_do_not_depend_on_the_mesh():
 
     def step(params, batch):
         trainable, frozen = optimizer.split_trainable(params, tuple(config.freeze))
-        return jax.value_and_grad(lambda t: task.loss(optimizer.merge(t, frozen), batch, jax.random.key(3))[0])(trainable)
+        return jax.value_and_grad(lambda t: task.loss(optimizer.merge(t, frozen), batch, jax.random.key(3))[0])(
+            trainable
+        )
 
     found = []
     for shape, count in (({}, 1), ({"data": 2, "fsdp": 2}, 4)):

@@ -20,7 +20,6 @@ from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints, restor
 from sgt_jax.data.examples import DataError
 from sgt_jax.progress import read_metrics
 
-
 CACHE = Path(tempfile.mkdtemp(prefix="sgt_jax_cache"))
 atexit.register(shutil.rmtree, CACHE, True)
 
@@ -87,7 +86,9 @@ def test_weights_of_a_run_can_be_read_without_its_config(straight):
     np.testing.assert_array_equal(params["llm2vae"]["kernel"], final["['params']['llm2vae']['kernel']"])
     ema, _ = restore_params(straight, "ema")
     np.testing.assert_array_equal(ema["llm2vae"]["kernel"], final["['ema']['llm2vae']['kernel']"])
-    np.testing.assert_array_equal(ema["vae"]["encoder"]["conv_in"]["kernel"], params["vae"]["encoder"]["conv_in"]["kernel"])
+    np.testing.assert_array_equal(
+        ema["vae"]["encoder"]["conv_in"]["kernel"], params["vae"]["encoder"]["conv_in"]["kernel"]
+    )
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         restore_params(straight / "nowhere")
 
@@ -153,7 +154,9 @@ def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(
     build = experiment.build
     monkeypatch.setattr(train.experiment, "build", lambda config: _Poison(build(config), True))
     config = tiny.config(max_nonfinite=3)
-    with pytest.raises(train.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"):
+    with pytest.raises(
+        train.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
+    ):
         train.train(config, str(tmp_path))
     assert "update skipped; examples: " in capsys.readouterr().out
 

@@ -42,7 +42,9 @@ def main(arguments: list[str]) -> int:
             noise = np.random.default_rng(len(latents)).standard_normal(mean.shape)
             latents.append(np.asarray(mean + jnp.exp(logvar / 2) * noise, np.float64).reshape(-1, mean.shape[-1]))
     values = np.concatenate(latents)
-    vae = dict(task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std()))
+    vae = dict(
+        task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std())
+    )
     out.mkdir(parents=True, exist_ok=True)
     save_file(weights.to_published(params, task.model_config, weights.VAE_FILE), str(out / weights.VAE_FILE))
     (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")

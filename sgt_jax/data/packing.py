@@ -81,9 +81,7 @@ def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> di
       DataError: the samples together exceed a budget.
     """
     row = {
-        lane: {
-            name: np.full((budgets[lane], *field.shape), field.fill, field.dtype) for name, field in fields.items()
-        }
+        lane: {name: np.full((budgets[lane], *field.shape), field.fill, field.dtype) for name, field in fields.items()}
         for lane, fields in spec.items()
         if lane in budgets
     }

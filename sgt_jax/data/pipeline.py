@@ -193,9 +193,7 @@ class _BatchIterator(grain.DatasetIterator):
             names.append(tuple(f"{item.component}:{item.name}" for item in taken))
             samples.update(item.component for item in taken)
             skipped.update(skips)
-        batch = {
-            lane: {name: np.stack([p[lane][name] for p in packs]) for name in packs[0][lane]} for lane in packs[0]
-        }
+        batch = {lane: {name: np.stack([p[lane][name] for p in packs]) for name in packs[0][lane]} for lane in packs[0]}
         return batch, BatchInfo(tuple(names), dict(samples), dict(skipped), lane_fill(batch))
 
     def get_state(self) -> dict[str, Any]:
@@ -215,9 +213,7 @@ class _BatchIterator(grain.DatasetIterator):
 def lane_fill(batch: PackedBatch) -> dict[str, float]:
     """Share of real slots per lane (pixel lanes: pictures that are not all zero are counted through their slots)."""
     return {
-        lane: real_slots(fields) / max(fields["sample"].size, 1)
-        for lane, fields in batch.items()
-        if "sample" in fields
+        lane: real_slots(fields) / max(fields["sample"].size, 1) for lane, fields in batch.items() if "sample" in fields
     }
 
 
@@ -256,9 +252,7 @@ class Batches(grain.IterDataset):
         active = [part for part in components if part.weight > 0]
         if not active:
             raise DataError("the mixture is empty: every component has weight 0")
-        streams = [
-            component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in enumerate(active)
-        ]
+        streams = [component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in enumerate(active)]
         self._rows = {}
         for r in range(rows) if own_rows is None else own_rows:
             own = [stream[r::rows] for stream in streams]

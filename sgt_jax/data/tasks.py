@@ -30,9 +30,7 @@ class VitSize:
     def __call__(self, image: np.ndarray, pictures: int = 1) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
         height, width = image.shape[:2]
-        size = images.resize_rule(
-            width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures
-        )
+        size = images.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
         return images.resize(image, size)
 
 

@@ -178,7 +178,12 @@ class Masks:
         return Result(items, ("condition", "target", "prediction"), rows)
 
     def _score(self, pictures: Sequence[np.ndarray]) -> dict[str, list[float]]:
-        return self._compare([masks_lib.decode(p, palette=self._options["palette"], max_masks=self._options["max_masks"]) for p in pictures])
+        return self._compare(
+            [
+                masks_lib.decode(p, palette=self._options["palette"], max_masks=self._options["max_masks"])
+                for p in pictures
+            ]
+        )
 
     def _compare(self, found: Sequence[np.ndarray]) -> dict[str, list[float]]:
         return {
@@ -207,7 +212,12 @@ def _constant_for(constant: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _paint(
-    sampler: Any, params: Any, plans: Sequence, shape: tuple[int, int], numbers: Sequence[int], options: Mapping[str, Any]
+    sampler: Any,
+    params: Any,
+    plans: Sequence,
+    shape: tuple[int, int],
+    numbers: Sequence[int],
+    options: Mapping[str, Any],
 ) -> np.ndarray:
     """Pictures after plans; picture i has the seed options["seed"] + i, whatever the batch."""
     return sampler.paint(
@@ -275,14 +285,19 @@ class Reconstructions:
         sampler = self._experiment.sampler
         photos = sampler.through_autoencoder(params, self._photos)
         masks = sampler.through_autoencoder(params, self._masks)
-        found = [masks_lib.decode(m, palette=self._options["palette"], max_masks=self._options["max_masks"]) for m in masks]
+        found = [
+            masks_lib.decode(m, palette=self._options["palette"], max_masks=self._options["max_masks"]) for m in masks
+        ]
         items = {
             "photo_psnr": [_psnr(a, b) for a, b in zip(photos, self._photos)],
             "mask_psnr": [_psnr(a, b) for a, b in zip(masks, self._masks)],
             "miou": [float(segmentation.matched_miou(f, t)) for f, t in zip(found, self._truth)],
             "pq": [float(segmentation.panoptic_quality(f, t).pq) for f, t in zip(found, self._truth)],
         }
-        rows = [[self._photos[i], photos[i], self._masks[i], masks[i]] for i in range(min(self._options["show"], len(masks)))]
+        rows = [
+            [self._photos[i], photos[i], self._masks[i], masks[i]]
+            for i in range(min(self._options["show"], len(masks)))
+        ]
         return Result(items, ("photo", "through", "mask", "through"), rows)
 
 
@@ -291,4 +306,10 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255.0**2 / max(error, 1e-2)))
 
 
-EVALUATORS = {"reconstructions": Reconstructions, "loss": HeldOutLoss, "answers": Answers, "masks": Masks, "drawings": Drawings}
+EVALUATORS = {
+    "reconstructions": Reconstructions,
+    "loss": HeldOutLoss,
+    "answers": Answers,
+    "masks": Masks,
+    "drawings": Drawings,
+}

@@ -131,7 +131,9 @@ def test_only_bad_records_end_with_an_error_not_a_hang():
 
 def test_too_small_budgets_and_wrong_states_name_the_culprit():
     parts = [Component("paint", Numbers(3), paint, 1.0)]
-    with pytest.raises(DataError, match=r"takes 4 slots of lane 'gen'.*budget is 2.*raise config.data.budgets\['gen'\]"):
+    with pytest.raises(
+        DataError, match=r"takes 4 slots of lane 'gen'.*budget is 2.*raise config.data.budgets\['gen'\]"
+    ):
         next(iter(Batches(parts, LAYOUT, dict(BUDGETS, gen=2), rows=1)))
     with pytest.raises(DataError, match="no records"):
         Batches([Component("none", Numbers(0), paint, 1.0)], LAYOUT, BUDGETS, rows=1)

@@ -90,9 +90,7 @@ class BagelLayout:
         gen = dict(INFO, table=Field("int32"), noisy=Field("int32"), time=Field("int32", points_to="gen"))
         gen["token"] = Field("int32")
         spec: dict[str, dict[str, Field]] = {
-            "und": dict(
-                token=Field("int32", fill=-1), vit=Field("int32", fill=-1, points_to="vit"), **INFO
-            ),
+            "und": dict(token=Field("int32", fill=-1), vit=Field("int32", fill=-1, points_to="vit"), **INFO),
             "vit": {
                 "patches": Field("uint8", (self.vit_patch * self.vit_patch * 3,)),
                 "table": Field("int32"),
@@ -164,9 +162,7 @@ class BagelLayout:
                 if item.closing_label is not None:
                     labels.add(1, slot=und.length + n - 1, target=item.closing_label, weight=1.0)
                 places = np.arange(n)
-                und.add(
-                    n, token=ids, vit=-1, split=split, mode=mode, order=order + places, position=position + places
-                )
+                und.add(n, token=ids, vit=-1, split=split, mode=mode, order=order + places, position=position + places)
                 order, position = order + n, position + n
                 continue
 
@@ -201,9 +197,7 @@ class BagelLayout:
                     f"picture:{a}x{b}": len(stack) if (a, b) == image.shape[:2] else -1 for a, b in self.canvases
                 }
                 stack.append(image)
-                gen.add(
-                    n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), **sources, **inner
-                )
+                gen.add(n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), **sources, **inner)
                 if item.frame_delta is not None:
                     position += item.frame_delta
                 elif not item.loss:

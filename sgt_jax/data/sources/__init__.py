@@ -6,7 +6,6 @@ from typing import Any
 
 from sgt_jax.data.examples import DataError
 
-
 # Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
 SOURCES = {"scenes": ("scenes", "Scenes"), "sam_sgt": ("folder", "SamSgtFolder")}
 
