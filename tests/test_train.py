@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight, tmp_
 
 def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tmp_path):
     config = tiny.config(total_steps=6)
-    config.data.rows = 2
+    config.data.rows = 4
     config.checkpoint.every = 100
     # Budgets for one sample: a row then lacks labels (a drawing), latents (a question) or pictures seen (a drawing).
     config.data.budgets = {"und": 224, "vit": 16, "gen": 16, "labels": 24, "pixels:32x32": 1}
