@@ -30,23 +30,24 @@ def dense_attention(
 ) -> jax.Array:
     """Attention with a dense boolean mask (None: everything is allowed) -> [B, S, H, D] in q's dtype."""
     b, s, h, d = q_BSHD.shape
-    kv_heads = k_BTKD.shape[2]
-    # Key-value head g serves the query heads g*r .. g*r+r-1.
-    q = q_BSHD.reshape(b, s, kv_heads, h // kv_heads, d)
-    scores = jnp.einsum(
-        "bskrd,btkd->bkrst", q, k_BTKD, precision=precision, preferred_element_type=jnp.float32
-    ) * (d**-0.5)
+    t, kv_heads = k_BTKD.shape[1:3]
+    kw = dict(precision=precision, preferred_element_type=jnp.float32)
+    # Key-value head g serves the query heads g*r .. g*r+r-1. Plain batched matrices: the CPU is slow at anything else.
+    q = q_BSHD.reshape(b, s, kv_heads, h // kv_heads, d).transpose(0, 2, 3, 1, 4)
+    q = q.reshape(b, kv_heads, h // kv_heads * s, d)
+    k, v = k_BTKD.transpose(0, 2, 1, 3), v_BTKD.transpose(0, 2, 1, 3)
+    scores = jnp.einsum("bkqd,bktd->bkqt", q, k, **kw) * d**-0.5
+    scores = scores.reshape(b, kv_heads, h // kv_heads, s, t)
     if mask_BST is not None:
-        mask = mask_BST[:, None, None]
-        # Rows without any allowed key become uniform, then all zero.
-        weights = jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1), 0.0)
-    else:
-        weights = jax.nn.softmax(scores, axis=-1)
-    out = jnp.einsum(
-        "bkrst,btkd->bskrd", weights.astype(v_BTKD.dtype), v_BTKD,
-        precision=precision, preferred_element_type=jnp.float32,
-    )  # fmt: skip
-    return out.reshape(b, s, h, d).astype(q_BSHD.dtype)
+        scores = scores + jnp.where(mask_BST, 0.0, _MASKED)[:, None, None]
+    # A softmax that divides after the second product. The floor makes all weights zero where nothing is allowed.
+    floor = jnp.maximum(jnp.max(scores, axis=-1, keepdims=True, initial=_MASKED), _MASKED / 2)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(floor))
+    total = jnp.sum(weights, axis=-1)[..., None]
+    weights = weights.astype(v.dtype).reshape(b, kv_heads, h // kv_heads * s, t)
+    out = jnp.einsum("bkqt,bktd->bkqd", weights, v, **kw).reshape(*total.shape[:-1], d)
+    out = out / jnp.where(total > 0, total, 1.0)
+    return out.transpose(0, 3, 1, 2, 4).reshape(b, s, h, d).astype(q_BSHD.dtype)
 
 
 def _xla(

@@ -14,6 +14,8 @@ from etils import epath
 
 from sgt_jax.checkpoints.header import CheckpointError
 
+# Pieces in flight cost memory, and the disk is the slow part anyway.
+_ONE_BY_ONE = tensorstore.Context({"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}})
 _BLOCK = 1 << 24  # bytes read at a time, more only where a chunk is larger
 
 
@@ -73,7 +75,8 @@ class StoredLeaf:
         self._where = state / path
         kvstore = {"driver": "ocdbt", "base": f"file://{state.absolute()}", "path": path.replace("/", ".") + "/"}
         try:
-            self._store = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
+            spec = {"driver": driver, "kvstore": kvstore}
+            self._store = tensorstore.open(spec, open=True, read=True, context=_ONE_BY_ONE).result()
         except ValueError as error:
             raise self._damaged(error) from None
         self.shape = tuple(self._store.shape)

@@ -15,7 +15,7 @@ import numpy as np
 from sgt_jax.checkpoints.header import CheckpointError, format_header
 
 _CHUNK = 1 << 30  # Linux transfers at most 2 GB per call
-_PIECE = 1 << 24  # strided arrays are made contiguous in pieces of about this many bytes
+_PIECE = 1 << 22  # strided arrays are made contiguous in pieces of about this many bytes
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

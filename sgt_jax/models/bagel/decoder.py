@@ -95,20 +95,22 @@ class Expert(nn.Module):
     def _hold(self, x: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(x) if self.frozen else x
 
+    # Both work on matrices [B*S, ...]: XLA's CPU backend takes much longer over the gradients of batched products.
+
     def project(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, S, width] -> q [B, S, H, D], k and v [B, S, KV, D]; q and k normalised, not yet rotated."""
-        x = self.input_layernorm(x)
-        q, k, v = (
-            # Not -1: a lane may be empty.
-            y.reshape(*y.shape[:2], y.shape[2] // self.config.llm.head_size, self.config.llm.head_size)
-            for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
-        )
+        (b, s, width), d = x.shape, self.config.llm.head_size
+        x = self.input_layernorm(x.reshape(b * s, width))
+        q, k, v = (y.reshape(b, s, y.shape[1] // d, d) for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x)))
         return self._hold(self.q_norm(q)), self._hold(self.k_norm(k)), self._hold(v)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Residual stream and attention output [B, S, H, D] -> residual stream after the layer."""
-        x = x + self._hold(self.o_proj(attended.reshape(*x.shape[:2], attended.shape[2] * attended.shape[3])))
-        return x + self._hold(self.mlp(self.post_attention_layernorm(x)))
+        b, s, h, d = attended.shape
+        flat = x.reshape(b * s, x.shape[2])
+        flat = flat + self._hold(self.o_proj(attended.reshape(b * s, h * d)))
+        flat = flat + self._hold(self.mlp(self.post_attention_layernorm(flat)))
+        return flat.reshape(x.shape)
 
 
 class DecoderLayer(nn.Module):

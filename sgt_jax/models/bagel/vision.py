@@ -16,7 +16,7 @@ _xavier, _lecun = nn.initializers.xavier_uniform(), nn.initializers.lecun_normal
 
 
 class SelfAttention(nn.Module):
-    """Attention within each picture."""
+    """Attention within each picture; x is [B*S, width], so that all products are of matrices (see decoder.Expert)."""
 
     config: BagelConfig
 
@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
         def linear(name: str) -> Linear:
             return Linear(width, kernel_init=_xavier, dtype=cfg.compute_dtype, precision=cfg.precision, name=name)
 
-        q, k, v = (linear(f"{m}_proj")(x).reshape(*x.shape[:2], heads, width // heads) for m in "qkv")
+        q, k, v = (linear(f"{m}_proj")(x).reshape(*info.sample.shape, heads, width // heads) for m in "qkv")
         y = packed_attention(
             q, k, v, info, info, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision
         )
@@ -56,9 +56,10 @@ class VitLayer(nn.Module):
     def __call__(self, x: jax.Array, per_layer: None, info: TokenInfo) -> tuple[jax.Array, None]:
         del per_layer
         kw = dict(epsilon=self.config.vit.layer_norm_eps, dtype=self.config.compute_dtype)
+        shape, x = x.shape, x.reshape(-1, self.config.vit.hidden_size)
         x = x + SelfAttention(self.config, name="self_attn")(LayerNorm(name="layer_norm1", **kw)(x), info)
         x = x + VitMlp(self.config, name="mlp")(LayerNorm(name="layer_norm2", **kw)(x))
-        return x, None
+        return x.reshape(shape), None
 
 
 class PositionTable(nn.Module):

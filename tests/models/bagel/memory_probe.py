@@ -1,7 +1,7 @@
 """Measures the memory that importing and exporting a checkpoint of 2 GB takes, each time in a fresh process.
 
 `python tests/models/bagel/memory_probe.py FOLDER` makes the checkpoint there, measures everything and prints a table
-(about two minutes, 5 GB of disk). test_memory.py holds the numbers against their bounds.
+(about three minutes, 10 GB of disk). test_memory.py holds the numbers against their bounds.
 """
 
 import json
@@ -17,13 +17,13 @@ MEGA = 1 << 20
 
 
 def config():
-    """A BAGEL of 1.06 billion parameters."""
+    """A BAGEL of 1.15 billion parameters."""
     from sgt_jax.models.autoencoder import AutoencoderConfig
     from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 
     llm = dict(hidden_size=1536, intermediate_size=6144, num_hidden_layers=14, num_attention_heads=12)
     return BagelConfig(
-        llm=LlmConfig(num_key_value_heads=2, vocab_size=32000, **llm),
+        llm=LlmConfig(num_key_value_heads=2, vocab_size=64000, **llm),
         vit=VitConfig(
             hidden_size=96, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4, image_size=112
         ),
@@ -81,7 +81,7 @@ class Peak:
         return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
-def measure(folder: Path, out: str, dtype: str, port: str, process: str) -> dict[str, float]:
+def measure(folder: Path, out: str, dtype: str, port: str, process: str = "0") -> dict[str, float]:
     """Import and export in this process, which may be one of four."""
     import jax
 
@@ -110,15 +110,67 @@ def measure(folder: Path, out: str, dtype: str, port: str, process: str) -> dict
     return result
 
 
+def make_run(folder: Path, workdir: Path) -> dict[str, float]:
+    """A work directory whose checkpoint holds the published folder's weights as float32 masters."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_platforms", "cpu")
+    from sgt_jax.checkpoints.training import RunCheckpoints
+    from sgt_jax.models.bagel.published import load_published
+    from sgt_jax.state import TrainState
+
+    found = load_published(folder, dtype="float32")
+    checkpoints = RunCheckpoints(workdir, asynchronous=False)
+    checkpoints.save(1, TrainState(jnp.int32(1), found.params, {}, {}, jnp.int32(0)), {})
+    checkpoints.close()
+    settings = {"model": found.config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
+    (workdir / "config.json").write_text(json.dumps(settings))
+    return {}
+
+
+def measure_convert(workdir: Path, out: str) -> dict[str, float]:
+    """The convert command from a work directory."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    import sgt_jax.experiment  # what the command imports counts as its start, not as its work
+    import sgt_jax.models.bagel.export  # noqa: F401
+    from sgt_jax.commands.convert import convert
+
+    jax.device_put(0).block_until_ready()
+    with Peak() as peak:
+        convert(workdir, out, "params")
+    return {"convert": peak.rise}
+
+
 def run(folder: Path, out: str = "", dtype: str = "", processes: int = 1) -> list[dict[str, float]]:
     """`measure` in fresh processes; one result per process."""
+    return _children(["measure", str(folder), out, dtype], processes)
+
+
+def convert_run(folder: Path, workdir: Path, out: Path) -> dict[str, float]:
+    """`make_run` and `measure_convert`, each in a fresh process."""
+    _children(["make_run", str(folder), str(workdir)])
+    return _children(["measure_convert", str(workdir), str(out)])[0]
+
+
+def _children(arguments: list[str], processes: int = 1) -> list[dict[str, float]]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1]) if processes > 1 else ""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, __file__, str(folder), "--measure", out, dtype, port]
+    command = [sys.executable, __file__, "--child", *arguments]
+    if arguments[0] == "measure":
+        command.append(port)
     started = [
-        subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, *([str(i)] if port else [])],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for i in range(processes)
     ]
     results = []
@@ -135,17 +187,22 @@ def run(folder: Path, out: str = "", dtype: str = "", processes: int = 1) -> lis
 
 
 def main(arguments: list[str]) -> None:
-    folder = Path(arguments[0])
-    if "--measure" in arguments:
-        print(json.dumps(measure(folder, *arguments[2:])))
+    if arguments[0] == "--child":
+        what = {"measure": measure, "make_run": make_run, "measure_convert": measure_convert}[arguments[1]]
+        folders = 2 if what is make_run else 1
+        print(json.dumps(what(*map(Path, arguments[2 : 2 + folders]), *arguments[2 + folders :])))
         return
     sys.path.insert(0, str(REPOSITORY))
-    make(folder / "checkpoint")
-    print(json.dumps(facts(folder / "checkpoint")))
+    folder = Path(arguments[0])
+    checkpoint, out = folder / "checkpoint", folder / "out"
+    make(checkpoint)
+    print("MB:", json.dumps(facts(checkpoint)))
     for dtype in ("", "float32"):
-        print(dtype or "as in the file", run(folder / "checkpoint", str(folder / "out"), dtype))
-        shutil.rmtree(folder / "out")
-    print("four processes", run(folder / "checkpoint", str(folder / "out"), processes=4))
+        print(dtype or "as in the file", run(checkpoint, str(out), dtype))
+        shutil.rmtree(out)
+    print("convert", convert_run(checkpoint, folder / "run", out))
+    shutil.rmtree(out)
+    print("four processes", run(checkpoint, str(out), processes=4))
 
 
 if __name__ == "__main__":

@@ -135,9 +135,7 @@ def test_moments_and_latents_give_what_pixels_give(model, params, batch, draws, 
     from_moments = run(
         model, params, rest | {"gen": gen | {"moments": both}}, dict(draws, vae={"moments": moments["noise"]})
     )
-    from_latents = run(
-        model, params, rest | {"gen": gen | {"latents": outputs["clean_latents"]}}, dict(draws, vae={})
-    )
+    from_latents = run(model, params, rest | {"gen": gen | {"latents": outputs["clean_latents"]}}, dict(draws, vae={}))
     real = batch["gen"]["sample"] > 0
     for got in (from_moments, from_latents):
         np.testing.assert_allclose(got["velocity"][real], outputs["velocity"][real], atol=1e-5)
@@ -271,9 +269,7 @@ def test_reading_in_two_parts_with_a_cache_equals_one_pass(scan, params, batch, 
     chosen = np.concatenate(later, axis=1) & (everything.sample > 0)
     assert chosen.sum() > 20
     np.testing.assert_allclose(got[chosen], np.asarray(whole["final_norm"])[chosen], atol=2e-5)
-    np.testing.assert_allclose(
-        np.asarray(second["cache"].keys[1])[chosen], np.asarray(whole["k_1"])[chosen], atol=2e-5
-    )
+    np.testing.assert_allclose(np.asarray(second["cache"].keys[1])[chosen], np.asarray(whole["k_1"])[chosen], atol=2e-5)
     np.testing.assert_array_equal(second["cache"].keys[1], second["k_1"])
 
 

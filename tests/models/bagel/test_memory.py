@@ -1,5 +1,7 @@
 """Importing and exporting a checkpoint of 2 GB stays within the memory that was promised."""
 
+import shutil
+
 import memory_probe as probe
 import pytest
 
@@ -24,6 +26,14 @@ def test_one_device(checkpoint, tmp_path, dtype):
     size = sizes["size"] * (2 if dtype else 1)
     assert size <= found["import"] <= 1.3 * size + 300
     assert found["export"] <= 2 * sizes["largest"]
+
+
+def test_converting_a_run(checkpoint, tmp_path):
+    found = probe.convert_run(checkpoint, tmp_path / "run", tmp_path / "out")
+    assert (tmp_path / "out" / "ema.safetensors").read_bytes() == (checkpoint / "ema.safetensors").read_bytes()
+    assert found["convert"] <= 2 * probe.facts(checkpoint)["largest"]
+    for folder in ("run", "out"):
+        shutil.rmtree(tmp_path / folder)
 
 
 def test_four_processes(checkpoint, tmp_path):
