@@ -1,11 +1,13 @@
 """Loads, resizes and normalises pictures exactly as the reference does, for arrays uint8 [H, W, 3] RGB."""
 
 import dataclasses
+import io
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sgt_jax.data.examples import DataError
 
@@ -26,20 +28,37 @@ def to_rgb(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-def load_rgb(path: str | Path) -> np.ndarray:
-    """The picture in a file as uint8 [H, W, 3]. EXIF rotation is ignored, as in the reference.
+def load_rgb(path: str | Path | BinaryIO, upright: bool = False) -> np.ndarray:
+    """The picture in a file (a path, or its opened bytes) as uint8 [H, W, 3].
+
+    EXIF rotation is ignored, as in the reference and as masks made on the stored pixels want it, unless `upright`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
     try:
         with Image.open(path) as picture:
-            return to_rgb(picture)
+            return to_rgb(ImageOps.exif_transpose(picture) if upright else picture)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such picture; check the root folder and the index file") from error
     except _UNREADABLE as error:
         advice = "download it again, or set on_bad='skip'"
         raise DataError(f"{path}: not a readable picture ({error}); {advice}") from error
+
+
+def load_values(data: bytes, name: str) -> np.ndarray:
+    """The numbers in a label picture as they are stored: [H, W] (grey of 8 or 16 bits, or palette entries) or [H, W, 3].
+
+    Raises:
+      DataError: not a readable picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.mode in ("L", "P", "I", "1") or picture.mode.startswith("I;16"):
+                return np.asarray(picture)
+            return np.asarray(picture.convert("RGB"))
+    except _UNREADABLE as error:
+        raise DataError(f"{name}: not a readable label picture ({error})") from error
 
 
 def resize(image: np.ndarray, wh: tuple[int, int], nearest: bool = False) -> np.ndarray:

@@ -1,0 +1,231 @@
+"""A stored example: pictures as encoded files, masks as run lengths, text. What readers yield and ingest writes.
+
+`Record` is what a foreign format holds, untouched: nothing is decoded and encoded again, so ingesting loses nothing and is
+as fast as copying. `decode` turns it into the `Example` that tasks work on; `to_bytes` and `from_bytes` are the form in
+ArrayRecord files. `Source` is the face of everything that can be read at random.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+
+from sgt_jax.data import images, rle
+from sgt_jax.data.examples import DataError, Example, Turn
+
+VERSION = 1  # of the stored form; a reader refuses others
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One example before decoding; absent knowledge is None or empty.
+
+    Attributes:
+      name: provenance, unique within the source; errors quote it.
+      images: encoded picture files (JPEG, PNG, WebP, ...), in the order of the `<image>` markers.
+      mask_picture: an encoded colour-coded mask.
+      labels: an encoded PNG whose pixel values are segment ids (8 or 16 bits grey, or RGB as R + 256 G + 65536 B).
+      segments: for `labels`: (id, class name) of every segment that counts, in order. Ids that are not listed are void.
+      masks: COCO run lengths {"size": [H, W], "counts": string or list}, may overlap.
+      classes: class names, parallel to `masks`.
+      depth: an encoded depth map: .npy bytes (float, larger is farther, NaN unknown).
+      caption, turns, kind: as in Example.
+      upright: turn the pictures as their EXIF orientation says. False where masks lie on the pixels as stored.
+      extra: anything else, of plain JSON types.
+    """
+
+    name: str
+    images: tuple[bytes, ...] = ()
+    mask_picture: bytes | None = None
+    labels: bytes | None = None
+    segments: tuple[tuple[int, str], ...] = ()
+    masks: tuple[Mapping[str, Any], ...] = ()
+    classes: tuple[str, ...] | None = None
+    depth: bytes | None = None
+    caption: str | None = None
+    turns: tuple[Turn, ...] = ()
+    kind: str | None = None
+    upright: bool = False
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Bad(NamedTuple):
+    """A record that cannot be used. Readers yield it in place of the record, so that it is counted and named.
+
+    Attributes:
+      name: which record, with its path.
+      kind: what is wrong in one or two words, the same for all such records ("missing picture", "missing mask",
+        "unreadable picture", "bad json", ...): counts are kept by kind.
+      reason: the whole sentence, with what to do.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+class BadRecord(DataError):
+    """A DataError that knows its kind, see `Bad`."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def to_bytes(record: Record) -> bytes:
+    """The stored form: msgpack of the fields that are set."""
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return msgpack.packb({"version": VERSION} | {k: v for k, v in fields.items() if v not in (None, (), {}, False)})
+
+
+def from_bytes(data: bytes, where: str = "record") -> Record:
+    """The inverse of `to_bytes`.
+
+    Raises:
+      DataError: not a stored record, or of another version; the message names `where`.
+    """
+    try:
+        fields = msgpack.unpackb(data, use_list=False)
+        version = fields.pop("version")
+    except (ValueError, msgpack.UnpackException, AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where}: not a record of ours ({error}); make the file again with `sgt_jax ingest`"
+        ) from error
+    if version != VERSION:
+        raise DataError(f"{where}: stored form {version}, this code reads {VERSION}; ingest the data again")
+    if "turns" in fields:
+        fields["turns"] = tuple(Turn(*turn) for turn in fields["turns"])
+    return Record(**fields)
+
+
+def decode(record: Record) -> Example:
+    """Decodes all pictures and masks.
+
+    Raises:
+      BadRecord: a picture, mask or depth map cannot be read, or sizes disagree; the message names the record.
+    """
+    name = record.name
+    pictures = tuple(_picture(data, name, "picture", record.upright) for data in record.images)
+    found, classes = _instances(record)
+    if len(found) and pictures and found.shape[1:] != pictures[0].shape[:2]:
+        sizes = f"{found.shape[2]}x{found.shape[1]} and {pictures[0].shape[1]}x{pictures[0].shape[0]}"
+        raise BadRecord("mask size", f"{name}: masks and picture differ in size ({sizes}); are they of one picture?")
+    return Example(
+        name=name,
+        image=pictures[0] if pictures else None,
+        images=pictures if len(pictures) > 1 else (),
+        masks=found if record.masks or record.labels is not None else None,
+        classes=classes,
+        mask_picture=None if record.mask_picture is None else _picture(record.mask_picture, name, "mask picture"),
+        depth=None if record.depth is None else _depth(record.depth, name),
+        caption=record.caption,
+        turns=record.turns,
+        kind=record.kind,
+        extra=dict(record.extra),
+    )
+
+
+def _picture(data: bytes, name: str, what: str, upright: bool = False) -> np.ndarray:
+    try:
+        return images.load_rgb(io.BytesIO(data), upright)
+    except DataError as error:
+        raise BadRecord(f"unreadable {what}", f"{name}: {what}: {error}") from error
+
+
+def _instances(record: Record) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Masks bool [N, H, W] from run lengths or from a picture of segment ids."""
+    if record.labels is not None:
+        ids = segment_ids(record.labels, record.name)
+        listed = [(number, label) for number, label in record.segments if (ids == number).any()]
+        found = [ids == number for number, _ in listed]
+        return np.stack(found) if found else np.zeros((0, *ids.shape), bool), tuple(label for _, label in listed)
+    if not record.masks:
+        return np.zeros((0, 0, 0), bool), record.classes
+    try:
+        return np.stack([rle.decode(mask) for mask in record.masks]), record.classes
+    except (DataError, KeyError, ValueError, TypeError) as error:
+        raise BadRecord("bad run lengths", f"{record.name}: {error}") from error
+
+
+def segment_ids(data: bytes, name: str) -> np.ndarray:
+    """Segment ids int32 [H, W] of an encoded label picture: grey or palette values, or R + 256 G + 65536 B.
+
+    Raises:
+      BadRecord: not a readable picture.
+    """
+    values = images.load_values(data, name)
+    if values.ndim == 2:
+        return values.astype(np.int32)
+    red, green, blue = (values[..., i].astype(np.int32) for i in range(3))
+    return red + 256 * green + 65536 * blue
+
+
+def _depth(data: bytes, name: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadRecord("unreadable depth", f"{name}: depth map: {error}") from error
+
+
+class Source:
+    """Random access to records by index; subclasses give `__len__` and `record`.
+
+    `shards` is the same data for sequential readers (ingest, validate): independent pieces in a fixed order.
+    """
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def record(self, i: int) -> Record:
+        """Record i.
+
+        Raises:
+          BadRecord: it cannot be used.
+          IndexError: no such record.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, i: int) -> Example:
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self!r}: index {i} is outside 0..{len(self) - 1}")
+        return decode(self.record(i))
+
+    def shards(self, size: int = 5000) -> Sequence["Shard"]:
+        """The records in pieces of at most `size`."""
+        return [IndexedShard(self, start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+
+class Shard:
+    """A piece of a data set that can be read on its own. Picklable: worker processes get it.
+
+    Attributes:
+      name: fixed and unique within the data set; the output file of ingest is called after its number.
+    """
+
+    name: str
+
+    def __iter__(self) -> Iterator[Record | Bad]:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexedShard(Shard):
+    """Records start..stop-1 of a random-access source."""
+
+    source: Source
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"{self.start}-{self.stop}"
+
+    def __iter__(self) -> Iterator[Record | Bad]:
+        for i in range(self.start, self.stop):
+            try:
+                yield self.source.record(i)
+            except BadRecord as error:
+                yield Bad(f"{self.source!r}[{i}]", error.kind, str(error))
