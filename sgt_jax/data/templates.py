@@ -24,6 +24,19 @@ PLAIN = {
     "denoising": "remove the noise",
     "super_resolution": "sharpen the picture",
     "colourisation": "colour the picture",
+    "semantic": "paint each shape",
+    "instance": "colour each object",
+    "panoptic": "paint each object and what is behind",
+    "referring": "paint {object}",
+    "normals": "paint the normals",
+    "mae": "fill the squares",
+    "stereo_view": "draw the right picture",
+    "jigsaw": "order the squares",
+    "canny": "draw the edges in white",
+    "deblurring": "remove the blur",
+    "deraining": "remove the rain",
+    "defogging": "remove the fog",
+    "low_light": "brighten the picture",
 }
 
 # Per proxy some patterns: slots in square brackets, each a choice of phrases.

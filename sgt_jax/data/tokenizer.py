@@ -2,7 +2,7 @@
 
 `python -m sgt_jax.data.tokenizer [FILE]` writes the nano tokenizer: whole words of the procedural scenes'
 vocabulary. The file ships as `sgt_jax/assets/nano/tokenizer.json`; trained nano weights depend on its ids, so
-new words are appended (they take the spare ids) and none is ever moved.
+the words of the shipped file keep theirs, and new ones take the spare ids after them.
 """
 
 import json
@@ -86,9 +86,11 @@ class Tokenizer:
 
 
 def nano_words() -> list[str]:
-    """The nano vocabulary without special tokens, in the order of its ids."""
-    plain = [word for sentence in PLAIN.values() for word in sentence.split()]
-    return list(dict.fromkeys([*scene_language.words(), *plain]))
+    """The nano vocabulary without special tokens, in the order of its ids: those that ship, then those that are new."""
+    ids = json.loads(NANO_FILE.read_text(encoding="utf-8"))["model"]["vocab"]
+    shipped = [word for word in sorted(ids, key=ids.__getitem__) if not word.startswith("<")]
+    plain = [word for sentence in PLAIN.values() for word in sentence.split() if not word.startswith("{")]
+    return list(dict.fromkeys([*shipped, *scene_language.words(), *plain]))
 
 
 def make_nano(words: Sequence[str], size: int = NANO_SIZE) -> tokenizers.Tokenizer:

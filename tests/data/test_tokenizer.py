@@ -1,6 +1,7 @@
 """The nano tokenizer knows every word of the scenes, ships as generated, and special tokens are checked by name."""
 
 import pickle
+import zlib
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ def test_ids_that_trained_weights_rely_on(nano):
     assert (nano.bos, nano.eos, nano.soi, nano.eoi) == (1, 2, 3, 4)
     assert nano.size == len(nano) == NANO_SIZE == 128
     assert nano.encode("? red circle paint yes") == [5, 61, 73, 89, 22]
+    trained = nano_words()[: 103 - 5]  # what the first weights were trained on; later words follow
+    assert (trained[0], trained[-1]) == ("?", "sharpen") and nano.encode("sharpen normals") == [102, 103]
+    assert zlib.crc32(" ".join(trained).encode()) == 1624915696
 
 
 def test_everything_about_2000_scenes_is_known(nano):
@@ -45,7 +49,7 @@ def test_everything_about_2000_scenes_is_known(nano):
             e = scenes[i]
             texts |= {t.text.removeprefix("<image>\n") for t in e.turns} | {e.caption}
             texts.add(caption(e.extra["scene"], np.random.default_rng(i)))
-    texts |= {w for proxy in templates.PLAIN for w in templates.wordings(proxy, "plain")}
+    texts |= {w.format(object="the red circle") for p in templates.PLAIN for w in templates.wordings(p, "plain")}
     for text in texts:
         ids = nano.encode(text)
         assert 0 not in ids, f"<unk> in {text!r}"
