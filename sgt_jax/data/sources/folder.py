@@ -9,16 +9,16 @@ folder, never by replacing text in a whole path, so folders may have any name an
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from sgt_jax.data import images
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.sources import files
+from sgt_jax.data.sources.files import PHOTO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MASK_SUFFIXES = (".png",)
 ASPECT_TOLERANCE = 0.02
 REPORTED = 5  # bad records that are logged one by one
@@ -48,23 +48,19 @@ class SamSgtFolder:
     ):
         if on_bad not in ("error", "skip"):
             raise DataError(f"on_bad={on_bad!r}: choose 'error' or 'skip'")
-        if str(root).startswith("gs://"):
-            raise DataError(f"{root}: training data must be local or mounted; mount the bucket (gcsfuse) or copy it")
-        self.root, self.photos, self.masks = Path(root), photos, masks
+        advice = "unpack the data set's tars there, or set photos= and masks="
+        self.root, self.photos, self.masks = files.local_folder(root, advice), photos, masks
         for folder in (photos, masks):
-            if not (self.root / folder).is_dir():
-                raise DataError(
-                    f"{self.root / folder}: no such folder; unpack the data set's tars there, or set photos= and masks="
-                )
-        mask_of = {_stem(name): name for name in _files_below(self.root / masks, MASK_SUFFIXES)}
+            files.local_folder(self.root / folder, advice)
+        mask_of = {files.stem(name): name for name in files.files_below(self.root / masks, MASK_SUFFIXES)}
         if index is None:
-            names = _files_below(self.root / photos, PHOTO_SUFFIXES)
+            names = files.files_below(self.root / photos, PHOTO_SUFFIXES)
         else:
             names = self._listed(self.root / index, mask_of)
         self._pairs: list[tuple[str, str]] = []
         self.skipped = 0
         for name in names:
-            stem = _stem(name)
+            stem = files.stem(name)
             if stem in mask_of:
                 self._pairs.append((name, mask_of[stem]))
                 continue
@@ -114,7 +110,7 @@ class SamSgtFolder:
         except OSError as error:
             raise DataError(f"{path}: the index cannot be read ({error}); index=None takes all photos") from error
         names = [self._below_photos(line.strip(), mask_of) for line in lines if line.strip()]
-        return [name for name in names if _is_picture(name, PHOTO_SUFFIXES)]
+        return [name for name in names if files.has_suffix(name, PHOTO_SUFFIXES)]
 
     def _below_photos(self, line: str, mask_of: Mapping[str, str]) -> str:
         """What follows the photos' folder in a listed path, which may come from another machine.
@@ -124,23 +120,4 @@ class SamSgtFolder:
         parts = PurePosixPath(line.replace("\\", "/")).parts
         places = [i + 1 for i, part in enumerate(parts[:-1]) if part == self.photos]
         readings = ["/".join(parts[place:]) for place in [*places, 0]]
-        return next((name for name in readings if _stem(name) in mask_of), readings[0])
-
-
-def _files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Relative paths of the pictures below a folder, sorted. Symbolic links are followed: data often lie elsewhere."""
-    found = []
-    for directory, _, files in os.walk(folder, followlinks=True):
-        below = Path(directory).relative_to(folder)
-        found += [(below / file).as_posix() for file in files if _is_picture(file, suffixes)]
-    return sorted(found)
-
-
-def _is_picture(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Archives made on macOS hold a companion '._NAME' of every file, which is no picture."""
-    return name.lower().endswith(suffixes) and not PurePosixPath(name).name.startswith("._")
-
-
-def _stem(name: str) -> str:
-    """A relative path without its last suffix, which is what photo and mask share: 'a.b/c.d.jpg' -> 'a.b/c.d'."""
-    return str(PurePosixPath(name).with_suffix(""))
+        return next((name for name in readings if files.stem(name) in mask_of), readings[0])
