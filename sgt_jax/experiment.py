@@ -106,7 +106,9 @@ class Experiment:
             return tasks.Understanding(encode, self.vit_size)
         if kind == "text_to_image":
             return tasks.TextToImage(encode, self.canvases)
-        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image")
+        if kind == "editing":
+            return tasks.Editing(encode, self.vit_size, self.canvases, spec.get("see", False))
+        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
 
     def components(self) -> list[Component]:
         """The mixture, in the order of the names."""

@@ -20,6 +20,20 @@ class Turn(NamedTuple):
     text: str
 
 
+class Edit(NamedTuple):
+    """A change of an example's picture.
+
+    Attributes:
+      request: what is asked for, in words.
+      target: uint8 [H, W, 3], the picture after it.
+      extra: what a scorer needs.
+    """
+
+    request: str
+    target: np.ndarray
+    extra: dict[str, Any]
+
+
 @dataclasses.dataclass
 class Example:
     """A picture with whatever its source knows about it; absent knowledge is None.
@@ -34,6 +48,7 @@ class Example:
       depth: float32 [H, W], larger is farther; NaN where unknown.
       caption: one sentence that describes the picture.
       turns: a conversation about the picture(s).
+      edit: a request to change the picture, and the picture after it.
       kind: the question kind of `turns`, where a source knows it (for scores per kind).
       extra: anything a particular proxy or scorer needs (bounding boxes, scene description, ...).
     """
@@ -47,6 +62,7 @@ class Example:
     depth: np.ndarray | None = None
     caption: str | None = None
     turns: tuple[Turn, ...] = ()
+    edit: Edit | None = None
     kind: str | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """What a model is asked to do with an example: each task turns an Example into a Sample (a plan of texts and pictures).
 
-Three tasks are enough for SGT: a generative *proxy* (photo through the understanding encoder -> painted target),
-*understanding* (conversation about pictures), and *text_to_image*. Resizing happens here, so a layout only sees pictures
+A generative *proxy* (photo through the understanding encoder -> painted target), *understanding* (conversation about
+pictures), *text_to_image*, and *editing*. Resizing happens here, so a layout only sees pictures
 at their final size.
 """
 
@@ -123,3 +123,29 @@ class TextToImage:
             PlanItem("vae_image", to_canvas(example.image, self.canvases), loss=True),
         )
         return Sample(example.name, plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Editing:
+    """[picture as clean latents] [picture through the ViT, if `see`] [request, droppable] [the picture after it].
+
+    With `see` the order is BAGEL's; without it the understanding encoder has no part in drawing.
+    """
+
+    encode: Encode
+    vit_size: VitSize
+    canvases: tuple[tuple[int, int], ...]
+    see: bool = False
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        del rng
+        if example.edit is None or example.image is None:
+            raise DataError(f"{example.name}: editing needs a picture and a change of it")
+        target = PlanItem("vae_image", to_canvas(example.edit.target, self.canvases), loss=True)
+        return Sample(example.name, (*self.condition(example), target))
+
+    def condition(self, example: Example) -> tuple[PlanItem, ...]:
+        """What is read before the edited picture is painted."""
+        seen = (PlanItem("vit_image", self.vit_size(example.image)),) if self.see else ()
+        request = PlanItem("text", list(self.encode(example.edit.request)), droppable=True)
+        return (PlanItem("vae_image", to_canvas(example.image, self.canvases)), *seen, request)

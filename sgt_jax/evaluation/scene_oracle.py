@@ -24,7 +24,7 @@ NO_SHAPE = "blob"
 
 
 class Thing(NamedTuple):
-    """An object that was found; the centre is in fractions of the side, the area in pixels."""
+    """An object that was found; centre and extents are in fractions of the side, the area in pixels."""
 
     colour: str
     shape: str
@@ -32,6 +32,8 @@ class Thing(NamedTuple):
     y: float
     area: int
     fit: float  # overlap with the best template, 0..1
+    width: float = 0.0  # of what is seen of it
+    height: float = 0.0
 
 
 def colour_map(picture: np.ndarray, colours: Sequence[str]) -> np.ndarray:
@@ -75,7 +77,8 @@ def parse(
     found = []
     for colour, mask in pieces:
         shape, fit, (x, y) = _best_shape(mask, taken & ~mask, shapes, rotations)
-        found.append(Thing(colour, shape if fit >= MIN_FIT else NO_SHAPE, x, y, int(mask.sum()), fit))
+        wide, high = (float(mask.any(axis).sum()) / len(mask) for axis in (0, 1))
+        found.append(Thing(colour, shape if fit >= MIN_FIT else NO_SHAPE, x, y, int(mask.sum()), fit, wide, high))
     return sorted(found, key=lambda thing: -thing.area)
 
 
@@ -132,9 +135,9 @@ def score_picture(
 
     Returns:
       objects: each wanted object is there, in its colour and shape; there may be others.
-      colours: exactly the wanted colours occur.
+      colours: exactly the wanted colours occur; None if the caption names none.
       count: as many objects as wanted.
-      exact: exactly the wanted objects, in colour and shape.
+      exact: exactly the wanted objects, in colour (where named) and shape.
       relation: the stated relation holds (colours name the objects where they can); None if none is stated.
     """
     if caption is None:
@@ -151,10 +154,11 @@ def score_picture(
             rotations = sorted({0.0, *(o.rotation for o in scene.objects)})
             picture = parse(picture, scene.colours, scene.shapes, rotations)
     asked = Counter({(colour, shape): n for n, colour, shape in wanted.groups})
-    drawn = Counter((thing.colour, thing.shape) for thing in picture)
+    bare = any(colour is None for colour, _ in asked)
+    drawn = Counter((None if bare else thing.colour, thing.shape) for thing in picture)
     return {
         "objects": all(drawn[key] >= n for key, n in asked.items()),
-        "colours": {colour for colour, _ in asked} == {colour for colour, _ in drawn},
+        "colours": None if bare else {colour for colour, _ in asked} == {colour for colour, _ in drawn},
         "count": asked.total() == drawn.total(),
         "exact": asked == drawn,
         "relation": None if wanted.relation is None else _relation_holds(wanted, picture),
@@ -166,7 +170,8 @@ def _relation_holds(wanted: Caption, things: Sequence[Thing]) -> bool:
     (_, colour_a, shape_a), (_, colour_b, shape_b) = wanted.groups[:2]
 
     def named(colour, shape):
-        return [t for t in things if t.colour == colour and (colour_a != colour_b or t.shape == shape)]
+        by_shape = colour is None or colour_a == colour_b
+        return [t for t in things if colour in (None, t.colour) and (not by_shape or t.shape == shape)]
 
     return any(
         wanted.relation in holding_relations(a.x, a.y, b.x, b.y, MARGIN / 2)

@@ -25,14 +25,16 @@ QUADRANT_MARGIN = 0.06  # from the middle lines
 AREA_MARGIN = 1.5  # times: the least ratio of areas for "largest"
 
 Pair = tuple[str, str]  # question, answer
-KINDS: dict[str, Callable[["Scene", np.random.Generator], Pair | None]] = {}
+Ask = Callable[["Scene", np.random.Generator], Pair | None]
+KINDS: dict[str, Ask] = {}  # asked unless a source names others
+HARD_KINDS: dict[str, Ask] = {}  # asked only where a source names them
 # How eagerly a kind is chosen where it fits. Those that need two objects fit less often and are learnt last.
 WEIGHTS: dict[str, float] = {}
 
 
-def _kind(name: str, weight: float = 1.0):
+def _kind(name: str, weight: float = 1.0, hard: bool = False):
     def register(ask):
-        KINDS[name], WEIGHTS[name] = ask, weight
+        (HARD_KINDS if hard else KINDS)[name], WEIGHTS[name] = ask, weight
         return ask
 
     return register
@@ -211,14 +213,17 @@ def _quadrant(scene, rng):
     return f"where is {name} ?", ("top" if o.y < 0.5 else "bottom") + ("left" if o.x < 0.5 else "right")
 
 
-def _outermost(scene, rng, words, place):
+def _outermost_object(scene, rng, words, place) -> tuple["SceneObject", str] | None:
     if len(scene.objects) < 2:
         return None
     word = _pick(rng, words)
     ordered = sorted(scene.objects, key=place, reverse=word == words[1])
-    if abs(place(ordered[0]) - place(ordered[1])) < MARGIN:
-        return None
-    return f"what colour is the {word} object ?", ordered[0].colour
+    return None if abs(place(ordered[0]) - place(ordered[1])) < MARGIN else (ordered[0], word)
+
+
+def _outermost(scene, rng, words, place):
+    o, word = _outermost_object(scene, rng, words, place) or (None, None)
+    return None if o is None else (f"what colour is the {word} object ?", o.colour)
 
 
 @_kind("leftmost", 4.0)
@@ -254,6 +259,41 @@ def _pattern(scene, rng):
     return None if found is None else (f"is {found[1]} plain or striped or dotted ?", found[0].pattern)
 
 
+@_kind("shape_outermost", 2.0, hard=True)
+def _shape_outermost(scene, rng):
+    """Place, then shape: two steps where "leftmost" and "highest" need one and a colour."""
+    words, place = _pick(rng, ((("leftmost", "rightmost"), lambda o: o.x), (("highest", "lowest"), lambda o: o.y)))
+    o, word = _outermost_object(scene, rng, words, place) or (None, None)
+    return None if o is None else (f"what shape is the {word} object ?", o.shape)
+
+
+@_kind("count_beside", 2.0, hard=True)
+def _count_beside(scene, rng):
+    """Only where no object lies so near the dividing line that the picture leaves it open."""
+    found = []
+    for o in scene.objects:
+        for relation in RELATIONS:
+            others = [holding_relations(p.x, p.y, o.x, o.y) for p in scene.objects if p is not o]
+            axis = RELATIONS[:2] if relation in RELATIONS[:2] else RELATIONS[2:]
+            if others and all(set(holds) & set(axis) for holds in others):
+                found += [(name, relation, sum(relation in holds for holds in others)) for name in _names(scene, o)]
+    name, relation, n = _pick(rng, found) or (None, None, None)
+    return None if name is None else (f"how many objects are {relation} {name} ?", NUMBERS[n])
+
+
+@_kind("arithmetic", hard=True)
+def _arithmetic(scene, rng):
+    """Has nothing to do with the picture: what a model knows and reasons, apart from what it sees."""
+    steps = [int(rng.integers(1, 5)) * (1 if rng.random() < 0.5 else -1) for _ in range(2)]
+    lowest = max(0, -steps[1], -steps[0] - steps[1])
+    highest = min(8, 8 - steps[1], 8 - steps[0] - steps[1])
+    if lowest > highest:
+        return _arithmetic(scene, rng)
+    start = int(rng.integers(lowest, highest + 1))
+    words = [f"{NUMBERS[abs(step)]} {'more' if step > 0 else 'fewer'} than" for step in steps]
+    return f"how many is {' '.join(words)} {NUMBERS[start]} ?", NUMBERS[start + sum(steps)]
+
+
 def question_answers(
     scene: "Scene", rng: np.random.Generator, n: int, kinds: Sequence[str] | None = None
 ) -> list[tuple[str, str, str]]:
@@ -261,9 +301,10 @@ def question_answers(
 
     Fewer come back only if the scene admits no more, and none if no kind fits.
     """
+    known = KINDS | HARD_KINDS
     names = list(KINDS) if kinds is None else list(kinds)
-    if unknown := [k for k in names if k not in KINDS]:
-        raise ValueError(f"unknown kinds of questions {unknown}; choose from {', '.join(KINDS)}")
+    if unknown := [k for k in names if k not in known]:
+        raise ValueError(f"unknown kinds of questions {unknown}; choose from {', '.join(known)}")
     weights = np.array([WEIGHTS[k] for k in names])
     found: list[tuple[str, str, str]] = []
     asked: set[str] = set()
@@ -272,7 +313,7 @@ def question_answers(
         for k in np.argsort(rng.standard_exponential(len(names)) / weights):
             if len(found) == n:
                 return found
-            pair = KINDS[names[k]](scene, rng)
+            pair = known[names[k]](scene, rng)
             if pair is not None and pair[0] not in asked:
                 asked.add(pair[0])
                 found.append((names[k], *pair))
@@ -282,23 +323,34 @@ def question_answers(
 class Caption(NamedTuple):
     """What a caption asks for: groups of equal objects, and how the first group stands to the second."""
 
-    groups: tuple[tuple[int, str, str], ...]  # (count, colour, shape)
+    groups: tuple[tuple[int, str | None, str], ...]  # (count, colour, shape); no colour: any will do
     relation: str | None = None
 
 
-def caption(scene: "Scene", rng: np.random.Generator) -> str:
-    """One sentence to draw the scene from, such as 'a red circle left of a blue square'."""
-    groups = list(Counter((o.colour, o.shape) for o in scene.objects).items())
+def caption(scene: "Scene", rng: np.random.Generator, colourless: float = 0.0) -> str:
+    """One sentence to draw the scene from, such as 'a red circle left of a blue square'.
+
+    `colourless` is the chance of one that names shapes alone, such as 'two circles and a square'.
+    """
+    bare = bool(colourless) and rng.random() < colourless
+
+    def key_of(o):
+        return (None if bare else o.colour, o.shape)
+
+    groups = list(Counter(key_of(o) for o in scene.objects).items())
     groups = [groups[k] for k in rng.permutation(len(groups))]
-    words = [
-        with_article(f"{colour} {shape}") if n == 1 else f"{NUMBERS[n]} {colour} {plural(shape)}"
-        for (colour, shape), n in groups
-    ]
+    words = [noun_phrase(n, colour, shape) for (colour, shape), n in groups]
     link = "and"
     if len(groups) > 1 and groups[0][1] == groups[1][1] == 1 and rng.random() < 0.75:
-        a, b = (next(o for o in scene.objects if (o.colour, o.shape) == key) for key, _ in groups[:2])
+        a, b = (next(o for o in scene.objects if key_of(o) == key) for key, _ in groups[:2])
         link = _pick(rng, holding_relations(a.x, a.y, b.x, b.y)) or "and"
     return f" {link} ".join(words[:2]) + "".join(f" and {w}" for w in words[2:])
+
+
+def noun_phrase(count: int, colour: str | None, shape: str) -> str:
+    """'a red circle', 'two red circles', and without a colour 'two circles'."""
+    hue = f"{colour} " if colour else ""
+    return with_article(hue + shape) if count == 1 else f"{NUMBERS[count]} {hue}{plural(shape)}"
 
 
 def holding_relations(ax: float, ay: float, bx: float, by: float, margin: float = MARGIN) -> list[str]:
@@ -314,9 +366,9 @@ def parse_caption(text: str) -> Caption:
     groups = []
     for piece in pieces[::2]:
         words = piece.split(" ")
-        if len(words) != 3:
+        if len(words) not in (2, 3):
             raise ValueError(f"not a scene caption: {text!r}")
-        number, colour, shape = words
+        number, colour, shape = words[0], words[1] if len(words) == 3 else None, words[-1]
         count = 1 if number in ("a", "an") else NUMBERS.index(number) if number in NUMBERS else 0
         shape = singular.get(shape, shape)
         if not count or shape not in singular.values():

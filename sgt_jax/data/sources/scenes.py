@@ -2,7 +2,9 @@
 
 `Scenes` is a random-access source: record i is a pure function of (seed, split, i). The splits are disjoint
 ranges of one index space, so no held-out scene is ever a training scene. Defaults are the regime that a nano
-model learns in minutes (32 px, one or two objects); `size=64, max_objects=4` is the harder one.
+model learns in minutes (32 px, one or two objects, all equally common). Harder ones have up to four objects, more kinds of
+questions, captions without colours, and a world in which some things are common and some keep company (`prior`,
+`company`): there a model can believe in things that it does not see.
 """
 
 import dataclasses
@@ -11,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example, Turn
+from sgt_jax.data.examples import DataError, Edit, Example, Turn
 from sgt_jax.data.sources import scene_drawing as drawing
-from sgt_jax.data.sources.scene_language import KINDS, caption, question_answers
+from sgt_jax.data.sources import scene_edits
+from sgt_jax.data.sources.scene_language import HARD_KINDS, KINDS, caption, question_answers
 
-__all__ = ["KINDS", "SPLITS", "Scene", "SceneObject", "Scenes", "caption", "question_answers"]
+__all__ = ["HARD_KINDS", "KINDS", "SPLITS", "Scene", "SceneObject", "Scenes", "caption", "question_answers"]
 
 # Where each split begins in the one space of scene numbers; a split can hold 2**40 scenes.
 SPLITS = {"train": 0, "validation": 2**40, "test": 2**41}
@@ -56,6 +59,15 @@ class Scene:
     colours: tuple[str, ...]
 
 
+def ranked_classes(shapes: Sequence[str], colours: Sequence[str]) -> list[tuple[str, str]]:
+    """Every (colour, shape), the commonest first where a world is uneven; each goes with the next one in the circle.
+
+    The order is fixed and arbitrary, so that neither colour nor shape alone tells how common a thing is.
+    """
+    classes = [(colour, shape) for shape in shapes for colour in colours]
+    return [classes[k] for k in np.random.default_rng(2024).permutation(len(classes))]
+
+
 class Scenes:
     """A source of procedural scenes; see the module docstring.
 
@@ -70,8 +82,12 @@ class Scenes:
       pattern_rate: chance of an object being striped or dotted instead of plain.
       max_overlap: how deep two objects may overlap, as a fraction of the sum of their radii.
       max_rotation: objects are turned by up to so many degrees either way.
+      prior: how uneven the world is: the r-th commonest (colour, shape) has the weight (1 + r) ** -prior; 0 is even.
+      company: chance of a further object being the one that goes with an object already there.
       turns: question-answer pairs per record.
-      kinds: kinds of questions to choose from; None means all.
+      kinds: kinds of questions to choose from; None means all of KINDS.
+      colourless: chance of a caption that names shapes alone.
+      edits: kinds of edits, from `scene_edits.EDITS`; each record then carries one.
       cache: keep rendered scenes in memory (up to 256 MiB), since training reads a scene many times.
     """
 
@@ -90,8 +106,12 @@ class Scenes:
         pattern_rate: float = 0.1,
         max_overlap: float = 0.25,
         max_rotation: float = 0.0,
+        prior: float = 0.0,
+        company: float = 0.0,
         turns: int = 1,
         kinds: Sequence[str] | None = None,
+        colourless: float = 0.0,
+        edits: Sequence[str] = (),
         cache: bool = True,
     ):
         if split not in SPLITS:
@@ -105,14 +125,25 @@ class Scenes:
         for name, wanted, known in (("shape", shapes, drawing.SHAPES), ("colour", colours, drawing.COLOURS)):
             if unknown := [w for w in wanted if w not in known]:
                 raise DataError(f"scenes: unknown {name} {unknown}; choose from {', '.join(known)}")
-        if unknown := [k for k in kinds or () if k not in KINDS]:
-            raise DataError(f"scenes: unknown kinds of questions {unknown}; choose from {', '.join(KINDS)}")
+        known_kinds = KINDS | HARD_KINDS
+        if unknown := [k for k in kinds or () if k not in known_kinds]:
+            raise DataError(f"scenes: unknown kinds of questions {unknown}; choose from {', '.join(known_kinds)}")
+        if unknown := [k for k in edits if k not in scene_edits.EDITS]:
+            raise DataError(f"scenes: unknown edits {unknown}; choose from {', '.join(scene_edits.EDITS)}")
+        for name, rate in (("company", company), ("colourless", colourless), ("pattern_rate", pattern_rate)):
+            if not 0 <= rate <= 1:
+                raise DataError(f"scenes: {name}={rate} is a chance and must lie between 0 and 1")
         self.seed, self.size, self.num, self.split = seed, size, num, split
         self.min_objects, self.max_objects = min_objects, max_objects
         self.shapes, self.colours = tuple(shapes), tuple(colours)
         self.sizes = dict(sizes or NANO_SIZES)
         self.pattern_rate, self.max_overlap, self.max_rotation = pattern_rate, max_overlap, max_rotation
         self.turns, self.kinds, self.cache = turns, None if kinds is None else tuple(kinds), cache
+        self.colourless, self.edits = colourless, tuple(edits)
+        self.prior, self.company = prior, company
+        self._classes = ranked_classes(self.shapes, self.colours)
+        weights = np.arange(1, len(self._classes) + 1, dtype=float) ** -prior
+        self._cumulative = np.cumsum(weights / weights.sum())
         self._rendered: dict[int, tuple[Scene, np.ndarray, np.ndarray]] = {}
         self._room = CACHE_BYTES
         self._lock = threading.Lock()
@@ -153,8 +184,9 @@ class Scenes:
             masks=labels == np.arange(1, len(scene.objects) + 1)[:, None, None],
             classes=tuple(o.shape for o in scene.objects),
             depth=depth[labels],
-            caption=caption(scene, rng),
+            caption=caption(scene, rng, self.colourless),
             turns=tuple(turns),
+            edit=self.edit(i, rng) if self.edits else None,
             kind=pairs[0][0] if len(pairs) == 1 else None,
             extra={"scene": scene, "kinds": tuple(kind for kind, _, _ in pairs)},
         )
@@ -188,6 +220,27 @@ class Scenes:
                     self._rendered[i] = rendered
         return rendered
 
+    def edit(self, i: int, rng: np.random.Generator) -> Edit:
+        """A change of one object of scene i, the request for it and the picture after it.
+
+        The picture after it differs from scene i's in that object alone: ground, grain and jitter are the same. Where no
+        edit fits, the request is for a copy.
+        """
+        scene, image, _ = self.render(i)
+        own = np.random.default_rng((0, self.seed, self._number(i)))
+        while True:  # the attempt that `render` accepted is found again, with the generator as it was before painting
+            objects = self._place(own, int(own.integers(self.min_objects, self.max_objects + 1)))
+            state = own.bit_generator.state
+            if objects is not None and self._paint(objects, own) is not None:
+                break
+        for _ in range(8):
+            change = scene_edits.choose(scene, rng, self.edits)
+            own.bit_generator.state = state
+            painted = change and self._paint(objects, own, change.replacement)
+            if painted:  # else nothing fitted, or something came out too hidden
+                return Edit(change.request, painted[1], {"scene": painted[0], "change": change})
+        return Edit(scene_edits.COPY.request, image, {"scene": scene, "change": scene_edits.COPY})
+
     def _number(self, i: int) -> int:
         if not 0 <= i < self.num:
             raise IndexError(f"scenes/{self.split}: index {i} is outside 0..{self.num - 1}")
@@ -196,14 +249,27 @@ class Scenes:
     def _draw(self, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray] | None:
         """Draws one scene; None if it found no room or an object came out too hidden."""
         objects = self._place(rng, int(rng.integers(self.min_objects, self.max_objects + 1)))
-        if objects is None:
-            return None
+        return None if objects is None else self._paint(objects, rng)
+
+    def _paint(
+        self,
+        objects: Sequence[SceneObject],
+        rng: np.random.Generator,
+        replacement: Mapping[int, SceneObject | None] | None = None,
+    ) -> tuple[Scene, np.ndarray, np.ndarray] | None:
+        """Paints objects from the farthest to the nearest; None if one came out too hidden.
+
+        `replacement` says which objects (by number) look otherwise, or are gone (None), with all draws as without it.
+        """
         canvas, grain = drawing.ground(self.size, rng)
         labels = np.zeros((self.size, self.size), np.uint8)
+        draws = [(rng.random(3, dtype=np.float32) * 14 - 7, rng.random()) for _ in objects]
+        if replacement:
+            changed = [(replacement.get(n, o), draw) for n, (o, draw) in enumerate(zip(objects, draws, strict=True))]
+            objects, draws = zip(*[pair for pair in changed if pair[0] is not None], strict=True)
         areas, hidden = [], np.zeros((len(objects), len(objects)), int)
-        for number, o in enumerate(objects):
+        for number, (o, (jitter, phase)) in enumerate(zip(objects, draws, strict=True)):
             box = drawing.cover(o.shape, o.rotation, o.x, o.y, o.radius, self.size)
-            jitter, phase = rng.random(3, dtype=np.float32) * 14 - 7, rng.random()
             colour = np.array(drawing.COLOURS[o.colour], np.float32) + jitter
             if o.pattern != "plain":
                 period = max(0.62 * o.radius * self.size, 3.0)
@@ -244,8 +310,7 @@ class Scenes:
             if tries % 25 == 0:
                 slack *= 0.9
             u = rng.random(9)
-            shape = self.shapes[int(u[0] * len(self.shapes))]
-            colour = self.colours[int(u[1] * len(self.colours))]
+            shape, colour = self._looks(u[0], u[1], placed)
             size = names[int(u[2] * len(names))]
             low, high = self.sizes[size]
             radius = low + (high - low) * u[3]
@@ -258,6 +323,19 @@ class Scenes:
             if all(self._apart(new, old, slack) for old in placed):
                 placed.append(new)
         return placed
+
+    def _looks(self, u: float, v: float, placed: Sequence[SceneObject]) -> tuple[str, str]:
+        """Shape and colour of a new object from two uniform draws, by `prior` and `company`."""
+        if placed and v < self.company:
+            friend = placed[int(u * len(placed))]
+            k = self._classes.index((friend.colour, friend.shape)) + 1
+            colour, shape = self._classes[k % len(self._classes)]
+        elif self.prior or self.company:
+            colour, shape = self._classes[min(int(np.searchsorted(self._cumulative, u)), len(self._classes) - 1)]
+        else:
+            shape = self.shapes[int(u * len(self.shapes))]
+            colour = self.colours[int(v * len(self.colours))]
+        return shape, colour
 
     def _apart(self, new: SceneObject, old: SceneObject, slack: float) -> bool:
         # Neighbours of one colour would melt into one blob that nobody can count: keep those well apart.

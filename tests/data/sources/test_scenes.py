@@ -10,9 +10,10 @@ import pytest
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import scene_drawing, scene_language
-from sgt_jax.data.sources.scenes import KINDS, Scenes, caption, question_answers
+from sgt_jax.data.sources.scenes import HARD_KINDS, KINDS, Scenes, caption, question_answers, ranked_classes
 
 HARD = dict(size=64, max_objects=4, pattern_rate=0.4, max_rotation=20.0)
+UNEVEN = dict(max_objects=4, sizes=dict(small=(0.13, 0.16), large=(0.2, 0.25)), prior=0.7, company=0.3)
 
 
 def same(a, b):
@@ -161,6 +162,13 @@ def answer_from_masks(e, question):
 
     singular = {scene_language.plural(s): s for s in scene_drawing.SHAPES}
     readers = [
+        (r"how many is (\w+) (\w+) than (\w+) (\w+) than (\w+)", arithmetic),
+        (r"how many objects are (left of|right of|above|below) (.+)", lambda r, n: count(
+            lambda t: {"left of": find(n)["x"] - t["x"], "right of": t["x"] - find(n)["x"],
+                       "above": find(n)["y"] - t["y"], "below": t["y"] - find(n)["y"]}[r] > 0)),
+        (r"what shape is the (leftmost|rightmost|highest|lowest) object",
+         lambda w: sorted(things, key=lambda t: t["x" if "most" in w else "y"])[
+             0 if w in ("leftmost", "highest") else -1]["shape"]),
         (r"is there an? (\w+) (\w+)", lambda c, s: yes(any((t["colour"], t["shape"]) == (c, s) for t in things))),
         (r"how many objects are there", lambda: count(lambda t: True)),
         (r"how many (\w+) objects are there", lambda c: count(lambda t: t["colour"] == c)),
@@ -191,18 +199,31 @@ def answer_from_masks(e, question):
     raise AssertionError(f"nobody can read {question!r}")
 
 
+def arithmetic(outer, more_or_fewer, inner, how, start):
+    for step, word in ((inner, how), (outer, more_or_fewer)):
+        change = scene_language.NUMBERS.index(step)
+        total = scene_language.NUMBERS.index(start) + (change if word == "more" else -change)
+        assert total >= 0, "went below zero on the way"
+        start = scene_language.NUMBERS[total]
+    return start
+
+
 def yes(truth):
     return "yes" if truth else "no"
 
 
 # The visible middle of a part-hidden object is not its centre, so this reader cannot check these kinds there.
-PLACED = ("quadrant", "larger", "left_right", "above_below", "leftmost", "highest")
+PLACED = ("quadrant", "larger", "left_right", "above_below", "leftmost", "highest", "shape_outermost", "count_beside")
 
 
-@pytest.mark.parametrize("options", [{}, HARD], ids=["nano", "hard"])
-def test_every_answer_follows_from_the_picture(options):
-    scenes = Scenes(turns=8, **options)
-    answers = {k: Counter() for k in KINDS}
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [({}, None), (HARD, None), (UNEVEN, [*KINDS, *HARD_KINDS])],
+    ids=["nano", "hard", "uneven"],
+)
+def test_every_answer_follows_from_the_picture(options, kinds):
+    scenes = Scenes(turns=8, kinds=kinds, **options)
+    answers = {k: Counter() for k in kinds or KINDS}
     for i in range(400):
         e = scenes[i]
         assert len(e.turns) == 16 and len(e.extra["kinds"]) == 8
@@ -272,3 +293,58 @@ def test_other_sentences_are_no_captions():
     parsed = scene_language.parse_caption("an orange circle right of a cyan cross and two red crosses")
     assert parsed.groups == ((1, "orange", "circle"), (1, "cyan", "cross"), (2, "red", "cross"))
     assert parsed.relation == "right of"
+
+
+def test_captions_without_colours_say_the_shapes():
+    scenes = Scenes(colourless=1.0, **UNEVEN)
+    for i in range(100):
+        e = scenes[i]
+        parsed = scene_language.parse_caption(e.caption)
+        assert all(colour is None for _, colour, _ in parsed.groups)
+        assert Counter({shape: n for n, _, shape in parsed.groups}) == Counter(e.classes), e.caption
+    assert sum(None in {c for _, c, _ in scene_language.parse_caption(Scenes(colourless=0.3, **UNEVEN)[i].caption).groups}
+               for i in range(200)) in range(40, 81)  # fmt: skip
+
+
+def test_in_an_uneven_world_some_things_are_common_and_keep_company():
+    even, uneven = (Scenes(cache=False, **{**UNEVEN, **change}) for change in (dict(prior=0.0, company=0.0), {}))
+    ranked = ranked_classes(even.shapes, even.colours)
+    assert len(set(ranked)) == 21
+    share, company = {}, {}
+    for name, scenes in (("even", even), ("uneven", uneven)):
+        found = [[(o.colour, o.shape) for o in scenes.scene(i).objects] for i in range(600)]
+        share[name] = np.mean([look == ranked[0] for looks in found for look in looks])
+        pairs = [(a, b) for looks in found for a in looks for b in looks if a != b]
+        company[name] = np.mean([ranked[(ranked.index(a) + 1) % 21] == b for a, b in pairs])
+    assert share["uneven"] > 2 * share["even"] and company["uneven"] > 2 * company["even"]
+
+
+def test_an_edit_changes_one_object_and_nothing_else():
+    from sgt_jax.data.sources.scene_edits import EDITS
+    from sgt_jax.data.tokenizer import Tokenizer
+
+    encode = Tokenizer.nano().encode
+    scenes, kinds = Scenes(edits=EDITS, **UNEVEN), Counter()
+    for i in range(150):
+        e = scenes[i]
+        change, after = e.edit.extra["change"], e.edit.extra["scene"]
+        kinds[change.kind] += 1
+        assert 0 not in encode(e.edit.request), e.edit.request
+        if change.kind == "copy":
+            assert np.array_equal(e.edit.target, e.image)
+            continue
+        o = e.extra["scene"].objects[change.number]
+        assert o.colour in e.edit.request and o.shape in e.edit.request
+        looks = [(p.colour, p.shape) for p in e.extra["scene"].objects]
+        new = change.replacement[change.number]
+        looks[change.number : change.number + 1] = [] if new is None else [(new.colour, new.shape)]
+        assert looks == [(p.colour, p.shape) for p in after.objects]
+        # Far from the object not a pixel differs.
+        y, x = np.mgrid[:32, :32]
+        far = np.hypot((x + 0.5) / 32 - o.x, (y + 0.5) / 32 - o.y) > 1.6 * o.radius + 0.05
+        assert np.array_equal(e.image[far], e.edit.target[far]) and not np.array_equal(e.image, e.edit.target)
+    assert set(kinds) >= set(EDITS) and kinds["copy"] < 8
+    again = Scenes(edits=EDITS, **UNEVEN)[3].edit
+    assert again.request == scenes[3].edit.request and np.array_equal(again.target, scenes[3].edit.target)
+    with pytest.raises(DataError, match="unknown edits"):
+        Scenes(edits=("rotate",))

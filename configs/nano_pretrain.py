@@ -1,0 +1,79 @@
+"""The base model of the post-training study: BAGEL's architecture at 2 M parameters, pretrained with its two skills apart.
+
+Command:   python -m sgt_jax.main --config=configs/nano_pretrain.py --workdir=/tmp/nano_pretrain
+Hardware:  2 CPU cores, 2 GB of memory; it may be stopped and started again at any time.
+
+Understanding and generation are *decoupled*: questions are asked about some scenes, pictures are drawn from captions and
+edited on other scenes, and the understanding encoder never has a part in drawing. So nothing has yet tied the two
+together: that is what SGT is for (configs/nano_sgt.py, configs/study/proxies.py).
+
+The schedule is warm-up, stable, decay, and the stable phase may end early. After step S, this decays over the next 20 %:
+    ... --config.total_steps=$((S * 5 / 4)) --config.schedule.decay_fraction=0.2
+"""
+
+import ml_collections
+
+from configs import nano
+
+SIZE = nano.SIZE
+# Kinds of questions: those of configs/nano.py and the harder ones.
+KINDS = (
+    "exists", "count", "count_shape", "count_colour", "colour_of", "shape_of", "verify", "left_right", "above_below",
+    "nearer", "larger", "size", "quadrant", "leftmost", "highest", "more", "pattern",
+    "shape_outermost", "count_beside", "arithmetic",
+)  # fmt: skip
+EDITS = ("colour", "shape", "remove")
+
+
+def scenes(**options) -> dict:
+    """One to four objects that overlap, in a world where some things are common and some keep company."""
+    sizes = dict(small=(0.13, 0.16), large=(0.2, 0.25))
+    world = dict(prior=0.7, company=0.25, max_overlap=0.35)
+    return dict(type="scenes", size=SIZE, min_objects=1, max_objects=4, sizes=sizes, kinds=KINDS, **world, **options)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The experiment; see configs/nano.py for the fields that are not explained here."""
+    c = nano.get_config()
+    c.name = "nano_pretrain"
+    c.total_steps = 16_000
+    c.schedule = dict(name="warmup_stable_decay", warmup_steps=100, decay_fraction=0.2, final_fraction=0.0)
+    c.ema_decay = 0.995
+
+    # -- Data: as many pictures as the cache of a source holds; their questions and captions are new in every epoch.
+    c.data.sources = ml_collections.ConfigDict(
+        dict(
+            asked=scenes(seed=10, split="train", num=30_000, turns=6),
+            drawn=scenes(seed=11, split="train", num=30_000, turns=0, colourless=0.3),
+            edited=scenes(seed=12, split="train", num=30_000, turns=0, edits=EDITS),
+            held_out=scenes(seed=10, split="test", num=4_000, turns=1),
+            held_out_all=scenes(seed=10, split="validation", num=2_000, turns=6, edits=EDITS),
+        )
+    )
+    # Shares in samples. A row holds one conversation, and one or two drawings and edits.
+    c.data.mixture = ml_collections.ConfigDict(
+        dict(
+            understanding=dict(source="asked", task="understanding", weight=2.0),
+            text_to_image=dict(source="drawn", task="text_to_image", weight=3.0),
+            editing=dict(source="edited", task="editing", see=False, weight=1.0),
+        )
+    )
+    c.data.budgets = {"und": 128, "vit": 16, "gen": 48, "labels": 12, f"pixels:{SIZE}x{SIZE}": 3}
+
+    # -- Evaluation: what a person wants to see on the way; the full scores are a study's (configs/study/proxies.py).
+    sampler = dict(shift=2.0, batch=64, seed=1, show=8)
+    c.evaluate_every = 4_000
+    c.evaluators = ml_collections.ConfigDict(
+        dict(
+            loss=dict(type="loss", source="held_out_all", batches=2),
+            answers=dict(type="answers", source="held_out", n=800, train_source="held_out_all", train_n=2000,
+                         max_new_tokens=3, batch=200),
+            drawings=dict(type="drawings", source="held_out", n=128, text_scale=3.0, steps=8, **sampler),
+        )
+    )  # fmt: skip
+
+    # -- Running.
+    c.cpu_devices = 1
+    c.log_every = 50
+    c.checkpoint = dict(every=250, keep=2)
+    return c

@@ -1,0 +1,125 @@
+"""GenEval's six kinds of prompts for procedural scenes, and its rules on what a parse of the drawn picture found.
+
+A prompt's metadata have GenEval's form: {"tag", "include": [{"class", "count", "color"?, "position"?: [relation, index]}],
+"exclude": [...], "prompt"}. Classes are shapes. The judge differs from GenEval's in its eyes alone: the exact parser of
+`scene_oracle` instead of a detector and CLIP.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgt_jax.data.sources.scene_language import RELATIONS, noun_phrase
+from sgt_jax.evaluation.scene_oracle import Thing
+
+TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+SHRINK = 0.1  # of the two extents: by how much an offset must be larger than nothing
+BEYOND = 0.5  # of the length of the offset: a component this large is a relation
+
+
+class Verdict(NamedTuple):
+    """Whether a picture is what was asked for, and if not, why."""
+
+    correct: bool
+    reason: str
+
+
+def prompts(
+    n: int, shapes: Sequence[str], colours: Sequence[str], max_count: int = 4, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Metadata of `n` prompts of each tag, all tags in turn; a pure function of the arguments."""
+    rng = np.random.default_rng((4, seed))
+
+    def some(options: Sequence[str], k: int) -> list[str]:
+        return [options[i] for i in rng.choice(len(options), k, replace=False)]
+
+    found = []
+    for number in range(n):
+        # Shapes take turns, so that every tag asks for each about equally often.
+        first = shapes[number % len(shapes)]
+        second = some([s for s in shapes if s != first], 1)[0]
+        hues = some(colours, 2)
+        for tag in TAGS:
+            if tag == "single_object":
+                include = [{"class": first, "count": 1}]
+            elif tag == "two_object":
+                include = [{"class": first, "count": 1}, {"class": second, "count": 1}]
+            elif tag == "counting":
+                include = [{"class": first, "count": int(rng.integers(2, max_count + 1))}]
+            elif tag == "colors":
+                include = [{"class": first, "count": 1, "color": hues[0]}]
+            elif tag == "position":
+                relation = RELATIONS[int(rng.integers(len(RELATIONS)))]
+                include = [{"class": second, "count": 1}, {"class": first, "count": 1, "position": [relation, 0]}]
+            else:
+                include = [{"class": s, "count": 1, "color": c} for s, c in zip((first, second), hues, strict=True)]
+            entry = {"tag": tag, "include": include, "prompt": wording(include)}
+            if tag == "counting":
+                entry["exclude"] = [{"class": first, "count": include[0]["count"] + 1}]
+            found.append(entry)
+    return found
+
+
+def wording(include: Sequence[Mapping[str, Any]]) -> str:
+    """The prompt of an `include` list, in the grammar of the scenes' captions."""
+    phrases = [noun_phrase(part["count"], part.get("color"), part["class"]) for part in include]
+    positioned = [
+        (part["position"], phrase) for part, phrase in zip(include, phrases, strict=True) if "position" in part
+    ]
+    if not positioned:
+        return " and ".join(phrases)
+    ((relation, other), phrase), *_ = positioned
+    return f"{phrase} {relation} {phrases[other]}"
+
+
+def judge(metadata: Mapping[str, Any], things: Sequence[Thing]) -> Verdict:
+    """GenEval's rules: the wanted are there, in colour and place, and the excluded are not; what else is there is free."""
+    reasons: list[str] = []
+    matched: list[list[Thing]] = []
+    for part in metadata["include"]:
+        name, count = part["class"], part["count"]
+        # The best detections first, as GenEval sorts by score.
+        found = sorted((t for t in things if t.shape == name), key=lambda t: -t.fit)[:count]
+        chosen: list[Thing] = []
+        if len(found) < count:
+            reasons.append(f"expected {name}>={count}, found {len(found)}")
+        else:
+            right = [t for t in found if part.get("color") in (None, t.colour)]
+            if len(right) < count:
+                reasons.append(f"expected {part['color']} {name}>={count}, found {len(right)} {part['color']}")
+            else:
+                chosen = found
+                if "position" in part:
+                    relation, other = part["position"]
+                    if not matched[other]:
+                        reasons.append(f"no target for {name} to be {relation}")
+                        chosen = []
+                    elif not all(relation in relations(t, o) for t in found for o in matched[other]):
+                        reasons.append(f"expected {name} {relation} {metadata['include'][other]['class']}")
+                        chosen = []
+        matched.append(chosen)
+    for part in metadata.get("exclude", ()):
+        n = sum(t.shape == part["class"] for t in things)
+        if n >= part["count"]:
+            reasons.append(f"expected {part['class']}<{part['count']}, found {n}")
+    return Verdict(not reasons, "\n".join(reasons))
+
+
+def relations(a: Thing, b: Thing) -> set[str]:
+    """How a stands to b: none, one or two of "left of", "right of", "above", "below"."""
+    offset = np.array([a.x - b.x, a.y - b.y])
+    extents = np.array([a.width + b.width, a.height + b.height])
+    shrunk = np.maximum(np.abs(offset) - SHRINK * extents, 0) * np.sign(offset)
+    if not shrunk.any():
+        return set()
+    dx, dy = shrunk / np.linalg.norm(offset)
+    tests = (dx < -BEYOND, dx > BEYOND, dy < -BEYOND, dy > BEYOND)
+    return {relation for relation, true in zip(RELATIONS, tests, strict=True) if true}
+
+
+def tag_means(tags: Sequence[str], correct: Sequence[bool]) -> dict[str, float]:
+    """Accuracy per tag, and "overall": their plain mean, as GenEval reports it."""
+    tags, right = np.asarray(tags), np.asarray(correct, float)
+    means = {tag: float(right[tags == tag].mean()) for tag in TAGS if (tags == tag).any()}
+    return {**means, "overall": float(np.mean(list(means.values())))}
