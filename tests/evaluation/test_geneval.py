@@ -12,7 +12,7 @@ from sgt_jax.evaluation.geneval import TAGS, judge, prompts, relations, tag_mean
 from sgt_jax.evaluation.scene_oracle import Thing, parse
 
 PROMPTS = prompts(30, NANO_SHAPES, NANO_COLOURS, max_count=4)
-PAINTER = Scenes(max_objects=4)
+PAINTER = Scenes(size=64, max_objects=4)  # at 32 pixels the parser takes a small square for a circle now and then
 CORNERS = [(0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25)]
 PLACES = {"left of": (0.2, 0.5), "right of": (0.8, 0.5), "above": (0.5, 0.2), "below": (0.5, 0.8)}
 
