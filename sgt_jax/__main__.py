@@ -5,6 +5,7 @@ import sys
 
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {
+    "bench-sampling": ("bench_sampling", "time what the key-value cache and batched guidance save"),
     "convert": ("convert", "write a run's weights in the published layout"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int:
             print(f"error: no command '{arguments[0]}'", file=sys.stderr)
         print("usage: python -m sgt_jax COMMAND ...\n\nTraining has its own: python -m sgt_jax.main --config=FILE\n")
         for name, (_, what) in COMMANDS.items():
-            print(f"  {name:12} {what}")
+            print(f"  {name:15} {what}")
         return 0 if not arguments or arguments[0] in ("-h", "--help") else 2
     module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[arguments[0]][0]}")
     return int(module.main(arguments[1:]) or 0)

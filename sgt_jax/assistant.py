@@ -107,6 +107,7 @@ class Assistant:
     """A model with its tokenizer and parameters. Compiles once per kind and size of request.
 
     Attributes:
+      bagel: the model.
       defaults: settings per mode ("chat", "t2i", "edit", "segment"); a run's own where its config has them.
       palette: colours of painted segmentations: a name of masks.PALETTES, or None to find them in the picture.
       notify: called in every step of a loop, for a progress bar; set it before the first request.
@@ -119,7 +120,7 @@ class Assistant:
         self.config, self.params, self.tokenizer = config, params, tokenizer
         self.defaults, self.palette = dict(DEFAULTS) | dict(defaults), palette
         self.notify: Callable[[Any], None] | None = None
-        self._model = Bagel(config)
+        self.bagel = Bagel(config)
         style = wording or ("plain" if tokenizer.size < 1000 else "general")  # a tiny vocabulary is that of nano
         self._instruction = wordings("segmentation", style)[0]
         side = min(512, config.max_latent_size * config.latent_stride)
@@ -200,10 +201,10 @@ class Assistant:
 
     # -- Pieces --------------------------------------------------------------------------------------------------------
 
-    @functools.cache  # noqa: B019  one assistant lives as long as its compiled programs
-    def _sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
+    def layout(self, canvases: tuple[tuple[int, int], ...]) -> BagelLayout:
+        """How plans become lanes, for pictures of these (height, width) in front of the autoencoder."""
         config, tokens = self.config, self.tokenizer
-        layout = BagelLayout(
+        return BagelLayout(
             tokens=SpecialTokens(tokens.bos, tokens.eos, tokens.soi, tokens.eoi),
             vit_patch=config.vit.patch_size,
             vit_side=config.vit_max_num_patch_per_side,
@@ -212,8 +213,11 @@ class Assistant:
             canvases=canvases,
             interpolate_positions=config.interpolate_pos,
         )
+
+    @functools.cache  # noqa: B019  one assistant lives as long as its compiled programs
+    def _sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
         notify = None if self.notify is None else lambda value: self.notify(value)
-        return Sampler(self._model, layout, self.tokenizer.decode, notify)
+        return Sampler(self.bagel, self.layout(canvases), self.tokenizer.decode, notify)
 
     def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
         return [PlanItem("text", self.tokenizer.encode(wording)), *plan]

@@ -10,7 +10,7 @@ import tiny_experiment as tiny
 from PIL import Image
 
 from sgt_jax import assistant, inference
-from sgt_jax.commands import sample
+from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data import rle
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.tokenizer import NANO_FILE
@@ -182,3 +182,10 @@ def test_folders_that_are_no_checkpoints(tmp_path, folder, capsys):
     assert run(tmp_path, "chat", "x") == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+
+
+def test_bench_compares_two_ways_that_agree(folder, capsys):
+    few = ["--tokens", "4", "--batch", "2", "--steps", "2", "--repeats", "1", "--json"]
+    assert bench_sampling.main(["--checkpoint", str(folder), *few]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 2 and all(row["equal"] and row["factor"] > 0 for row in rows)

@@ -274,10 +274,29 @@ def denoise(
       latent tokens [B, n, F]; with `trace` (latents, x [steps, B, n, F], v [steps, B, n, F]).
     """
     branches = branch_names(guidance)
-    count, n = noise.shape[:2]
-    rows = count * len(branches)
-    if context.split.shape[0] != rows:
+    count = noise.shape[0]
+    if context.split.shape[0] != count * len(branches):
         raise ValueError(f"{context.split.shape[0]} contexts for {len(branches)} branches of {count} pictures")
+    velocity = velocity_after(model, params, context, grid, soi, eoi)
+
+    def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
+        t, following = pair
+        if notify is not None:
+            jax.debug.callback(notify, t)
+        all_branches = velocity(jnp.tile(x, (len(branches), 1, 1)), t)
+        found = dict(zip(branches, jnp.split(all_branches, len(branches))))
+        v = guidance.combine(t, found["main"], found.get("text"), found.get("image"))
+        return x - v * (t - following), (x, v) if trace else ()
+
+    final, history = jax.lax.scan(step, noise.astype(jnp.float32), (times[:-1], times[1:]))
+    return (final, *history) if trace else final
+
+
+def velocity_after(
+    model: Bagel, params: Any, context: Context, grid: tuple[int, int], soi: int, eoi: int
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """A function (latents [B, n, F], time t) -> velocities [B, n, F] of B pictures, each after its own context."""
+    rows, n = context.split.shape[0], grid[0] * grid[1]
 
     def facts(order: jax.Array) -> TokenInfo:
         slots = jnp.ones((rows, order.shape[0]), jnp.int32)
@@ -294,19 +313,12 @@ def denoise(
     table = jnp.asarray(table_positions(*grid, model.config.max_latent_size, model.config.interpolate_pos))
     table = jnp.broadcast_to(table, (rows, n))
 
-    def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
-        t, following = pair
-        if notify is not None:
-            jax.debug.callback(notify, t)
-        everywhere = jnp.tile(x, (len(branches), 1, 1))
-        x_gen = model.embed_gen(params, everywhere, jnp.full((rows, n), t), table)
+    def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
+        x_gen = model.embed_gen(params, x, jnp.full((rows, n), t), table)
         _, h, _ = model.decode(params, markers, x_gen, und, gen, context.cache)
-        found = dict(zip(branches, jnp.split(model.velocity(params, h), len(branches))))
-        v = guidance.combine(t, found["main"], found.get("text"), found.get("image"))
-        return x - v * (t - following), (x, v) if trace else ()
+        return model.velocity(params, h)
 
-    final, history = jax.lax.scan(step, noise.astype(jnp.float32), (times[:-1], times[1:]))
-    return (final, *history) if trace else final
+    return velocity
 
 
 def branch_names(guidance: Guidance) -> tuple[str, ...]:
