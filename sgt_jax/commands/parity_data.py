@@ -1,5 +1,6 @@
 """Parity sections about data: how samples are packed and dropped, which plans tasks make, how pictures are resized."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -256,8 +257,13 @@ def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
 
 
 def _texts(texts: Mapping[str, Any]) -> Iterator[str]:
+    """All texts that a plan may hold; instructions of several steps also joined, as edits that skip a picture do."""
     for value in texts.values():
-        yield from [value] if isinstance(value, str) else value
+        steps = [value] if isinstance(value, str) else value
+        yield from steps
+        for start in range(len(steps) if steps is value else 0):
+            for stop in range(start + 1, len(steps) + 1):
+                yield "".join(step + ". " for step in steps[start:stop])
 
 
 def _pictures(
@@ -272,15 +278,25 @@ def _pictures(
         yield transform(resize(mask, (photo.shape[1], photo.shape[0])), specs["vae"])
         yield transform(photo, specs["vae"])  # made, but never consumed
         return
+    several = [arrays[source] for source in sorted(arrays) if re.fullmatch(rf"source/{re.escape(name)}_\d+", source)]
+    sources = several or ([arrays[f"source/{name}"]] if items else [])
     place = 0
     for number, item in enumerate(items):
-        place += item["type"] == "vae_image" and bool(item["loss"]) and number > 0  # the next picture of an edit
-        source = arrays[f"source/{name}_{place}" if f"source/{name}_0" in arrays else f"source/{name}"]
-        if any(item["type"] == "vae_image" for item in items):
-            yield transform(source, specs["vit" if item["type"] == "vit_image" else "vae"])
-        else:  # a conversation: its pictures share the pixel budget
-            place += 1
-            yield transform(source, specs["vlm"], len(items))
+        conversation = not any(other["type"] == "vae_image" for other in items)
+        if conversation:  # its pictures share the pixel budget
+            yield transform(sources[number if several else 0], specs["vlm"], len(items))
+            continue
+        spec = specs["vit" if item["type"] == "vit_image" else "vae"]
+        if number == 0 or (item["type"] == "vae_image" and item["loss"]):
+            # Another picture of the edit's series. Which one was drawn is not recorded: it is the one that fits.
+            later = range(place + 1 if number else 0, len(sources))
+            recorded = arrays[f"{name}/image_{number}"].transpose(1, 2, 0)
+            place = min(later, key=lambda i: _distance(transform(sources[i], spec), recorded))  # noqa: B023
+        yield transform(sources[place], spec)
+
+
+def _distance(picture: np.ndarray, recorded: np.ndarray) -> float:
+    return float(np.abs(picture - recorded).max()) if picture.shape == recorded.shape else np.inf
 
 
 def _conversation(name: str, texts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Example | None:
