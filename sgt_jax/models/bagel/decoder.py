@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.attention import packed_attention
+from sgt_jax.attention import attend, prepare
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles
@@ -126,21 +126,17 @@ class DecoderLayer(nn.Module):
     @nn.compact
     def __call__(
         self, x: tuple[jax.Array, jax.Array], cached: tuple[jax.Array, jax.Array] | None,
-        angles: jax.Array, info: TokenInfo, key_info: TokenInfo,
+        angles: jax.Array, mask: Any,
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:  # fmt: skip
         cfg = self.config
         lanes = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
-        q, k, v = (
-            jnp.concatenate(parts, axis=1) for parts in zip(*(expert.project(y) for expert, y in zip(lanes, x)))
-        )
+        q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*(expert.project(y) for expert, y in zip(lanes, x))))
         q, k = apply_rope(q, angles), apply_rope(k, angles)
         out = {"q": q, "k": k, "v": v}
         if cached is not None:
             k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
             v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
-        attended = packed_attention(
-            q, k, v, info, key_info, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision
-        )
+        attended = attend(q, k, v, mask, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision)
         parts = jnp.split(attended, [x[0].shape[1]], axis=1)
         x = tuple(expert.finish(y, part) for expert, y, part in zip(lanes, x, parts))
         out["hidden"] = jnp.concatenate(x, axis=1)
@@ -210,6 +206,7 @@ class Decoder(nn.Module):
             x = (jax.lax.stop_gradient(x[0]), x[1])
         info = concat_info(info_und, info_gen)
         key_info = info if cache is None else concat_info(cache.info, info)
+        mask = prepare(info, key_info, backend=cfg.attention, block=cfg.attention_block)
         angles = rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta)
 
         wanted = [name.rsplit("_", 1) for name in capture]
@@ -218,7 +215,7 @@ class Decoder(nn.Module):
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
             DecoderLayer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
-            x, per_layer, angles, info, key_info,
+            x, per_layer, angles, mask,
         )  # fmt: skip
 
         scanned = isinstance(outs, dict)

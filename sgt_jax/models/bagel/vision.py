@@ -6,8 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.attention import packed_attention, segment_info
-from sgt_jax.batch import TokenInfo
+from sgt_jax.attention import attend, prepare, segment_info
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table
 from sgt_jax.models.stack import run_layers
@@ -16,22 +15,20 @@ _xavier, _lecun = nn.initializers.xavier_uniform(), nn.initializers.lecun_normal
 
 
 class SelfAttention(nn.Module):
-    """Attention within each picture; x is [B*S, width], so that all products are of matrices (see decoder.Expert)."""
+    """Attention within each picture; x is [B*S, width], shape (B, S): all products are of matrices, as in the decoder."""
 
     config: BagelConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, info: TokenInfo) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: Any, shape: tuple[int, int]) -> jax.Array:
         cfg = self.config
         width, heads = cfg.vit.hidden_size, cfg.vit.num_attention_heads
 
         def linear(name: str) -> Linear:
             return Linear(width, kernel_init=_xavier, dtype=cfg.compute_dtype, precision=cfg.precision, name=name)
 
-        q, k, v = (linear(f"{m}_proj")(x).reshape(*info.sample.shape, heads, width // heads) for m in "qkv")
-        y = packed_attention(
-            q, k, v, info, info, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision
-        )
+        q, k, v = (linear(f"{m}_proj")(x).reshape(*shape, heads, width // heads) for m in "qkv")
+        y = attend(q, k, v, mask, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision)
         return linear("out_proj")(y.reshape(x.shape))
 
 
@@ -53,11 +50,11 @@ class VitLayer(nn.Module):
     config: BagelConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, per_layer: None, info: TokenInfo) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, per_layer: None, mask: Any) -> tuple[jax.Array, None]:
         del per_layer
         kw = dict(epsilon=self.config.vit.layer_norm_eps, dtype=self.config.compute_dtype)
         shape, x = x.shape, x.reshape(-1, self.config.vit.hidden_size)
-        x = x + SelfAttention(self.config, name="self_attn")(LayerNorm(name="layer_norm1", **kw)(x), info)
+        x = x + SelfAttention(self.config, name="self_attn")(LayerNorm(name="layer_norm1", **kw)(x), mask, shape[:2])
         x = x + VitMlp(self.config, name="mlp")(LayerNorm(name="layer_norm2", **kw)(x))
         return x.reshape(shape), None
 
@@ -104,7 +101,8 @@ class VisionTransformer(nn.Module):
         x = Linear(cfg.vit.hidden_size, kernel_init=_lecun, name="patch_embedding", **kw)(patches)
         x = x + PositionTable(cfg, name="position_embedding")(table).astype(x.dtype)
         info = segment_info(sample, image)
-        x, _ = run_layers(VitLayer, {"config": cfg}, cfg.vit_layers, cfg.scan_layers, cfg.remat, x, None, info)
+        mask = prepare(info, info, backend=cfg.attention, block=cfg.attention_block)
+        x, _ = run_layers(VitLayer, {"config": cfg}, cfg.vit_layers, cfg.scan_layers, cfg.remat, x, None, mask)
         return LayerNorm(cfg.vit.layer_norm_eps, cfg.compute_dtype, name="post_layernorm")(x)
 
 

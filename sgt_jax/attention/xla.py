@@ -1,28 +1,14 @@
-"""One attention function for every model: packed, grouped key-value heads, masked by TokenInfo; picks the backend.
+"""Attention in plain XLA: the whole score matrix at once, or block by block of queries; runs on every platform."""
 
-All backends follow one rule (`batch.may_attend`), compute the softmax in float32, and give zeros for a query that may
-attend to nothing (padding). Shapes: B rows, S query slots, T key slots, H heads, K key-value heads, D head size.
-"""
-
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.batch import NOISE, TokenInfo, may_attend
+from sgt_jax.batch import TokenInfo, may_attend
 
 # Finite, so that a row without any allowed key gives no NaN in the backward pass either.
 _MASKED = -1e30
-
-
-def segment_info(sample: jax.Array, segment: jax.Array) -> TokenInfo:
-    """Facts that let slots see exactly the slots of their own sample and segment (a picture in the ViT lane).
-
-    A NOISE split sees itself and earlier other splits, and every split here is NOISE: so it sees itself only.
-    """
-    zero = jnp.zeros_like(sample)
-    return TokenInfo(sample=sample, split=segment, order=zero, position=zero, mode=jnp.full_like(sample, NOISE))
 
 
 def dense_attention(
@@ -50,18 +36,19 @@ def dense_attention(
     return out.transpose(0, 3, 1, 2, 4).reshape(b, s, h, d).astype(q_BSHD.dtype)
 
 
-def _xla(
-    q: jax.Array, k: jax.Array, v: jax.Array, query: TokenInfo, key: TokenInfo, block: int, precision: Any
+def whole(
+    q: jax.Array, k: jax.Array, v: jax.Array, facts: tuple[TokenInfo, TokenInfo], block: int, precision: Any
 ) -> jax.Array:
     """The whole score matrix at once: right for short rows and for tests."""
     del block
-    return dense_attention(q, k, v, may_attend(query, key), precision)
+    return dense_attention(q, k, v, may_attend(*facts), precision)
 
 
-def _blockwise(
-    q: jax.Array, k: jax.Array, v: jax.Array, query: TokenInfo, key: TokenInfo, block: int, precision: Any
+def blockwise(
+    q: jax.Array, k: jax.Array, v: jax.Array, facts: tuple[TokenInfo, TokenInfo], block: int, precision: Any
 ) -> jax.Array:
     """Scans over blocks of queries and recomputes each in the backward pass: memory [block, T], the truth at size."""
+    query, key = facts
     b, s, h, d = q.shape
     block = min(block, s)
     if block == 0:
@@ -80,37 +67,3 @@ def _blockwise(
 
     _, out = jax.lax.scan(one, None, (cut(q), jax.tree.map(cut, query)))
     return jnp.moveaxis(out, 0, 1).reshape(b, blocks * block, h, d)[:, :s]
-
-
-BACKENDS: Mapping[str, Callable[..., jax.Array]] = {"xla": _xla, "blockwise": _blockwise}
-
-
-def packed_attention(
-    q_BSHD: jax.Array,
-    k_BTKD: jax.Array,
-    v_BTKD: jax.Array,
-    query_info: TokenInfo,
-    key_info: TokenInfo,
-    *,
-    backend: str = "xla",
-    block: int = 512,
-    precision: Any = None,
-) -> jax.Array:
-    """Attention of packed slots under the mask rule.
-
-    Args:
-      q_BSHD: [B, S, H, D] queries, k_BTKD and v_BTKD: [B, T, K, D] with K dividing H.
-      query_info, key_info: facts of the slots, fields [B, S] and [B, T].
-      backend: a key of BACKENDS.
-      block: query block of backends that have one.
-      precision: matmul precision, as in jax.lax.
-
-    Returns:
-      [B, S, H, D] in the dtype of q; zeros where a query may attend to nothing.
-
-    Raises:
-      ValueError: unknown backend.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"attention '{backend}' does not exist; choose one of {', '.join(BACKENDS)}")
-    return BACKENDS[backend](q_BSHD, k_BTKD, v_BTKD, query_info, key_info, block, precision)

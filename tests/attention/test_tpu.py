@@ -1,0 +1,193 @@
+"""The TPU kernels, run step by step on the CPU, against plain attention; and how many blocks they visit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgt_jax import partitioning
+from sgt_jax.attention import attend, blocks, packed_attention, prepare, segment_info
+from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
+
+B, S, H, KV, D, BLOCK = 2, 37, 4, 2, 8, 8
+
+
+def facts(*rows, slots: int = S) -> TokenInfo:
+    """Rows of samples, each a list of (mode, length) splits, laid end to end and padded."""
+    out = np.zeros((4, len(rows), slots), np.int32)
+    for r, samples in enumerate(rows):
+        at = 0
+        for number, splits in enumerate(samples, start=1):
+            order = 0
+            for split, (mode, length) in enumerate(splits):
+                out[:3, r, at : at + length] = np.stack(
+                    [np.full(length, number), np.full(length, split), order + np.arange(length)]
+                )
+                out[3, r, at : at + length] = mode
+                at, order = at + length, order + length
+        assert at <= slots
+    sample, split, order, mode = out
+    return TokenInfo(sample, split, order, order, mode)
+
+
+def shuffled(info: TokenInfo, seed: int = 0) -> TokenInfo:
+    """The same slots in another order in memory, another one in each row."""
+    rng = np.random.default_rng(seed)
+    index = np.stack([rng.permutation(info.sample.shape[1]) for _ in info.sample])
+    return TokenInfo(*(np.take_along_axis(x, index, axis=1) for x in info))
+
+
+def random_facts(seed: int, slots: int = S) -> TokenInfo:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(B):
+        samples, left = [], slots - int(rng.integers(0, 6))
+        while left > 1:
+            splits = []
+            for _ in range(int(rng.integers(1, 4))):
+                length = int(min(left, rng.integers(1, 9)))
+                if length:
+                    splits.append((int(rng.choice([CAUSAL, FULL, NOISE])), length))
+                left -= length
+            samples.append(splits)
+        rows.append(samples)
+    return facts(*rows, slots=slots)
+
+
+CASES = {
+    "random": random_facts(0),
+    "random, shuffled": shuffled(random_facts(1)),
+    "an empty row": facts([[(CAUSAL, 30)]], []),
+    "all padding": facts([], []),
+    "one giant sample": facts([[(FULL, 9), (CAUSAL, 11), (NOISE, 17)]], [[(CAUSAL, S)]]),
+    "noise in the middle": facts([[(CAUSAL, 5), (NOISE, 12), (FULL, 9), (CAUSAL, 7)]], [[(NOISE, 9), (CAUSAL, 9)]]),
+    "noise in the middle, shuffled": shuffled(facts([[(CAUSAL, 5), (NOISE, 12), (FULL, 9)]], [[(NOISE, 9)]])),
+    "samples of one slot": facts([[(CAUSAL, 1)]] * 20, [[(NOISE, 1)]] * 37),
+}
+
+
+def random_qkv(seed: int) -> tuple[jax.Array, ...]:
+    keys = jax.random.split(jax.random.key(seed), 3)
+    return tuple(jax.random.normal(key, (B, S, heads, D)) for key, heads in zip(keys, (H, KV, KV)))
+
+
+@jax.jit
+def both(qkv, info, weight):
+    """Outputs and gradients of the plain and of the kernel's attention; compiled once for all masks."""
+
+    def out(backend):
+        def loss(qkv):
+            y = packed_attention(*qkv, info, info, backend=backend, block=BLOCK)
+            return jnp.sum(y * weight), y
+
+        gradients, y = jax.grad(loss, has_aux=True)(qkv)
+        return (y, *gradients)
+
+    return out("xla"), out("tpu_interpret")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_plain_attention_in_value_and_gradient(case):
+    weight = jax.random.normal(jax.random.key(9), (B, S, H, D))
+    plain, kernel = both(random_qkv(1), CASES[case], weight)
+    for name, a, b in zip(("out", "dq", "dk", "dv"), plain, kernel):
+        # Sums of a few dozen float32 products, in another order.
+        np.testing.assert_allclose(b, a, atol=3e-6, rtol=1e-5, err_msg=name)
+    padding = CASES[case].sample == 0
+    for array in kernel:
+        assert (np.asarray(array)[padding] == 0).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_intervals_are_the_mask_rule(case):
+    info = CASES[case]
+    x = blocks.intervals(info, info)
+    allowed = (x.first[:, None] <= x.at[..., None]) & (x.at[..., None] <= x.last[:, None])
+    np.testing.assert_array_equal(allowed, may_attend(info, info))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exactly_the_blocks_that_hold_an_allowed_pair_are_visited(case):
+    info = CASES[case]
+    x = blocks.padded(blocks.intervals(info, info), BLOCK, BLOCK)
+    more = -S % BLOCK
+    mask = np.pad(may_attend(info, info), ((0, 0), (0, more), (0, more)))
+    n = (S + more) // BLOCK
+    holding = mask.reshape(B, n, BLOCK, n, BLOCK).any(axis=(2, 4))
+    np.testing.assert_array_equal(blocks.block_map(x, BLOCK, BLOCK), holding)
+    steps = blocks.walk(jnp.asarray(holding))
+    count = int(steps.count[0])
+    visited = list(zip(np.asarray(steps.major)[:count], np.asarray(steps.minor)[:count]))
+    wanted = {(r * n + i, r * n + j) for r, i, j in np.argwhere(holding)}
+    idle = np.count_nonzero(~holding.any(axis=2))  # visited once, so that the result is written
+    assert wanted <= set(visited) and len(visited) == len(wanted) + idle
+    edges = np.asarray(steps.edge)[:count]
+    assert np.count_nonzero(edges & 1) == np.count_nonzero(edges & 2) == B * n
+    assert count <= 1.3 * max(len(wanted), 1) + idle
+
+
+def test_a_typical_pack_visits_few_blocks():
+    """Five samples of a photo, an instruction and a painting, und and gen lanes apart, as in a 16k pack (scaled)."""
+    samples = [[(FULL, 26), (CAUSAL, 4), (NOISE, 220)] for _ in range(5)]
+    info = facts(samples, slots=1280)
+    lane = np.argsort((info.mode[0] == NOISE) * 2 + (info.sample[0] == 0) * 4, kind="stable")
+    info = TokenInfo(*(x[:, lane] for x in info))
+    x = blocks.padded(blocks.intervals(info, info), 32, 32)
+    active = np.asarray(blocks.block_map(x, 32, 32))
+    allowed = int(may_attend(info, info).sum())
+    assert active.sum() * 32 * 32 <= 1.5 * allowed  # blocks at borders of samples are half empty
+    assert active.sum() <= 0.25 * active.size
+
+
+def test_keys_of_a_cache_and_other_head_counts():
+    """Queries are fewer than keys, one key-value head per query head of size 72 as in the ViT; bfloat16 beside it."""
+    queries, heads = 12, 2
+    old, new = random_facts(3, 30), random_facts(4, queries)
+    new = new._replace(split=new.split + 10, order=new.order + 40)
+    keys = TokenInfo(*(np.concatenate(pair, axis=1) for pair in zip(old, new)))
+    q, k, v = (
+        jax.random.normal(key, (B, slots, heads, 72))
+        for key, slots in zip(jax.random.split(jax.random.key(5), 3), (queries, 30 + queries, 30 + queries))
+    )
+
+    @jax.jit
+    def kernel(q, k, v):
+        return packed_attention(q, k, v, new, keys, backend="tpu_interpret", block=16)
+
+    plain = packed_attention(q, k, v, new, keys)
+    np.testing.assert_allclose(kernel(q, k, v), plain, atol=3e-6)
+    rounded = kernel(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
+    assert rounded.dtype == jnp.bfloat16
+    # Inputs, weights and result carry 8 bits each; entries are about 1.
+    np.testing.assert_allclose(np.asarray(rounded, np.float32), plain, atol=4e-2)
+
+
+def test_pictures_see_themselves():
+    sample = np.asarray([[1] * 10 + [2] * 20 + [0] * 7] * B)
+    image = np.asarray([[1] * 4 + [2] * 6 + [3] * 20 + [0] * 7] * B)
+    info = TokenInfo(*(np.asarray(x, np.int32) for x in segment_info(sample, image)))
+    plain, kernel = both(random_qkv(3), info, jnp.ones((B, S, H, D)))
+    np.testing.assert_allclose(kernel[0], plain[0], atol=3e-6)
+
+
+@pytest.mark.parametrize("shape", [{"fsdp": 2, "tensor": 2}, {"data": 2, "context": 2}])
+def test_split_over_a_mesh(shape):
+    """Rows, heads and slots spread over devices: the same numbers, gradients too."""
+    info = TokenInfo(*(np.pad(x, ((0, 0), (0, 3))) for x in CASES["random, shuffled"]))  # 40 slots: context divides
+    qkv = tuple(jnp.pad(x, ((0, 0), (0, 3), (0, 0), (0, 0))) for x in random_qkv(4))
+
+    def loss(qkv, backend):
+        mask = prepare(info, info, backend=backend, block=BLOCK)
+        return jnp.sum(jnp.sin(attend(*qkv, mask, backend=backend, block=BLOCK)))
+
+    plain = jax.grad(loss)(qkv, "xla")
+    with jax.set_mesh(partitioning.make_mesh(shape, jax.devices()[:4])):
+        split = jax.jit(jax.grad(loss), static_argnums=1)(qkv, "tpu_interpret")
+    for a, b in zip(plain, split):
+        np.testing.assert_allclose(b, a, atol=3e-6)
+
+
+def test_block_that_the_kernel_refuses():
+    info = CASES["random"]
+    with pytest.raises(ValueError, match="attention_block=100 must be a multiple of 128"):
+        packed_attention(*random_qkv(0), info, info, backend="tpu", block=100)
