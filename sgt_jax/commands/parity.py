@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.errors import FlaxError
 
 from sgt_jax import objective, optimizer
 from sgt_jax.batch import TokenInfo, may_attend
@@ -201,7 +202,7 @@ SECTIONS: Mapping[str, Section] = {
 }
 ABSENT = "file absent"
 # What a file that lacks arrays or keys, or holds others, can lead to.
-_DAMAGED = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
+_DAMAGED = (FlaxError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
 
 
 def run(folder: Folder, sections: Iterable[str] = tuple(SECTIONS)) -> list[Check]:
