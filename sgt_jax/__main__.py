@@ -9,6 +9,7 @@ COMMANDS = {
     "convert": ("convert", "write a run's weights in the published layout"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
+    "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
     "report": ("report", "build a run's report.html again from its files"),
     "sample": ("sample", "talk to a checkpoint, let it draw, edit and segment"),
 }

@@ -50,7 +50,9 @@ class Example:
       turns: a conversation about the picture(s).
       edit: a request to change the picture, and the picture after it.
       kind: the question kind of `turns`, where a source knows it (for scores per kind).
-      extra: anything a particular proxy or scorer needs (bounding boxes, scene description, ...).
+      extra: anything a particular proxy or scorer needs. Proxies know "boxes" ([[left, top, right, bottom], ...] in
+        pixels), "things" (bool per mask: countable, or stuff such as sky), "class_names" (all classes of the data set in
+        a fixed order), "expressions" ([[text, mask number or numbers], ...]) and "intrinsics" ([fx, fy, cx, cy]).
     """
 
     name: str
@@ -73,6 +75,7 @@ class ProxyPair(NamedTuple):
     condition: np.ndarray  # uint8 [H, W, 3]
     instruction: str
     target: np.ndarray  # uint8 [H', W', 3]
+    flat: bool = False  # the target consists of flat colours that a resize should keep
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,6 +69,18 @@ def resize(image: np.ndarray, wh: tuple[int, int], nearest: bool = False) -> np.
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(wh, method))
 
 
+def nearest_pixels(array: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """An array [H, W, ...] at another (height, width), exactly the pixels that `resize` takes with `nearest`."""
+    if array.shape[:2] == tuple(hw):
+        return array
+    rows, columns = (
+        # Pillow itself says which source pixel it would take; its ties are not those of a formula.
+        np.asarray(Image.fromarray(np.arange(old, dtype=np.int32)[None]).resize((new, 1), Image.Resampling.NEAREST))[0]
+        for new, old in zip(hw, array.shape, strict=False)
+    )
+    return array[rows[:, None], columns]
+
+
 def resize_rule(
     width: int,
     height: int,

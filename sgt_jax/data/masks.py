@@ -1,7 +1,8 @@
 """Instance masks to pictures and back: the target that a model paints, and what its painting says.
 
-Masks are bool [N, H, W] and may overlap; pictures are uint8 [H, W, 3]. `render` paints the large masks first, so small
-ones stay visible. `decode` is its inverse and tolerates what a generator and an autoencoder do to flat colours.
+Masks are bool [N, H, W] and may overlap; pictures are uint8 [H, W, 3]. `render` paints the large masks first unless told
+otherwise, so small ones stay visible. `decode` is its inverse and tolerates what a generator and an autoencoder do to flat
+colours.
 
 Two presets matter. "distinct" (recommended): unique, maximally distant colours by rank of area on black. "tab20"
 (reference-like): the rank is mapped linearly onto matplotlib's 20 colours, and the ground has the first of them. There
@@ -12,7 +13,6 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from sgt_jax.data import images
@@ -26,6 +26,7 @@ TAB20 = np.array([
 # fmt: on
 PALETTES = ("distinct", "tab20", "random", "class")
 ORDERS = ("area", "position", "given")
+OVERLAPS = ("area", "given")
 BLACK = (0, 0, 0)
 DISTINCT_LIMIT = 256
 
@@ -70,6 +71,7 @@ def render(
     *,
     order: str = "area",
     background: Sequence[int] | None = None,
+    overlap: str = "area",
     outline: int = 0,
     min_area: int = 1,
     max_masks: int | None = None,
@@ -86,6 +88,8 @@ def render(
       order: which mask gets which rank and so which colour: "area" (largest first), "position" (top to bottom, left to
         right, by centre) or "given".
       background: colour where no mask is; None is the palette's own (black, for "tab20" its first colour).
+      overlap: what is painted over what: "area" (small over large) or "given" (later over earlier, for masks that come
+        from far to near, or by rising score).
       outline: paint only a rim of so many pixels of each mask; 0 paints all of it.
       min_area: smaller masks (in pixels) are left out.
       max_masks: keep at most so many, the largest.
@@ -93,6 +97,8 @@ def render(
     """
     if order not in ORDERS:
         raise DataError(f"no mask order {order!r}; choose one of {', '.join(ORDERS)}")
+    if overlap not in OVERLAPS:
+        raise DataError(f"no overlap {overlap!r}; choose one of {', '.join(OVERLAPS)}")
     masks = np.asarray(masks, bool)
     area = masks.sum((1, 2))
     by_area = np.argsort(-area, kind="stable")
@@ -109,7 +115,7 @@ def render(
     picture = np.empty((*masks.shape[1:], 3), np.uint8)
     picture[:] = ground if background is None else background
     colour_of = dict(zip(ranked, colours, strict=True))
-    for i in kept:  # large first
+    for i in kept if overlap == "area" else sorted(kept):
         picture[_rim(masks[i], outline) if outline else masks[i]] = colour_of[i]
     return picture
 
@@ -142,14 +148,7 @@ def _rim(mask: np.ndarray, width: int) -> np.ndarray:
 
 def resize_masks(masks: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
     """Masks bool [N, H, W] at another (height, width): nearest, exactly like a mask picture resized so."""
-    if masks.shape[1:] == tuple(hw):
-        return masks
-    rows, columns = (
-        # Pillow itself says which source pixel it would take; its ties are not those of a formula.
-        np.asarray(Image.fromarray(np.arange(old, dtype=np.int32)[None]).resize((new, 1), Image.Resampling.NEAREST))[0]
-        for new, old in zip(hw, masks.shape[1:], strict=True)
-    )
-    return masks[:, rows[:, None], columns]
+    return np.moveaxis(images.nearest_pixels(np.moveaxis(masks, 0, -1), hw), -1, 0)
 
 
 def resize_picture(picture: np.ndarray, wh: tuple[int, int], how: str = "nearest") -> np.ndarray:

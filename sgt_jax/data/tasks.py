@@ -12,7 +12,7 @@ import numpy as np
 
 from sgt_jax.data import images
 from sgt_jax.data.examples import DataError, Example, PlanItem, Sample
-from sgt_jax.data.proxies import PROXIES, make_pair
+from sgt_jax.data.proxies import make_pair
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
@@ -66,7 +66,7 @@ class Proxy:
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
         pair = make_pair(self.proxy, example, rng, **self.options)
         # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
-        nearest = PROXIES[self.proxy].flat and self.options.get("resize", "nearest") == "nearest"
+        nearest = pair.flat and self.options.get("resize", "nearest") == "nearest"
         plan = (
             PlanItem("vit_image", self.vit_size(pair.condition)),
             PlanItem("text", list(self.encode(pair.instruction)), droppable=True),

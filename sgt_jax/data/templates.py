@@ -2,7 +2,7 @@
 
 `general` English has many wordings per proxy, because one fixed sentence would be all that the model learns
 to obey. `plain` is one short sentence per proxy from the vocabulary of the procedural scenes. No wording
-names a class, a count or a colour of the answer: the proxies are class-agnostic.
+names a class, a count or a colour of the answer; only "referring" names an object, which the proxy fills in.
 """
 
 import functools
@@ -39,8 +39,9 @@ PLAIN = {
     "low_light": "brighten the picture",
 }
 
-# Per proxy some patterns: slots in square brackets, each a choice of phrases.
+# Per proxy some patterns: slots in square brackets, each a choice of phrases. {object} is filled in by the proxy.
 _IMAGE = "[this image|the picture|this photo|the scene]"
+_PHOTO = "[this image|the picture|this photo|the photograph]"
 GENERAL = {
     "segmentation": (
         f"[Segment|Partition|Divide|Split] {_IMAGE} into [its objects|separate instances] and "
@@ -49,15 +50,123 @@ GENERAL = {
         f"{_IMAGE} [with its own flat colour|in a distinct colour].",
         f"[Draw|Produce|Generate] [an instance map of|a segmentation mask for|a region map of] {_IMAGE}.",
     ),
+    "semantic": (
+        f"[Paint|Colour|Label] [every class|each category|each kind of thing] in {_IMAGE} in its [usual|fixed|own] colour.",
+        f"[Colour|Mark|Fill] every pixel of {_IMAGE} by [what it belongs to|its class|the kind of thing it shows].",
+        f"[Draw|Produce|Generate|Render] [a semantic map|the semantic segmentation|a map of the classes] of {_IMAGE}.",
+    ),
+    "instance": (
+        f"[Paint|Colour|Mask] [each countable object|every single thing|each individual object] in {_IMAGE} "
+        "in its own colour and leave [the rest|everything else|the background] dark.",
+        f"[Separate|Single out|Pick out] [the countable objects|the individual things] of {_IMAGE} "
+        "[by colour|with one colour each].",
+        f"[Draw|Produce|Generate] [an instance segmentation|a mask of the individual objects] of {_IMAGE}.",
+    ),
+    "panoptic": (
+        f"[Paint|Colour|Fill] [every thing and every region|all objects and all that surrounds them] of {_IMAGE}, "
+        "[one colour each|each in its own colour|a colour for each].",
+        f"[Divide|Split|Partition] the whole of {_IMAGE} into [things and surroundings|objects and background regions], "
+        "[each in one colour|each filled with a flat colour].",
+        f"[Draw|Produce|Generate] [a panoptic map|the panoptic segmentation|a complete region map] of {_IMAGE}.",
+    ),
+    "outlines": (
+        f"[Draw|Trace|Sketch|Show] [the outline of every object|the outlines of all objects|each object's outline] in "
+        f"{_IMAGE}.",
+        f"[Trace|Draw] where [one object ends and the next begins|the objects end] in {_IMAGE}.",
+        f"[Mark|Draw] the [borders|silhouettes|rims] of [every object|all things|each instance] in {_IMAGE}.",
+        f"[Turn|Convert] {_IMAGE} into [a line drawing of its objects|bare object outlines].",
+    ),
+    "referring": (
+        f"[Paint|Highlight|Mark|Mask] [only |just |]{{object}} in {_IMAGE}.",
+        f"[Segment|Fill in|Select|Cut out] {{object}} in {_IMAGE} [and nothing else|and leave the rest].",
+        f"[Show|Colour] [where to find|the pixels of|the region of] {{object}} in {_IMAGE}.",
+    ),
+    "detection": (
+        f"[Draw|Put|Place] [a box|a rectangle|a frame] around [every object|each thing|all objects] in {_IMAGE}.",
+        f"[Mark|Locate|Find|Detect] [the objects|every object] in {_IMAGE} with [boxes|tight boxes|rectangles].",
+        f"[Frame|Box in|Enclose] [every object|each single thing] in {_IMAGE}.",
+    ),
+    "depth": (
+        f"[Draw|Produce|Generate|Render] [a depth map|the depth|a map of the distances] of {_IMAGE}.",
+        f"[Show|Paint|Colour] [how far away|how near|how close] [everything|each point|every surface] in {_IMAGE} is.",
+        f"[Turn|Convert] {_IMAGE} into [a depth map|a picture of its depth|a map from near to far].",
+        f"Estimate the [depth|distance] of [every pixel|every surface] in {_IMAGE}.",
+    ),
+    "normals": (
+        f"[Draw|Produce|Generate|Render] [a normal map|the surface normals|the surface orientation] of {_IMAGE}.",
+        f"[Show|Paint|Colour] [which way|in which direction] [every surface|each surface|everything] in {_IMAGE} faces.",
+        f"[Turn|Convert] {_IMAGE} into [a normal map|a map of surface directions].",
+        f"Estimate the [orientation|slant] of [every surface|each surface] in {_IMAGE}.",
+    ),
+    "inpainting": (
+        f"[Fill|Close|Complete|Paint in] [the holes|the gaps|the missing parts|the covered areas] in {_PHOTO}.",
+        f"[Restore|Repair] {_PHOTO} [where it was painted over|where parts are missing|under the scribbles].",
+        f"[Draw|Show] {_PHOTO} [without the holes|with all gaps filled|as it was before parts were erased].",
+    ),
+    "mae": (
+        f"[Fill in|Guess|Complete|Restore] [the hidden|the masked|the missing|the covered] patches of {_PHOTO}.",
+        f"[Draw|Paint|Show] [all of|the whole of] {_PHOTO} [from the patches left|from what is still visible].",
+        f"[Reconstruct|Recover] {_PHOTO} from [the visible patches|its remaining pieces|the few patches shown].",
+    ),
+    "stereo_view": (
+        f"[Draw|Show|Paint|Render] {_IMAGE} [as seen from|from the position of|as it appears to] the right camera.",
+        f"[Draw|Show|Generate] [the right view|the right half of the stereo pair|what the right eye sees] of {_IMAGE}.",
+        f"[Move|Shift] the camera of {_IMAGE} [a little|slightly|a few centimetres] to the right.",
+    ),
+    "jigsaw": (
+        f"[Put|Bring|Move] the [tiles|pieces|parts] of {_PHOTO} [back in order|into their places|where they belong].",
+        f"[Solve|Undo] the [puzzle|jigsaw|shuffling] of {_PHOTO}.",
+        f"[Reassemble|Rearrange|Unscramble] {_PHOTO}[| from its tiles| piece by piece].",
+    ),
     "edges": (
         f"[Draw|Trace|Extract|Show] the [edges|contours|outlines|boundaries] of {_IMAGE}.",
         f"[Turn|Convert] {_IMAGE} into [an edge map|a map of its contours|bright edges on black].",
         f"[Produce|Generate|Render] [an edge map|a contour drawing] of {_IMAGE}.",
     ),
+    "canny": (
+        f"[Draw|Trace|Extract|Show] the [edges|contours|strongest edges] of {_IMAGE} [as thin lines|in thin lines].",
+        f"[Turn|Convert] {_IMAGE} into [thin edge lines|a thin line drawing|crisp lines on black].",
+        f"[Produce|Generate|Render] [a line map|a drawing in thin lines|a Canny edge map] of {_IMAGE}.",
+    ),
     "reconstruction": (
         f"[Reproduce|Redraw|Recreate|Copy] {_IMAGE} [exactly|as it is|as faithfully as you can|in detail].",
         f"[Draw|Paint|Generate] [what you see in|everything shown in|the content of] {_IMAGE}.",
         f"[Make|Give me|Produce] [an exact copy|a faithful reproduction] of {_IMAGE}.",
+    ),
+    "denoising": (
+        f"[Remove|Take away|Clear] [the noise|all noise|the grain|the specks] [from|in] {_PHOTO}.",
+        f"[Clean|Clean up|Denoise] {_PHOTO}[| and keep the detail|, leaving no noise].",
+        f"[Draw|Show|Restore] {_PHOTO} [without noise|free of grain|without its speckles|as it was before the noise].",
+    ),
+    "deblurring": (
+        f"[Remove|Undo|Take away|Correct] the [blur|motion blur|smear|camera shake] [from|in] {_PHOTO}.",
+        f"[Deblur|Unblur] {_PHOTO}[| and bring back the detail|, so that everything is crisp].",
+        f"[Draw|Show|Restore] {_PHOTO} [without the blur|as if the camera had stood still|with crisp edges].",
+    ),
+    "deraining": (
+        f"[Remove|Take away|Erase|Clear] [the rain|all rain|the streaks of rain|the falling rain] from {_PHOTO}.",
+        f"[Draw|Show|Restore] {_PHOTO} [without the rain|in dry weather|as if it were not raining|after the rain has gone].",
+        f"[Make the rain disappear from|Stop the rain in|Clear the rain off] {_PHOTO}.",
+    ),
+    "defogging": (
+        f"[Remove|Lift|Clear|Take away] [the fog|the haze|the mist|all fog] from {_PHOTO}.",
+        f"[Draw|Show|Restore] {_PHOTO} [without the fog|in clear air|with the haze gone|as on a clear day].",
+        f"[Dehaze|Defog|See through the fog in] {_PHOTO}.",
+    ),
+    "low_light": (
+        f"[Brighten|Light up|Lighten] {_PHOTO}[| and keep its colours natural|, without adding noise|, which is too dark].",
+        f"[Draw|Show|Restore] {_PHOTO} [in good light|as in daylight|well lit|with enough light].",
+        f"[Correct|Fix] the [exposure|lighting] of {_PHOTO}.",
+    ),
+    "super_resolution": (
+        f"[Sharpen|Upscale|Enhance|Refine] {_PHOTO}[| to full resolution|, adding the fine detail].",
+        f"[Draw|Show|Restore] {_PHOTO} [in high resolution|in full detail|with all its fine detail|at full resolution].",
+        f"[Raise|Increase] the resolution of {_PHOTO}.",
+    ),
+    "colourisation": (
+        f"[Colour|Colourise|Add colour to|Put colour into] {_PHOTO}[| naturally|, as it would have looked].",
+        f"[Draw|Show|Restore] {_PHOTO} [in colour|in natural colours|with its colours|in full colour].",
+        f"[Give|Return] the colours to {_PHOTO}.",
     ),
 }
 

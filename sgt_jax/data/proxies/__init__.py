@@ -1,10 +1,40 @@
 """Generative proxies: from an example to (condition, instruction, target).
 
-A proxy is one small function in a module of its own, decorated with its name and level; add the module to the import
-below and wordings to `sgt_jax.data.templates`, and every config, task and report can use it.
+A proxy is one small function, decorated with its name, its level and what it needs, in a module with its closest
+relatives; add a new module to the import below and wordings to `sgt_jax.data.templates`, and every config, task and report
+can use it. `python -m sgt_jax proxies` lists them all; docs/proxies.md shows them.
 """
 
-from sgt_jax.data.proxies import edges, reconstruction, segmentation
-from sgt_jax.data.proxies.registry import PROXIES, Proxy, make_pair, register
+from sgt_jax.data.proxies import (
+    depth,
+    detection,
+    edges,
+    inpainting,
+    jigsaw,
+    normals,
+    reconstruction,
+    referring,
+    restoration,
+    segmentation,
+    stereo,
+)
+from sgt_jax.data.proxies.registry import PROXIES, Painted, Proxy, make_pair, register
 
-__all__ = ["PROXIES", "Proxy", "edges", "make_pair", "reconstruction", "register", "segmentation"]
+__all__ = [
+    "PROXIES",
+    "Painted",
+    "Proxy",
+    "depth",
+    "detection",
+    "edges",
+    "inpainting",
+    "jigsaw",
+    "make_pair",
+    "normals",
+    "reconstruction",
+    "referring",
+    "register",
+    "restoration",
+    "segmentation",
+    "stereo",
+]

@@ -1,6 +1,6 @@
-"""Where generative proxies are listed: name -> level, function, options. See `sgt_jax.data.proxies`."""
+"""Where generative proxies are listed: name -> level, needs, function, options. See `sgt_jax.data.proxies`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,25 @@ from sgt_jax.data.examples import DataError, Example, ProxyPair
 from sgt_jax.data.templates import instruction
 
 LEVELS = ("low", "mid", "high")
-# Example, generator, options -> condition uint8 [H, W, 3], target uint8 [H', W', 3].
-Make = Callable[[Example, np.random.Generator, dict[str, Any]], tuple[np.ndarray, np.ndarray]]
+
+
+class Painted(NamedTuple):
+    """What a proxy makes of an example.
+
+    Attributes:
+      condition: uint8 [H, W, 3], what the understanding encoder sees.
+      target: uint8 [H', W', 3], what is to be painted.
+      words: fills the slots of the wordings, such as {object}.
+      flat: whether this target consists of flat colours; None means what the proxy was registered with.
+    """
+
+    condition: np.ndarray
+    target: np.ndarray
+    words: Mapping[str, str] = {}
+    flat: bool | None = None
+
+
+Make = Callable[[Example, np.random.Generator, dict[str, Any]], Painted]
 
 
 class Proxy(NamedTuple):
@@ -19,13 +36,15 @@ class Proxy(NamedTuple):
     Attributes:
       name: as in configs.
       level: "low", "mid" or "high", as in the paper's hierarchy.
+      needs: what an example must hold, in words, for lists and error messages.
       flat: the target consists of flat colours that a later resize should keep (nearest instead of bicubic).
       options: option names and their defaults.
-      make: the function.
+      make: the function; the first line of its docstring says what the target is.
     """
 
     name: str
     level: str
+    needs: str
     flat: bool
     options: dict[str, Any]
     make: Make
@@ -34,13 +53,15 @@ class Proxy(NamedTuple):
 PROXIES: dict[str, Proxy] = {}
 
 
-def register(name: str, *, level: str, flat: bool = False, **options: Any) -> Callable[[Make], Make]:
+def register(
+    name: str, *, level: str, needs: str = "a picture", flat: bool = False, **options: Any
+) -> Callable[[Make], Make]:
     """Decorator: adds a proxy; `options` are its options with their defaults."""
     if level not in LEVELS or name in PROXIES:
         raise ValueError(f"proxy {name!r}: level {level!r} is not one of {LEVELS}, or the name is taken")
 
     def add(make: Make) -> Make:
-        PROXIES[name] = Proxy(name, level, flat, options, make)
+        PROXIES[name] = Proxy(name, level, needs, flat, options, make)
         return make
 
     return add
@@ -66,10 +87,23 @@ def make_pair(name: str, example: Example, rng: np.random.Generator, **options: 
         raise DataError(f"proxy '{name}' has no option {unknown}; it has {', '.join(['style', *proxy.options])}")
     if example.image is None:
         raise lacks(example, name, "a picture")
-    condition, target = proxy.make(example, rng, proxy.options | options)
-    return ProxyPair(condition, instruction(name, rng, style), target)
+    made = proxy.make(example, rng, proxy.options | options)
+    words = instruction(name, rng, style).format_map(made.words)
+    return ProxyPair(made.condition, words, made.target, proxy.flat if made.flat is None else made.flat)
 
 
-def lacks(example: Example, proxy: str, what: str) -> DataError:
-    """The error for an example that does not know what a proxy needs."""
-    return DataError(f"{example.name}: proxy '{proxy}' needs {what}; use another source or another proxy for it")
+def lacks(example: Example, proxy: str, what: str = "") -> DataError:
+    """The error for an example that does not know what a proxy needs; `what` says it closer than the registry."""
+    need = what or PROXIES[proxy].needs
+    return DataError(f"{example.name}: proxy '{proxy}' needs {need}; use another source or another proxy for it")
+
+
+def choice(proxy: str, options: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
+    """The value of an option that must be one of a few words.
+
+    Raises:
+      DataError: it is another.
+    """
+    if options[name] not in allowed:
+        raise DataError(f"proxy '{proxy}': {name}={options[name]!r} must be one of {', '.join(allowed)}")
+    return options[name]
