@@ -5,8 +5,8 @@ import sys
 
 MODULES = (
     "sgt_jax.batch sgt_jax.data.images sgt_jax.data.masks sgt_jax.data.maps sgt_jax.data.proxies "
-    "sgt_jax.data.templates sgt_jax.data.tokenizer sgt_jax.data.sources.scenes sgt_jax.data.sources.folder sgt_jax.data.tasks "
-    "sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
+    "sgt_jax.data.templates sgt_jax.data.tokenizer sgt_jax.data.sources.scenes sgt_jax.data.sources.folder "
+    "sgt_jax.data.tasks sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
 ).split()
 
 
