@@ -1,4 +1,4 @@
-"""Samples with real lengths and no content, from the committed model of them (real_lengths.json): what packing is measured on."""
+"""Samples with real lengths and no content, from a committed model (real_lengths.json): what packing is measured on."""
 
 import json
 from collections.abc import Iterator, Mapping
