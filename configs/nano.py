@@ -80,6 +80,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.objective = dict(name="sgt", ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
     c.freeze = ("^vae/", "pos_embed")  # parameter paths (regular expressions) that are not trained
 
+    c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
+
     # -- Optimizer: Muon on the weight matrices inside blocks, AdamW on everything else.
     c.optimizer = dict(name="muon", learning_rate=1e-3, muon_learning_rate=0.015, muon_momentum=0.95,
                        b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.0, clip=1.0)  # fmt: skip

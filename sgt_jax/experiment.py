@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax import objective
+from sgt_jax import objective, optimizer
 from sgt_jax.batch import real_slots
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, PlanItem
@@ -22,18 +22,9 @@ from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel, to_unit_range
+from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
 from sgt_jax.partitioning import path_name
-
-
-def own_rows(rows: int) -> list[int]:
-    """The rows of the global batch that this process reads: a contiguous share."""
-    count, index = jax.process_count(), jax.process_index()
-    if rows % count:
-        raise ValueError(f"config.data.rows={rows} cannot be shared by {count} processes")
-    return list(range(index * rows // count, (index + 1) * rows // count))
-
 
 # Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
 COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")
@@ -173,11 +164,25 @@ class Experiment:
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 
-    def loss(self, params: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The SGT objective on one global batch."""
-        draws = self.model.draw(key, batch)
+    def loss(
+        self, params: Any, batch: Any, key: jax.Array, part: tuple[jax.Array, int] | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The SGT objective on one global batch, or a micro-batch's share of it (see `optimizer.value_and_grad`)."""
+        # Drawn and counted for the whole step: cutting it up changes neither.
+        draws, counts = self.model.draw(key, batch), objective.loss_counts(batch)
+        if part is not None:
+            batch, draws = optimizer.micro_batch((batch, draws), part)
         outputs = self.model.forward(params, batch, draws)
-        return objective.sgt_objective(outputs, batch, self.config.objective)
+        return objective.sgt_objective(outputs, batch, self.config.objective, counts)
+
+    def divisible(self) -> dict[str, dict[str, int]]:
+        """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
+        model = self.model_config
+        heads = {"the decoder's key-value heads": model.llm.num_key_value_heads}
+        if model.vit_layers:
+            heads["the ViT's heads"] = model.vit.num_attention_heads
+        lanes = {f"config.data.budgets.{k}": n for k, n in self.config.data.budgets.items() if not k.startswith(PIXELS)}
+        return {"heads": heads, "slots": lanes}
 
     def tokens(self, batch: Any) -> int:
         """Real decoder slots of a host batch."""
@@ -207,6 +212,8 @@ class AutoencoderExperiment(Experiment):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        if config.accumulate != 1:
+            raise ValueError("config.accumulate must be 1: the autoencoder's objective is not made for micro-batches")
         self.layout = _PicturesOnly(self.canvases)
 
     def init(self, key: jax.Array) -> Any:

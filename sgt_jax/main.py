@@ -9,6 +9,15 @@ from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs and the report go here; the same one resumes.")
+# Several processes: docs/launch.md.
+PROCESSES = dict(
+    coordinator=flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where JAX cannot find it itself."),
+    processes=flags.DEFINE_integer("processes", None, "How many processes there are."),
+    process=flags.DEFINE_integer("process", None, "Which of them this is, from 0."),
+    timeout=flags.DEFINE_integer("start_timeout", 300, "Seconds to wait for all processes at the start."),
+    heartbeat=flags.DEFINE_integer("heartbeat", 100, "Seconds after which a silent process is given up."),
+)
+STOPPED = flags.DEFINE_integer("stopped_status", 0, "Exit status after SIGTERM and save, for restarts that want one.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -20,6 +29,8 @@ def prepare_platform(platform: str, cpu_devices: int) -> None:
         # An installed TPU or GPU library is otherwise probed even for a CPU run.
         jax.config.update("jax_platforms", platform)
     if platform == "cpu" and cpu_devices:
+        # A virtual device that waits for the others keeps a thread, even where there are fewer cores.
+        os.environ.setdefault("PJRT_NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
         jax.config.update("jax_num_cpu_devices", cpu_devices)
 
 
@@ -31,14 +42,19 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     prepare_platform(config.platform, config.cpu_devices)
 
+    from sgt_jax import distributed
     from sgt_jax.train import USER_ERRORS, train
 
     try:
-        train(config, WORKDIR.value)
+        given = {name: flag.value for name, flag in PROCESSES.items()}
+        distributed.start(distributed.Settings.from_environment(**given), automatic=config.platform != "cpu")
+        state = train(config, WORKDIR.value)
     except USER_ERRORS as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
+    distributed.finish()
+    sys.exit(0 if int(state.step) >= config.total_steps else STOPPED.value)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -70,23 +70,24 @@ def normalise(sums: Mapping[str, jax.Array], counts: Mapping[str, jax.Array], co
 
 
 def sgt_objective(
-    outputs: Mapping[str, jax.Array], batch: PackedBatch, config: Any
+    outputs: Mapping[str, jax.Array], batch: PackedBatch, config: Any, counts: Mapping[str, jax.Array] | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of one global batch.
+    """The loss of one global batch, or one micro-batch's share of it.
 
     Args:
       outputs: of the model's `forward`.
       batch: its lanes "labels" and "gen".
       config: see `normalise`.
+      counts: the whole step's, for a micro-batch; the batch's own by default.
 
     Returns:
-      The loss, and metrics: "ce" and "mse" (the two means), all sums and counts, and "row_loss" [R], each row's own
-      weighted sums, which is finite unless that row broke.
+      The loss, and metrics: "ce" and "mse" (the two means), all sums and counts of this batch, and "row_loss" [R], each
+      row's own weighted sums, which is finite unless that row broke. Loss and scalars of micro-batches add up.
     """
-    sums, counts = loss_sums(outputs, batch), loss_counts(batch)
-    loss, means = normalise(sums, counts, config)
+    sums, own_counts = loss_sums(outputs, batch), loss_counts(batch)
+    loss, means = normalise(sums, own_counts if counts is None else counts, config)
     losses = jax.lax.stop_gradient(token_losses(outputs, batch))
     row_loss = config.ce_weight * jnp.sum(losses["ce"], axis=1) + config.mse_weight * jnp.sum(
         jnp.mean(losses["mse"], axis=-1), axis=1
     )
-    return loss, means | sums | counts | {"row_loss": row_loss}
+    return loss, means | sums | own_counts | {"row_loss": row_loss}

@@ -1,8 +1,9 @@
-"""How parameters change: learning-rate schedule, clipping, AdamW or Muon, freezing by parameter path, moving average.
+"""How parameters change: micro-batches, schedule, clipping, AdamW or Muon, freezing by parameter path, moving average.
 
 Config fields read here (an ml_collections ConfigDict, or anything with these attributes):
 
   total_steps                    length of the run, for schedules that end
+  accumulate                     micro-batches that a step is computed in (read by train.py)
   freeze                         regular expressions; a parameter whose path ("decoder/layers_0/und/q_proj/kernel")
                                  matches one anywhere is not trained: no gradient, no optimizer state, no EMA
   ema_decay                      d in ema = d * ema + (1 - d) * parameter
@@ -18,6 +19,7 @@ Config fields read here (an ml_collections ConfigDict, or anything with these at
   schedule.decay_fraction        share of the run over which "warmup_stable_decay" falls, linearly
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sgt_jax.partitioning import path_name
+from sgt_jax.partitioning import constrain, path_name
 
 # Muon's share: weight matrices inside blocks, [in, out], or [layer, in, out] when layers are stacked.
 _MUON = re.compile(r"(^|/)layers(_\d+)?/.*kernel$")
@@ -123,6 +125,49 @@ def _matrices(params: Any) -> Any:
 def _scale_for_shape(update: jax.Array) -> jax.Array:
     fan_in, fan_out = update.shape[-2:]
     return update * max(1.0, fan_out / fan_in) ** 0.5
+
+
+# -- Accumulation ------------------------------------------------------------------------------------------------------
+
+
+def value_and_grad(loss_of: Callable[..., tuple[jax.Array, Any]], params: Any, parts: int = 1) -> Any:
+    """((loss, metrics), gradients) of a loss that may be computed in `parts` micro-batches, one after the other.
+
+    Args:
+      loss_of: params -> (loss, metrics); with parts > 1 it gets `part=(index, parts)` and gives that micro-batch's share:
+        shares of the loss, and of metrics that are scalars, add up to the whole step's, so counts that they are divided
+        by must be the whole step's. Other metrics have one entry per row; micro-batch i holds rows i, i + parts, ...
+      parts: how many; gradients of all are kept in the parameters' dtype, activations of one at a time.
+    """
+    if parts == 1:
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    def share(index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        of_part = functools.partial(loss_of, part=(index, parts))
+        (loss, metrics), gradients = jax.value_and_grad(of_part, has_aux=True)(params)
+        sums = {name: x for name, x in metrics.items() if x.ndim == 0}
+        return (loss, sums, gradients), {name: x for name, x in metrics.items() if x.ndim}
+
+    def add(total: Any, index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        found, per_row = share(index)
+        return jax.tree.map(jnp.add, total, found), per_row
+
+    index = jnp.arange(parts)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(share, index[0])[0])
+    (loss, sums, gradients), per_row = jax.lax.scan(add, zeros, index)
+    per_row = {name: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]) for name, x in per_row.items()}
+    return (loss, sums | per_row), gradients
+
+
+def micro_batch(tree: Any, part: tuple[jax.Array, int]) -> Any:
+    """Rows index, index + parts, ... of every array: each device gives as many of its rows to every micro-batch."""
+    index, parts = part
+
+    def cut(x: jax.Array) -> jax.Array:
+        mine = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])[:, index]
+        return constrain(mine, "rows", *(None,) * (mine.ndim - 1))
+
+    return jax.tree.map(cut, tree)
 
 
 # -- Freezing ----------------------------------------------------------------------------------------------------------

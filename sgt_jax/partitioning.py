@@ -1,8 +1,16 @@
-"""Sharding as data: a mesh, and one table from parameter path to logical axes to mesh axes."""
+"""Sharding as data: a mesh, one table from logical axes to mesh axes, one from parameter paths to logical axes.
+
+Four mesh axes: `data` (copies of the model), `fsdp` (parameters, gradients and optimizer state cut up, gathered where
+they are used), `tensor` (heads, MLP widths and the vocabulary cut up), `context` (the slots of a row cut up: queries stay
+where they are, keys and values are gathered). Rows of a batch are spread over data and fsdp.
+
+Models call `constrain` and `per_shard` with logical names; both look at the mesh that `jax.set_mesh` has made current and
+do nothing without one, so a model knows no device.
+"""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +20,11 @@ from jax.sharding import PartitionSpec as P
 
 AXES = ("data", "fsdp", "tensor", "context")
 
-# Logical axis -> mesh axes. Rows of a batch are spread over data and fsdp alike.
+# Logical axis -> mesh axes. The first group names dimensions of batches and activations, the second of parameters.
 LOGICAL: Mapping[str, tuple[str, ...]] = {
     "rows": ("data", "fsdp"),
+    "copies": ("data",),
+    "slots": ("context",),
     "embed": ("fsdp",),
     "heads": ("tensor",),
     "mlp": ("tensor",),
@@ -30,9 +40,11 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
     (r"down_proj/kernel$|mlp/fc2/kernel$", ("mlp", "embed")),
     (r"embed_tokens/embedding$|embed/embedding$", ("vocab", "embed")),
     (r"lm_head/kernel$", ("embed", "vocab")),
-    (r"(vae2llm|connector/fc1|time_embedder/[^/]+)/kernel$", (None, "embed")),
-    (r"(llm2vae|connector/fc2)/kernel$", ("embed", None)),
+    (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", None)),
 )
+
+
+# -- The mesh ----------------------------------------------------------------------------------------------------------
 
 
 def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -60,36 +72,51 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def check_rows(rows: int, mesh: Mesh) -> None:
-    """Raises ValueError if the rows of the batch cannot be spread evenly over the mesh."""
-    shards = math.prod(mesh.shape[axis] for axis in LOGICAL["rows"])
-    if rows % shards:
-        raise ValueError(
-            f"config.data.rows={rows} cannot be shared by {shards} devices (mesh axes data x fsdp); "
-            f"use a multiple of {shards}"
-        )
+def shards(name: str, mesh: Any = None) -> int:
+    """Into how many parts the current mesh (or `mesh`) cuts a logical axis; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
+    return math.prod(mesh.shape.get(axis, 1) for axis in LOGICAL[name])
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of every array of a batch and of the draws: rows over data and fsdp, the rest whole."""
-    return NamedSharding(mesh, P(LOGICAL["rows"]))
+def check_rows(rows: int, mesh: Mesh, accumulate: int = 1) -> None:
+    """Raises ValueError if the rows of the batch cannot be spread evenly over micro-batches and the mesh."""
+    parts = shards("rows", mesh)
+    if rows % (parts * accumulate):
+        what = f"{parts} devices (mesh axes data x fsdp)"
+        if accumulate > 1:
+            what = f"{accumulate} micro-batches (config.accumulate) on {what}"
+        raise ValueError(f"config.data.rows={rows} cannot be shared by {what}; use a multiple of {parts * accumulate}")
+
+
+def check_divides(mesh: Mesh, name: str, sizes: Mapping[str, int]) -> None:
+    """Raises ValueError if the mesh cuts a logical axis into parts that one of `sizes` {what it counts: n} cannot give."""
+    parts = shards(name, mesh)
+    for what, size in sizes.items():
+        if size % parts:
+            axes = " x ".join(LOGICAL[name])
+            raise ValueError(f"config.mesh: {axes}={parts} does not divide {what} ({size}); change one of the two")
+
+
+# -- Parameters and state ----------------------------------------------------------------------------------------------
 
 
 def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     """Partition of one array by the table; axes of size 1 vanish.
 
     Raises:
-      ValueError: a mesh axis does not divide the dimension that it should split.
+      ValueError: a mesh axis does not divide the dimension that it should split, or is to split two.
     """
     logical = next((axes for pattern, axes in PARAMETERS if re.search(pattern, path)), None)
     if logical is None or len(shape) < len(logical):
         return P()
     spec: list[Any] = [None] * (len(shape) - len(logical))
     for size, name in zip(shape[len(shape) - len(logical) :], logical):
-        axes = tuple(a for a in LOGICAL.get(name, ()) if mesh.shape[a] > 1) if name else ()
+        axes = tuple(a for a in LOGICAL[name] if mesh.shape[a] > 1) if name else ()
         parts = math.prod(mesh.shape[a] for a in axes)
         if size % parts:
             raise ValueError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}")
+        if taken := set(axes) & {a for entry in spec for a in entry or ()}:
+            raise ValueError(f"the table splits two dimensions of {path} {logical} over mesh axes {sorted(taken)}")
         spec.append(axes if axes else None)
     return P(*spec)
 
@@ -108,7 +135,76 @@ def path_name(path: tuple) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
+# -- Activations -------------------------------------------------------------------------------------------------------
+
+
+def _current() -> Any:
+    """The mesh set by `jax.set_mesh`, if it has several devices and we are not on one of them already."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.empty or mesh.size == 1 or mesh.manual_axes else mesh
+
+
+def _spec(shape: Sequence[int], logical: Sequence[str | None], mesh: Any) -> P:
+    """Partition of an activation; what a dimension cannot be cut into stays whole (a single row that is evaluated)."""
+    return P(*(
+        LOGICAL[name] if name and shards(name, mesh) > 1 and size % shards(name, mesh) == 0 else None
+        for size, name in zip(shape, logical)
+    ))  # fmt: skip
+
+
+def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
+    """Says how an activation lies on the current mesh: a logical axis, or None for whole, per leading dimension."""
+    if (mesh := _current()) is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, _spec(x.shape, logical, mesh)))
+
+
+def per_shard(function: Callable[..., Any], arguments: Sequence[Any], logical: Sequence[tuple[str | None, ...]]) -> Any:
+    """function(*arguments) on every device's own part: for kernels, which XLA cannot cut up, and for loops over slots.
+
+    Args:
+      function: keeps rows, slots and heads apart; its result lies as its first argument does.
+      logical: the logical axes of every argument (a tree has one for all its leaves).
+    """
+    if (mesh := _current()) is None:
+        return function(*arguments)
+    specs = tuple(_spec(jax.tree.leaves(x)[0].shape, axes, mesh) for x, axes in zip(arguments, logical))
+    # Without check_vma a kernel needs no annotation; gradients of what is whole are summed over the mesh all the same.
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)(*arguments)
+
+
+# -- Batches -----------------------------------------------------------------------------------------------------------
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Sharding of every array of a batch and of the draws: rows over data and fsdp, the rest whole."""
+    return NamedSharding(mesh, P(LOGICAL["rows"]))
+
+
+def own_rows(rows: int, mesh: Mesh) -> list[int]:
+    """The rows of the global batch that this process reads: those that lie on its devices.
+
+    Processes that tensor or context cut across read the same rows.
+    """
+    places = batch_sharding(mesh).addressable_devices_indices_map((rows,))
+    return sorted({row for (part,) in places.values() for row in range(*part.indices(rows))})
+
+
 def to_devices(batch: Any, mesh: Mesh) -> Any:
-    """This process's rows of a host batch -> global arrays, sharded by rows."""
+    """This process's rows of a host batch, in the order of `own_rows` -> global arrays, sharded by rows."""
+    parts = shards("rows", mesh)
+    own = len(own_rows(parts, mesh))
     sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+    def place(x: Any) -> jax.Array:
+        x = np.asarray(x)
+        rows = len(x) * parts // own
+        position = {row: i for i, row in enumerate(own_rows(rows, mesh))}
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            first, last, _ = index[0].indices(rows)
+            return x[position[first] : position[first] + last - first]
+
+        return jax.make_array_from_callback((rows, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(place, batch)

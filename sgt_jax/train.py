@@ -1,7 +1,6 @@
 """The training loop, read top to bottom: mesh, state, data, restore, step, log, evaluate, save."""
 
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,21 +8,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax import experiment, optimizer, partitioning, run_report
+from sgt_jax import distributed, experiment, optimizer, partitioning, run_report
 from sgt_jax import state as state_lib
 from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
+from sgt_jax.models.stack import check_remat
 from sgt_jax.progress import RunLog
 from sgt_jax.state import TrainState
+from sgt_jax.window import Window
 
 # What a user can cause and mend: shown as one line, not as a traceback.
-USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError)
+USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError, TimeoutError)
 
 
 class NonFiniteError(FloatingPointError):
@@ -33,8 +35,9 @@ class NonFiniteError(FloatingPointError):
 def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) -> Callable:
     """The pure update: (state, batch) -> (state, metrics).
 
-    `loss_fn(params, batch, key) -> (loss, metrics)` is a task's (see `experiment.py`). An update whose loss or gradient
-    norm is not finite leaves parameters, EMA and optimizer as they were and is counted.
+    `loss_fn(params, batch, key) -> (loss, metrics)` is a task's (see `experiment.py`); with config.accumulate > 1 it gets
+    `part=(index, count)`, too, and gives that micro-batch's share. An update whose loss or gradient norm is not finite
+    leaves parameters, EMA and optimizer as they were and is counted.
     """
     freeze = tuple(config.freeze)
     learning_rate = optimizer.schedule(config)
@@ -44,10 +47,10 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         trainable, frozen = optimizer.split_trainable(state.params, freeze)
 
-        def loss_of(trainable: Any) -> tuple[jax.Array, dict]:
-            return loss_fn(optimizer.merge(trainable, frozen), batch, key)
+        def loss_of(trainable: Any, **part: Any) -> tuple[jax.Array, dict]:
+            return loss_fn(optimizer.merge(trainable, frozen), batch, key, **part)
 
-        (loss, metrics), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        (loss, metrics), gradients = optimizer.value_and_grad(loss_of, trainable, config.accumulate)
         norm = optax.global_norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = tx.update(gradients, state.opt_state, trainable)
@@ -72,18 +75,27 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
 def train(config: Any, workdir: str) -> TrainState:
     """Runs or resumes the experiment of `config` in `workdir`; returns the final state.
 
+    With several processes all call it, with the same arguments.
+
     Raises:
       NonFiniteError: config.max_nonfinite updates in a row were not finite.
       DataError, CheckpointError, ValueError: one line that names the culprit.
     """
-    workdir = epath.Path(workdir)
+    mesh = partitioning.make_mesh(config.mesh)
+    with jax.set_mesh(mesh):
+        return _train(config, epath.Path(workdir), mesh)
+
+
+def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
     workdir.mkdir(parents=True, exist_ok=True)
     primary = jax.process_index() == 0
     started = time.time()
 
-    mesh = partitioning.make_mesh(config.mesh)
-    partitioning.check_rows(config.data.rows, mesh)
+    partitioning.check_rows(config.data.rows, mesh, config.accumulate)
     task = experiment.build(config)
+    for name, sizes in task.divisible().items():
+        partitioning.check_divides(mesh, name, sizes)
+    check_remat(task.model_config.remat, jax.local_devices()[0])
     tx = optimizer.make_optimizer(config)
 
     # State: shapes first, then created in place with its shardings, so no device ever holds more than its share.
@@ -94,7 +106,7 @@ def train(config: Any, workdir: str) -> TrainState:
     shapes = jax.eval_shape(lambda key: create(task.init(key)), key)
     shardings = partitioning.tree_shardings(shapes, mesh)
     abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
-    rows = experiment.own_rows(config.data.rows)
+    rows = partitioning.own_rows(config.data.rows, mesh)
     batches = iter(prefetched(task.batches(rows), config.data.prefetch))
     checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
 
@@ -121,14 +133,15 @@ def train(config: Any, workdir: str) -> TrainState:
         if not resumed:
             log.message(origin)
         run_evaluations = evaluation_schedule.Schedule(config, task, workdir, log)
-        step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, None))
+        # Metrics lie whole on every device, so that every process can read them.
+        whole = jax.NamedSharding(mesh, jax.P())
+        step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole))
 
-        stop = _StopRequest()
+        stop = distributed.StopRequest()
         waited = window_waited = 0.0
-        window_start, window_tokens, window_samples = time.time(), 0, Counter()
-        window_fill: Counter = Counter()
-        window_steps = 0
+        window_start, window = time.time(), Window(rows)
         skipped_records: Counter = Counter()
+        stopping = False
         bad_in_a_row: list[tuple[str, ...]] = []
         pending: tuple[int, dict, Any] | None = None
         realised: Counter = Counter()
@@ -138,7 +151,7 @@ def train(config: Any, workdir: str) -> TrainState:
             number, metrics, info = pending
             values = {k: v for k, v in jax.device_get(metrics).items()}
             if values["nonfinite"]:
-                bad_in_a_row.append(_suspects(values, info))
+                bad_in_a_row.append(_suspects(values, info, rows))
                 log.message(f"step {number}: loss or gradient not finite, update skipped; examples: {bad_in_a_row[-1]}")
                 if len(bad_in_a_row) >= config.max_nonfinite:
                     raise NonFiniteError(
@@ -166,54 +179,52 @@ def train(config: Any, workdir: str) -> TrainState:
             previous, pending = pending, (number + 1, metrics, info)
             values = finish(previous) if previous else {}
 
-            window_steps += 1
-            window_tokens += task.tokens(host_batch)
-            window_samples.update(info.samples)
-            realised.update(info.samples)
-            window_fill.update(info.fill)
-            skipped_records.update(info.skipped)
+            window.add(task.tokens(host_batch), info)
             done = number + 1
+            stopping = stop.at(done)
             if config.profile and done == sum(config.profile):
                 jax.block_until_ready(state.params)
                 jax.profiler.stop_trace()
 
             # Steps at which everything must be known exactly: fetch this step's metrics, too.
             evaluate = done % config.evaluate_every == 0 or done == config.total_steps
-            save = done % config.checkpoint.every == 0 or done == config.total_steps or stop.requested
+            save = done % config.checkpoint.every == 0 or done == config.total_steps or stopping
             if done % config.log_every == 0 or evaluate or save or done == first + 1:
                 values, pending = finish(pending), None
                 elapsed = time.time() - window_start
                 waited += window_waited
                 trained += elapsed
+                totals = window.totals()
+                realised.update(totals.samples)
+                skipped_records.update(totals.skipped)
                 scalars = dict(
                     values,
-                    steps_per_second=window_steps / elapsed,
-                    tokens_per_second=window_tokens / elapsed,
+                    steps_per_second=totals.steps / elapsed,
+                    tokens_per_second=totals.tokens / elapsed,
                     data_wait=window_waited / elapsed,
                     skipped_updates=int(state.skipped),
                     skipped_records=sum(skipped_records.values()),
-                    **{f"fill/{lane}": total / window_steps for lane, total in window_fill.items()},
-                    **{f"samples/{name}": n / window_steps for name, n in window_samples.items()},
+                    **{f"fill/{lane}": total / totals.steps for lane, total in totals.fill.items()},
+                    **{f"samples/{name}": n / totals.steps for name, n in totals.samples.items()},
                 )
                 log.scalars(done, scalars)
-                window_waited, window_tokens, window_steps = 0.0, 0, 0
-                window_samples, window_fill = Counter(), Counter()
+                window_waited, window = 0.0, Window(rows)
                 window_start = time.time()
-            if evaluate and not stop.requested:
+            if evaluate and not stopping:
                 run_evaluations(done, state)
             # Saved after the evaluation: a kill in between repeats the evaluation rather than losing it.
-            if save or stop.requested:
+            if save:
                 checkpoints.save(done, state, data_state)
-            if stop.requested:
+            if stopping:
                 checkpoints.wait()
                 log.message(f"stopped by signal at step {done}; the same command resumes")
                 break
             window_start = time.time() if evaluate or save else window_start
         checkpoints.close()
         jax.block_until_ready(state.params)
-        if primary and not stop.requested:
-            if first == config.total_steps:  # resumed after its end: nothing was trained, but the report is asked for
-                run_evaluations(first, state)
+        if first == config.total_steps:  # resumed after its end: nothing was trained, but the report is asked for
+            run_evaluations(first, state)
+        if primary and not stopping:
             seconds = time.time() - started
             parts = {"start": loop_started - started, "training": trained, "evaluation": run_evaluations.seconds}
             summary = {
@@ -233,28 +244,15 @@ def train(config: Any, workdir: str) -> TrainState:
     return state
 
 
-class _StopRequest:
-    """SIGTERM (preemption) asks the loop to save and leave after the step under way."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        try:
-            signal.signal(signal.SIGTERM, self._set)
-        except ValueError:  # not in the main thread (tests): then nobody can be asked to stop
-            pass
-
-    def _set(self, *_: Any) -> None:
-        self.requested = True
-
-
-def _suspects(values: dict[str, Any], info: Any) -> tuple[str, ...]:
+def _suspects(values: dict[str, Any], info: Any, rows: list[int]) -> tuple[str, ...]:
     """Names of the samples in the rows whose own loss is not finite; all samples if it cannot be narrowed down."""
+    names = {int(row): found for row, found in distributed.gather(dict(zip(map(str, rows), info.names))).items()}
     per_row = values.get("row_loss")
-    if per_row is not None and per_row.shape[0] == len(info.names):
-        rows = [names for names, loss in zip(info.names, per_row) if not jnp.isfinite(loss)]
-        if rows:
-            return tuple(name for names in rows for name in names)
-    return tuple(name for names in info.names for name in names)
+    if per_row is not None and per_row.shape[0] == len(names):
+        bad = [row for row, loss in enumerate(per_row) if not np.isfinite(loss)]
+        if bad:
+            return tuple(name for row in bad for name in names[row])
+    return tuple(name for row in sorted(names) for name in names[row])
 
 
 def _opening(config: Any, mesh: Any, abstract: TrainState, first: int, resumed: bool) -> str:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A virtual device that waits for the others keeps a thread: with one thread a core they would wait for ever.
+os.environ.setdefault("PJRT_NPROC", "32")
 # Helpers of the tests, and configs/, are imported by name.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from sgt_jax.attention import tpu, xla
 from sgt_jax.attention.xla import dense_attention
 from sgt_jax.batch import NOISE, TokenInfo
+from sgt_jax.partitioning import per_shard
 
 __all__ = ("BACKENDS", "attend", "dense_attention", "packed_attention", "prepare", "segment_info")
 
@@ -96,7 +97,14 @@ def attend(
 ) -> jax.Array:  # fmt: skip
     """Attention under a mask that `prepare` prepared with the same backend and block; see `packed_attention`."""
     chosen = _backend(backend)
-    if not chosen.local or (mesh := _mesh()) is None:
+    if not chosen.local:
+        # Each device answers its own queries here, too: left alone, the compiler moves heads or scans over split slots.
+        return per_shard(
+            lambda q, k, v, *facts: chosen.attend(q, k, v, facts, block, precision),
+            (q_BSHD, k_BTKD, v_BTKD, *prepared),
+            (("rows", "slots", "heads"), ("rows", None, "heads"), ("rows", None, "heads"), ("rows", "slots"), ("rows",)),
+        )
+    if (mesh := _mesh()) is None:
         return chosen.attend(q_BSHD, k_BTKD, v_BTKD, prepared, block, precision)
     # Queries are split over the context axis, keys and values are gathered there.
     rows, context = _axes(mesh)

@@ -1,6 +1,5 @@
 """Checkpoints of a run: Orbax writes the state and every row's data iterator, atomically and in the background."""
 
-import json
 import logging
 from typing import Any
 
@@ -8,8 +7,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
 
+from sgt_jax import distributed
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.state import TrainState
 
@@ -47,7 +46,8 @@ class RunCheckpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state._asdict(), save_args=jax.tree.map(_pieces, state._asdict())),
-                data=ocp.args.JsonSave(_gather(data_state)),
+                # All R rows, whoever reads them next.
+                data=ocp.args.JsonSave(distributed.gather(data_state)),
             ),
             force=True,
         )
@@ -111,18 +111,3 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
 
 def _pieces(array: Any) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=_CHUNK, shard_axes=(0,) if np.ndim(array) > 2 else ())
-
-
-def _gather(rows: dict[str, Any]) -> dict[str, Any]:
-    """All processes' row states in every process: a checkpoint holds all R rows, whoever reads them next."""
-    if jax.process_count() == 1:
-        return rows
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.asarray([len(text)]))
-    padded = np.zeros(int(sizes.max()), np.uint8)
-    padded[: len(text)] = text
-    everyone = multihost_utils.process_allgather(padded)
-    joined: dict[str, Any] = {}
-    for size, data in zip(sizes.reshape(-1), everyone):
-        joined.update(json.loads(bytes(data[: int(size)]).decode()))
-    return joined

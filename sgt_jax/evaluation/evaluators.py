@@ -16,6 +16,7 @@ from sgt_jax.data import masks as masks_lib
 from sgt_jax.data.examples import DataError, Example, PlanItem
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
+from sgt_jax.distributed import fetch
 from sgt_jax.evaluation import segmentation, understanding
 from sgt_jax.models.bagel.sampling import Guidance
 
@@ -59,9 +60,7 @@ class HeldOutLoss:
         self._loss = jax.jit(experiment.loss)
 
     def __call__(self, params: Any) -> Result:
-        metrics = [
-            jax.device_get(self._loss(params, batch, jax.random.key(i))[1]) for i, batch in enumerate(self._batches)
-        ]
+        metrics = [fetch(self._loss(params, batch, jax.random.key(i))[1]) for i, batch in enumerate(self._batches)]
         return Result({name: [float(m[name]) for m in metrics] for name in ("ce", "mse") if name in metrics[0]})
 
 

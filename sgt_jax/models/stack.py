@@ -5,11 +5,38 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+_INPUT = "layer_input"
+_HOST = dict(offload_src="device", offload_dst="pinned_host")
+_policies = jax.checkpoint_policies
+
+# What the backward pass finds of a layer; all else it computes again.
 REMAT = {
-    "full": None,  # keep only the inputs of layers
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the results of weight matmuls
+    "none": None,  # everything: nothing is computed again
+    "full": _policies.nothing_saveable,  # the layer's inputs
+    "dots": _policies.dots_with_no_batch_dims_saveable,  # and the results of weight matmuls
+    # The same two with what is kept waiting in the host's memory.
+    "full_offload": _policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[], names_which_can_be_offloaded=[_INPUT], **_HOST
+    ),
+    "dots_offload": _policies.offload_dot_with_no_batch_dims(**_HOST),
 }
+
+
+def layer_input(x: jax.Array) -> jax.Array:
+    """Marks what a layer starts from, so that "full_offload" finds it."""
+    return checkpoint_name(x, _INPUT)
+
+
+def check_remat(remat: str, device: jax.Device) -> None:
+    """Raises ValueError if a policy keeps things in a host memory that this device cannot reach."""
+    kinds = {memory.kind for memory in device.addressable_memories()}
+    if remat.endswith("offload") and _HOST["offload_dst"] not in kinds:
+        raise ValueError(
+            f"config.model.remat='{remat}' needs {_HOST['offload_dst']} memory, but {device.platform} devices have "
+            f"{', '.join(sorted(kinds))}; choose 'full' or 'dots'"
+        )
 
 
 def run_layers(

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from etils import epath
 
 from sgt_jax.models.autoencoder import AutoencoderConfig
+from sgt_jax.models.stack import REMAT
 
-REMAT = ("none", "full", "dots")
 POSITION_INIT = ("sincos", "random_codes")
 
 
@@ -82,7 +82,7 @@ class BagelConfig:
       position_init: "sincos" as in BAGEL, or "random_codes" (also for the ViT's learned table), better on small grids.
       position_seed: of the random codes.
       scan_layers: layers stacked into one array and scanned (fast compilation), or unrolled (faster on CPU).
-      remat: "none", "full" (keep only layer inputs) or "dots" (keep matmul results).
+      remat: "none", "full" (keep only layer inputs), "dots" (and matmul results), or with "_offload" in host memory.
       attention: a backend of sgt_jax/attention.py; attention_block: its query block.
       dtype: "float32" or "bfloat16", of matmul inputs and activations.
     """
@@ -110,7 +110,7 @@ class BagelConfig:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {REMAT}"),
+            (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {', '.join(REMAT)}"),
             (
                 self.position_init in POSITION_INIT,
                 f"position_init '{self.position_init}' does not exist; choose one of {POSITION_INIT}",

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 from sgt_jax.attention import attend, prepare
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles
-from sgt_jax.models.stack import run_layers
+from sgt_jax.models.stack import layer_input, run_layers
+from sgt_jax.partitioning import constrain
 
 # What a layer can put out; captured as "hidden_3" and so on.
 _KINDS = ("hidden", "q", "k", "v")
@@ -50,6 +52,7 @@ class Mlp(nn.Module):
         linear = _linear(self.config)
         width = self.config.llm.intermediate_size
         x = jax.nn.silu(linear(width, "gate_proj")(x)) * linear(width, "up_proj")(x)
+        x = constrain(x, "rows", *("slots",) * (x.ndim - 2), "mlp")
         return linear(self.config.llm.hidden_size, "down_proj")(x)
 
 
@@ -95,22 +98,20 @@ class Expert(nn.Module):
     def _hold(self, x: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(x) if self.frozen else x
 
-    # Both work on matrices [B*S, ...]: XLA's CPU backend takes much longer over the gradients of batched products.
-
     def project(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, S, width] -> q [B, S, H, D], k and v [B, S, KV, D]; q and k normalised, not yet rotated."""
-        (b, s, width), d = x.shape, self.config.llm.head_size
-        x = self.input_layernorm(x.reshape(b * s, width))
-        q, k, v = (y.reshape(b, s, y.shape[1] // d, d) for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x)))
+        (b, s, _), d = x.shape, self.config.llm.head_size
+        x = self.input_layernorm(flat(x))
+        q, k, v = (y.reshape(b, s, y.shape[-1] // d, d) for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x)))
         return self._hold(self.q_norm(q)), self._hold(self.k_norm(k)), self._hold(v)
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """Residual stream and attention output [B, S, H, D] -> residual stream after the layer."""
         b, s, h, d = attended.shape
-        flat = x.reshape(b * s, x.shape[2])
-        flat = flat + self._hold(self.o_proj(attended.reshape(b * s, h * d)))
-        flat = flat + self._hold(self.mlp(self.post_attention_layernorm(flat)))
-        return flat.reshape(x.shape)
+        y = flat(x)
+        y = y + self._hold(self.o_proj(flat(attended.reshape(b, s, h * d))))
+        y = y + self._hold(self.mlp(self.post_attention_layernorm(y)))
+        return y.reshape(x.shape)
 
 
 class DecoderLayer(nn.Module):
@@ -129,16 +130,17 @@ class DecoderLayer(nn.Module):
         angles: jax.Array, mask: Any,
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:  # fmt: skip
         cfg = self.config
-        lanes = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
-        q, k, v = (jnp.concatenate(parts, axis=1) for parts in zip(*(expert.project(y) for expert, y in zip(lanes, x))))
+        experts = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
+        x = tuple(layer_input(constrain(y, "rows", "slots", None)) for y in x)
+        lengths = [y.shape[1] for y in x]
+        q, k, v = (join(parts) for parts in zip(*(expert.project(y) for expert, y in zip(experts, x))))
         q, k = apply_rope(q, angles), apply_rope(k, angles)
-        out = {"q": q, "k": k, "v": v}
+        out = {name: in_order(y, lengths) for name, y in (("q", q), ("k", k), ("v", v)) if name in self.keep}
         if cached is not None:
             k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
             v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
         attended = attend(q, k, v, mask, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision)
-        parts = jnp.split(attended, [x[0].shape[1]], axis=1)
-        x = tuple(expert.finish(y, part) for expert, y, part in zip(lanes, x, parts))
+        x = tuple(expert.finish(y, part) for expert, y, part in zip(experts, x, split(attended, lengths)))
         out["hidden"] = jnp.concatenate(x, axis=1)
         return x, {name: out[name] for name in self.keep}
 
@@ -153,7 +155,9 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, index: jax.Array) -> jax.Array:
-        return self.param("embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
+        found = self.param("embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
+        # Every device looks up its channels for the rows of all; the next constraint turns that into an exchange.
+        return constrain(found, "copies", "slots", "embed") if found.ndim == 3 else found
 
 
 class Decoder(nn.Module):
@@ -204,7 +208,7 @@ class Decoder(nn.Module):
         aux = {"input_embeds": jnp.concatenate(x, axis=1)} if "input_embeds" in capture else {}
         if cfg.freeze_und:
             x = (jax.lax.stop_gradient(x[0]), x[1])
-        info = concat_info(info_und, info_gen)
+        info = TokenInfo(*(join(facts) for facts in zip(info_und, info_gen)))
         key_info = info if cache is None else concat_info(cache.info, info)
         mask = prepare(info, key_info, backend=cfg.attention, block=cfg.attention_block)
         angles = rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta)
@@ -223,7 +227,7 @@ class Decoder(nn.Module):
             aux[f"{kind}_{i}"] = outs[kind][i] if scanned else outs[i][kind]
         if return_kv:
             keys, values = (outs[n] if scanned else tuple(out[n] for out in outs) for n in ("k", "v"))
-            aux["cache"] = Cache(keys, values, info)
+            aux["cache"] = Cache(keys, values, concat_info(info_und, info_gen))
         h_und, h_gen = self.norm_und(x[0]), self.norm_gen(x[1])
         if "final_norm" in capture:
             aux["final_norm"] = jnp.concatenate([h_und, h_gen], axis=1)

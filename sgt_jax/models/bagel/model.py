@@ -18,6 +18,7 @@ from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
 from sgt_jax.models.layers import Linear, random_code_table, shift_time, sincos_table, time_features
 from sgt_jax.models.stack import unstacked
+from sgt_jax.partitioning import constrain
 
 Params = Mapping[str, Any]
 Draws = Mapping[str, Any]
@@ -83,9 +84,7 @@ class Bagel:
         self.time_embedder = TimeEmbedder(config)
         self.vae2llm = Linear(config.llm.hidden_size, bias_init=None, **kw)
         # Zero when fresh: an untrained model predicts velocity 0.
-        self.llm2vae = Linear(
-            config.latent_width, kernel_init=nn.initializers.zeros, out_dtype=jnp.float32, **kw
-        )
+        self.llm2vae = Linear(config.latent_width, kernel_init=nn.initializers.zeros, out_dtype=jnp.float32, **kw)
 
     # -- Parameters ----------------------------------------------------------------------------------------------------
 
@@ -191,15 +190,18 @@ class Bagel:
         token = und["token"]
         text = self.decoder.apply({"params": params["decoder"]}, jnp.maximum(token, 0), method="embed_tokens")
         x = jnp.where((token >= 0)[..., None], text, jnp.zeros_like(text))
+        x = constrain(x, "rows", "slots", None)
         if seen is None or seen.shape[1] == 0:
             return x
         pointer = und["vit"]
-        return jnp.where((pointer >= 0)[..., None], _rows(seen, pointer).astype(x.dtype), x)
+        picked = _rows(constrain(seen, "rows", None, None), pointer)
+        return jnp.where((pointer >= 0)[..., None], constrain(picked, "rows", "slots", None).astype(x.dtype), x)
 
     def embed_gen(self, params: Params, x_t: jax.Array, t: jax.Array, table: jax.Array) -> jax.Array:
         """Noisy latents [R, G, p*p*C], times and rows of the latent table [R, G] -> decoder inputs [R, G, width]."""
         x = self.vae2llm.apply({"params": params["vae2llm"]}, x_t)
         x = x + self.time_embedder.apply({"params": params["time_embedder"]}, t)
+        x = constrain(x, "rows", "slots", None)
         return x + jax.lax.stop_gradient(params["latent_pos_embed"]["table"])[table].astype(x.dtype)
 
     def decode(
@@ -282,8 +284,11 @@ class Bagel:
         h_und, h_gen, aux = self.decode(
             params, x_und, x_gen, TokenInfo.of(und), TokenInfo.of(gen), capture=tuple(capture)
         )
+        # Labels are cut up like slots, but each may need any slot of its row.
+        answering = _rows(constrain(h_und, "rows", None, None), labels["slot"])
+        logits = self.logits(params, constrain(answering, "rows", "slots", None))
         outputs = {
-            "logits": self.logits(params, _rows(h_und, labels["slot"])),
+            "logits": constrain(logits, "rows", "slots", "vocab"),
             "velocity": self.velocity(params, h_gen),
             "velocity_target": noise - z0,
             "t": t,

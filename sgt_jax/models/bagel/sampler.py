@@ -9,6 +9,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.distributed import fetch
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.model import PIXELS, Bagel, unpatchify_latents
 from sgt_jax.models.bagel.sampling import Guidance, Plan
@@ -73,7 +74,7 @@ class Sampler:
                 params, rows, jnp.asarray([*numbers, *[0] * (batch - real)]), jnp.arange(batch) < real,
                 jnp.float32(temperature), max_length=max_new_tokens + 1, greedy=temperature <= 0,
             )  # fmt: skip
-            ids, count = np.asarray(ids), np.asarray(count)
+            ids, count = fetch((ids, count))
             out += [ids[i, 1 : count[i]].tolist() for i in range(real)]
         return out
 
@@ -111,7 +112,7 @@ class Sampler:
             numbers = jnp.asarray([*numbers, *[0] * padding])
             latents = self._paint(params, packed, numbers, times, grid=grid, guidance=guidance)
             done = self._show(params, latents)
-            out.append(np.asarray(done)[: len(part)])
+            out.append(fetch(done)[: len(part)])
         return np.concatenate(out)
 
     def through_autoencoder(self, params: Any, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
@@ -121,7 +122,7 @@ class Sampler:
         for start in range(0, len(pictures), batch):
             part = pictures[start : start + batch]
             padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])
-            out.append(np.asarray(self._show(params, self._mean(params, padded)))[: len(part)])
+            out.append(fetch(self._show(params, self._mean(params, padded)))[: len(part)])
         return np.concatenate(out)
 
     # -- Compiled ------------------------------------------------------------------------------------------------------

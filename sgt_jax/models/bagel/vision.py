@@ -8,14 +8,16 @@ import jax.numpy as jnp
 
 from sgt_jax.attention import attend, prepare, segment_info
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.lanes import flat
 from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table
-from sgt_jax.models.stack import run_layers
+from sgt_jax.models.stack import layer_input, run_layers
+from sgt_jax.partitioning import constrain
 
 _xavier, _lecun = nn.initializers.xavier_uniform(), nn.initializers.lecun_normal()
 
 
 class SelfAttention(nn.Module):
-    """Attention within each picture; x is [B*S, width], shape (B, S): all products are of matrices, as in the decoder."""
+    """Attention within each picture; x is [B*S, width] or, where slots are cut up, [B, S, width]; shape is (B, S)."""
 
     config: BagelConfig
 
@@ -41,6 +43,7 @@ class VitMlp(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kw = dict(kernel_init=_lecun, dtype=self.config.compute_dtype, precision=self.config.precision)
         x = gelu_tanh(Linear(self.config.vit.intermediate_size, name="fc1", **kw)(x))
+        x = constrain(x, "rows", *("slots",) * (x.ndim - 2), "mlp")
         return Linear(self.config.vit.hidden_size, name="fc2", **kw)(x)
 
 
@@ -53,7 +56,8 @@ class VitLayer(nn.Module):
     def __call__(self, x: jax.Array, per_layer: None, mask: Any) -> tuple[jax.Array, None]:
         del per_layer
         kw = dict(epsilon=self.config.vit.layer_norm_eps, dtype=self.config.compute_dtype)
-        shape, x = x.shape, x.reshape(-1, self.config.vit.hidden_size)
+        x = layer_input(constrain(x, "rows", "slots", None))
+        shape, x = x.shape, flat(x)
         x = x + SelfAttention(self.config, name="self_attn")(LayerNorm(name="layer_norm1", **kw)(x), mask, shape[:2])
         x = x + VitMlp(self.config, name="mlp")(LayerNorm(name="layer_norm2", **kw)(x))
         return x.reshape(shape), None

@@ -1,0 +1,202 @@
+"""Several processes as one run: start together, share small facts, stop together, and end when one of them is lost.
+
+On Cloud TPU slices, GKE and Slurm, JAX finds the other processes itself; elsewhere they are told by flags or by the
+environment variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+"""
+
+import atexit
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+class Settings(NamedTuple):
+    """How processes find and watch each other.
+
+    Attributes:
+      coordinator: HOST:PORT where process 0 listens; "" leaves finding it to JAX.
+      processes, process: how many there are, which one this is; -1 leaves it to JAX.
+      timeout: seconds to wait for all processes at the start.
+      heartbeat: seconds without a sign of life after which a process counts as lost, and the others end.
+    """
+
+    coordinator: str = ""
+    processes: int = -1
+    process: int = -1
+    timeout: int = 300
+    heartbeat: int = 100
+
+    @classmethod
+    def from_environment(cls, **given: Any) -> "Settings":
+        """The settings that are `given`; the place of what is absent (None) is taken by the environment.
+
+        Raises:
+          ValueError: a variable holds no number.
+        """
+        names = {"processes": "JAX_NUM_PROCESSES", "process": "JAX_PROCESS_ID"}
+        found: dict[str, Any] = {"coordinator": os.environ.get("JAX_COORDINATOR_ADDRESS", "")}
+        for field, name in names.items():
+            text = os.environ.get(name, "-1")
+            try:
+                found[field] = int(text)
+            except ValueError:
+                raise ValueError(f"environment variable {name}='{text}' must be a number") from None
+        return cls(**(found | {k: v for k, v in given.items() if v is not None}))
+
+
+def start(settings: Settings, automatic: bool = True) -> None:
+    """Connects this process with the others, before anything else of JAX is used; alone it stays alone.
+
+    Args:
+      automatic: look for a cluster where no coordinator is given.
+
+    Raises:
+      ValueError: incomplete settings.
+      TimeoutError: the others did not come in time; the message says who was waited for.
+    """
+    waits = dict(
+        initialization_timeout=settings.timeout,
+        heartbeat_timeout_seconds=settings.heartbeat,
+        # A process that ends waits this long for the others, which may still write the report.
+        shutdown_timeout_seconds=max(settings.timeout, 300),
+    )
+    if not settings.coordinator:
+        if settings.processes > 1 or settings.process > 0:
+            raise ValueError("--processes and --process need --coordinator=HOST:PORT, where process 0 listens")
+        if not automatic:
+            return
+        try:
+            jax.distributed.initialize(**waits)
+        except ValueError:  # no cluster here
+            return
+        _leave_at_once_after_errors()
+        return
+    _check(settings)
+    if settings.process > 0:
+        _wait_for_coordinator(settings)
+    began = time.monotonic()
+    try:
+        jax.distributed.initialize(settings.coordinator, settings.processes, settings.process, **waits)
+    except RuntimeError as error:
+        if time.monotonic() - began < settings.timeout - 1:
+            raise
+        raise TimeoutError(
+            f"process {settings.process} of {settings.processes}: not all processes had come to {settings.coordinator} "
+            f"after {settings.timeout} s (--start_timeout): {' '.join(str(error).split())[:300]}"
+        ) from error
+    _leave_at_once_after_errors()
+
+
+def _check(settings: Settings) -> None:
+    host, _, port = settings.coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"--coordinator='{settings.coordinator}' must be HOST:PORT")
+    if settings.processes < 1 or settings.process < 0:
+        raise ValueError("--coordinator needs --processes=N and --process=0..N-1, too")
+    if settings.process >= settings.processes:
+        raise ValueError(f"--process={settings.process} must be below --processes={settings.processes}")
+
+
+def _wait_for_coordinator(settings: Settings) -> None:
+    """JAX ends a process that cannot connect without a word in Python, so somebody must knock first."""
+    host, _, port = settings.coordinator.rpartition(":")
+    deadline = time.monotonic() + settings.timeout
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    f"process {settings.process} of {settings.processes}: no coordinator at {settings.coordinator} after "
+                    f"{settings.timeout} s (--start_timeout): {error}; is process 0 running, and its port open?"
+                ) from None
+            time.sleep(0.2)
+
+
+# -- Leaving -----------------------------------------------------------------------------------------------------------
+
+_leaving = {"orderly": False}
+
+
+def finish() -> None:
+    """Says that this process ends as planned: then it waits for the others at its exit."""
+    _leaving["orderly"] = True
+
+
+def _leave_at_once_after_errors() -> None:
+    """A process that fails must not wait at its exit for others that wait for it: they would all hang."""
+
+    def leave() -> None:
+        if not _leaving["orderly"] and jax.process_count() > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+
+    atexit.register(leave)  # runs before JAX's own handler, which waits
+
+
+class StopRequest:
+    """SIGTERM (preemption) asks all processes to save at the same step and leave.
+
+    With several processes JAX's preemption service listens, on each of them, and agrees on the next step that all can
+    reach. Alone, the step under way is the one.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        if jax.process_count() == 1:
+            try:
+                signal.signal(signal.SIGTERM, self._set)
+            except ValueError:  # not in the main thread (tests): then nobody can be asked to stop
+                pass
+
+    def _set(self, *_: Any) -> None:
+        self._asked = True
+
+    def at(self, step: int) -> bool:
+        """Whether to stop after this step; every process must ask at every step."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
+
+
+# -- Facts -------------------------------------------------------------------------------------------------------------
+
+
+def gather(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of all processes in every process, as JSON goes; all must call it together.
+
+    Processes that say the same key must say the same of it.
+    """
+    if jax.process_count() == 1:
+        return facts
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray([len(text)]))
+    # Rounded up, so that few lengths are ever compiled.
+    padded = np.zeros(-(-int(sizes.max()) // 4096) * 4096, np.uint8)
+    padded[: len(text)] = text
+    everyone = multihost_utils.process_allgather(padded)
+    joined: dict[str, Any] = {}
+    for size, data in zip(sizes.reshape(-1), everyone):
+        joined.update(json.loads(bytes(data[: int(size)]).decode()))
+    return joined
+
+
+def fetch(tree: Any) -> Any:
+    """Arrays as NumPy, wherever their parts lie; where other processes hold parts, all must call it together."""
+
+    def one(x: jax.Array) -> np.ndarray:
+        if x.is_fully_addressable or x.is_fully_replicated:
+            return np.asarray(x)
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(one, tree)
