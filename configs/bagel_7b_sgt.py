@@ -99,6 +99,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # BAGEL's launcher trains ViT, connector and both experts. (The page's frozen VLM is OmniGen2's, and its code trains it.)
     # Add "^vit/" or "^decoder/.*und/" to freeze more.
     c.freeze = ("^vae/", "pos_embed")
+    c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
 
     # -- Optimizer.
     c.optimizer = dict(
@@ -157,7 +158,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         rows=8,  # packs a step, one per device
         # Slots per row and lane: `inspect-data` suggests them from the data. und + gen are the decoder's 16,384 slots; und
         # must hold the largest picture (70 x 70 patches) with its text. A sample above a budget is skipped and counted.
-        budgets={"und": 5_376, "gen": 11_008, "vit": 5_120, "labels": 1_024},
+        budgets={"und": 5_120, "gen": 11_264, "vit": 4_992, "labels": 1_536},
         pool_size=48,  # samples a row chooses from when it fills its budgets
         read_threads=16,  # per row; order does not depend on it
         prefetch=4,  # batches made ahead
@@ -179,7 +180,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.report = True
 
     if "32k" in variants:
-        c.data.budgets = {"und": 10_752, "gen": 22_016, "vit": 10_240, "labels": 2_048}
+        c.data.budgets = {"und": 9_728, "gen": 23_040, "vit": 8_192, "labels": 2_048}
     if "local" in variants:
         _make_local(c)
     if "pixels" in variants:

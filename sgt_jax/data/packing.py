@@ -4,7 +4,7 @@ A *laid-out sample* is `{lane: {field: array [n, ...]}}`. Packing concatenates s
 budget and pads the rest. Fields that point into another lane are shifted by what that lane already held.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,22 +56,35 @@ def check_fits(name: str, sample: Lanes, budgets: Mapping[str, int]) -> None:
 
 
 def choose(pool: Sequence[Lanes], budgets: Mapping[str, int]) -> list[int]:
-    """Which samples of a pool go into the next row: the oldest first, then, in order, every one that still fits.
+    """Which samples of a pool go into the next row: the oldest always, and then whatever fills the row best.
 
     Filling all budgets at once over a pool wastes far less than closing a row at the first sample that does not fit, and
-    because the oldest always goes, nothing waits forever and nothing is lost. The choice is a function of the pool
-    alone, so a restored pool continues identically.
+    because the oldest always goes, nothing waits forever and nothing is lost. Two ways to take what still fits are tried,
+    by age and largest first, and the fuller row wins. The choice is a function of the pool alone, so a restored pool
+    continues identically.
+
+    Returns:
+      Indices into the pool, ascending.
     """
+    needs = [lengths(sample) for sample in pool]
+    slots = [sum(need.values()) for need in needs]
+    by_age = range(len(pool))
+    by_size = sorted(by_age, key=lambda i: (i > 0, -slots[i]))
+    rows = [_take(needs, order, budgets) for order in (by_age, by_size)]
+    return sorted(max(rows, key=lambda row: sum(slots[i] for i in row)))
+
+
+def _take(needs: Sequence[Mapping[str, int]], order: Iterable[int], budgets: Mapping[str, int]) -> list[int]:
+    """Goes through samples in an order and takes each that still fits."""
     left = dict(budgets)
-    chosen = []
-    for i, sample in enumerate(pool):
-        need = lengths(sample)
-        if all(n <= left.get(lane, 0) for lane, n in need.items()):
-            chosen.append(i)
-            for lane, n in need.items():
+    taken = []
+    for i in order:
+        if all(n <= left.get(lane, 0) for lane, n in needs[i].items()):
+            taken.append(i)
+            for lane, n in needs[i].items():
                 if n:
                     left[lane] -= n
-    return chosen
+    return taken
 
 
 def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> dict[str, dict[str, np.ndarray]]:
