@@ -7,7 +7,16 @@ from typing import Any
 from sgt_jax.data.examples import DataError
 
 # Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
-SOURCES = {"scenes": ("scenes", "Scenes"), "sam_sgt": ("folder", "SamSgtFolder")}
+SOURCES = {
+    "ade20k": ("ade20k", "Ade20k"),
+    "cityscapes": ("cityscapes", "Cityscapes"),
+    "folder": ("plain_folder", "PlainFolder"),
+    "pets": ("pets", "Pets"),
+    "sa1b": ("sa1b", "Sa1bFolder"),
+    "sa1b_tars": ("sa1b", "Sa1bTars"),
+    "sam_sgt": ("folder", "SamSgtFolder"),
+    "scenes": ("scenes", "Scenes"),
+}
 
 
 def open_source(spec: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ hold beside every NAME, is never a file of the data.
 """
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sgt_jax.data.examples import DataError
@@ -24,6 +25,11 @@ def local_folder(path: str | Path, advice: str = "check the path") -> Path:
     if not Path(path).is_dir():
         raise DataError(f"{path}: no such folder; {advice}")
     return Path(path)
+
+
+def empty(folder: Path) -> DataError:
+    """The error for a folder without any record."""
+    return DataError(f"{folder}: holds no pictures ({', '.join(PHOTO_SUFFIXES)}); check the path, unpack the archives")
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -48,21 +54,30 @@ def stem(name: str, ending: str = "") -> str:
     return str(PurePosixPath(name).with_suffix("")).removesuffix(ending)
 
 
-def by_stem(folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, str]:
-    """{stem: relative path} of the files below a folder, in the order of the paths; only those whose stem has `ending`.
+def by_stem(names: Iterable[str], ending: str = "") -> dict[str, list[str]]:
+    """{stem: names that have it}, in the order of `names`; only those whose stem has `ending`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if stem(name).endswith(ending):
+            found.setdefault(stem(name, ending), []).append(name)
+    return found
+
+
+def the_one(named: Mapping[str, Sequence[str]], key: str, what: str, where: str, expected: str = "") -> str:
+    """The one name with the stem `key` in what `by_stem` gave.
 
     Raises:
-      DataError: two files share a stem, so that it is open which one is meant.
+      BadRecord: there is none, or several; the message begins with `where` and says what was `expected`.
     """
-    found: dict[str, str] = {}
-    for name in files_below(folder, suffixes):
-        if not stem(name).endswith(ending):
-            continue
-        key = stem(name, ending)
-        if key in found:
-            raise DataError(f"{folder}: {found[key]} and {name} differ only in their suffix; remove one of them")
-        found[key] = name
-    return found
+    found = named.get(key, ())
+    if not found:
+        raise BadRecord(
+            f"missing {what}", f"{where}: '{key}' has no {what}" + (f", expected {expected}" * bool(expected))
+        )
+    if len(found) > 1:
+        both = " and ".join(found)
+        raise BadRecord(f"ambiguous {what}", f"{where}: {both} differ only in their suffix; remove one of them")
+    return found[0]
 
 
 def read_bytes(path: Path, what: str = "picture") -> bytes:

@@ -1,0 +1,88 @@
+"""Photos with partner files (label picture, json, depth map, caption) of the same stem in other folders.
+
+The union of all folders is listed, so a photo without partner and a partner without photo are bad records that are
+counted and named, not holes that nobody sees.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sgt_jax.data.records import Record, Source
+from sgt_jax.data.sources import files
+
+
+class Partner(NamedTuple):
+    """Where a kind of partner files lies.
+
+    Attributes:
+      folder: below the root; may be the photos' own.
+      suffixes: lower-case, with the dot.
+      ending: what stems end in beside the part that is shared with the photo.
+    """
+
+    folder: str
+    suffixes: tuple[str, ...] = (".png",)
+    ending: str = ""
+
+
+class PairedFolder(Source):
+    """Random access to photos with their partners, sorted by path; a subclass says what they mean (`make`).
+
+    Args:
+      root: the data set's folder.
+      photos: folder of the photos below it.
+      partners: what it is called in messages ("mask", "json") -> where.
+      photo_ending: as `Partner.ending`.
+      limit: use only the first so many records.
+      advice: for the error when a folder is not there.
+
+    Raises:
+      DataError: a folder is not there, or nothing is in them.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        photos: str,
+        partners: Mapping[str, Partner],
+        *,
+        photo_ending: str = "",
+        limit: int | None = None,
+        advice: str = "check the path",
+    ):
+        self.root = files.local_folder(root, advice)
+        all_kinds = {"picture": Partner(photos, files.PHOTO_SUFFIXES, photo_ending), **partners}
+        self._kinds = {}
+        for what, (folder, suffixes, ending) in all_kinds.items():
+            path = files.local_folder(self.root / folder, advice)
+            expected = str(path / "{}") + ending + suffixes[0]
+            self._kinds[what] = path, files.by_stem(files.files_below(path, suffixes), ending), expected
+        self.take(sorted(set().union(*(named for _, named, _ in self._kinds.values()))), limit)
+
+    def take(self, stems: Sequence[str], limit: int | None = None) -> None:
+        """Chooses the records and their order.
+
+        Raises:
+          DataError: there are none.
+        """
+        self._stems = list(stems)[:limit]
+        if not self._stems:
+            raise files.empty(self._kinds["picture"][0])
+
+    def __len__(self) -> int:
+        return len(self._stems)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.root}, {len(self)} records)"
+
+    def record(self, i: int) -> Record:
+        key, found = self._stems[i], {}
+        for what, (folder, named, expected) in self._kinds.items():
+            found[what] = folder / files.the_one(named, key, what, str(self.root), expected.format(key))
+        name = found["picture"].relative_to(self.root).as_posix()
+        return self.make(name, {what: files.read_bytes(path, what) for what, path in found.items()})
+
+    def make(self, name: str, found: dict[str, bytes]) -> Record:
+        """The record of a photo; `name` is its path below the root, `found` the content of "picture" and partners."""
+        raise NotImplementedError

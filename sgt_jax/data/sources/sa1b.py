@@ -1,0 +1,115 @@
+"""SA-1B: photos, each with a json of run-length masks that overlap and do not cover it; unpacked, or in its tars.
+
+ROOT/**/sa_1.jpg, ROOT/**/sa_1.json        unpacked, in any folders
+ROOT/**/sa_000000.tar                      as published: about 11,000 pairs each, read in place
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sgt_jax.data.examples import DataError
+from sgt_jax.data.records import Bad, BadRecord, Record, Shard
+from sgt_jax.data.sources import files, tars
+from sgt_jax.data.sources.paired import PairedFolder, Partner
+from sgt_jax.data.sources.streamed import StreamedSource
+
+_QUALITIES = ("predicted_iou", "stability_score")
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskChoice:
+    """Which masks of a photo are kept, in the order of the file.
+
+    Attributes:
+      min_area: in pixels of the photo.
+      max_masks: only the largest so many.
+    """
+
+    min_area: int = 0
+    max_masks: int | None = None
+
+    def record(self, name: str, photo: bytes, text: bytes) -> Record:
+        """The record of a photo and its json.
+
+        Raises:
+          BadRecord: not the json of SA-1B.
+        """
+        try:
+            content = json.loads(text)
+            found = [a for a in content["annotations"] if a["area"] >= self.min_area]
+            if self.max_masks is not None:
+                largest = sorted(range(len(found)), key=lambda i: -found[i]["area"])[: self.max_masks]
+                found = [found[i] for i in sorted(largest)]
+            masks = tuple({"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"]} for a in found)
+            boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
+            extra = {"boxes": boxes} | {key: [a[key] for a in found] for key in _QUALITIES}
+            extra["image_id"] = content["image"]["image_id"]
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{name}: its json is not SA-1B's ({type(error).__name__}: {error}); download it again"
+            raise BadRecord("bad json", reason) from error
+        return Record(name, (photo,), masks=masks, extra=extra)
+
+
+class Sa1bFolder(PairedFolder):
+    """Random access to the unpacked pairs.
+
+    Args:
+      root: folder above all pairs.
+      min_area, max_masks: see `MaskChoice`.
+      limit: use only the first so many records.
+    """
+
+    def __init__(self, root: str | Path, min_area: int = 0, max_masks: int | None = None, limit: int | None = None):
+        advice = "unpack the tars there, or ingest them with type 'sa1b_tars'"
+        super().__init__(root, ".", {"json": Partner(".", (".json",))}, limit=limit, advice=advice)
+        self._choice = MaskChoice(min_area, max_masks)
+
+    def make(self, name: str, found: dict[str, bytes]) -> Record:
+        return self._choice.record(name, found["picture"], found["json"])
+
+
+class Sa1bTars(StreamedSource):
+    """The tars as published, one shard each; for `ingest`.
+
+    Args:
+      root: folder above the tars.
+      min_area, max_masks: see `MaskChoice`.
+    """
+
+    def __init__(self, root: str | Path, min_area: int = 0, max_masks: int | None = None):
+        self.root, self._choice = files.local_folder(root), MaskChoice(min_area, max_masks)
+        self._names = files.files_below(self.root, (".tar",))
+        if not self._names:
+            raise DataError(f"{self.root}: holds no .tar; type 'sa1b' reads unpacked pairs")
+
+    def shards(self, size: int = 0) -> Sequence[Shard]:
+        return [Sa1bTar(files.stem(name), self.root, name, self._choice) for name in self._names]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sa1bTar(Shard):
+    """The pairs of one tar, in the order of their names."""
+
+    name: str
+    root: Path
+    tar: str
+    choice: MaskChoice
+
+    def __iter__(self) -> Iterator[Record | Bad]:
+        archive = tars.scan(self.root / self.tar)
+        yield from archive.bad
+        photos, texts = (
+            files.by_stem(name for name in archive.members if files.has_suffix(name, suffixes))
+            for suffixes in (files.PHOTO_SUFFIXES, (".json",))
+        )
+        with open(archive.path, "rb") as file:
+            for key in sorted(photos.keys() | texts.keys()):
+                try:
+                    photo = files.the_one(photos, key, "picture", self.tar)
+                    text = files.the_one(texts, key, "json", self.tar)
+                    content = [tars.read(file, archive, name) for name in (photo, text)]
+                    yield self.choice.record(f"{self.tar}/{photo}", *content)
+                except BadRecord as error:
+                    yield Bad(f"{self.tar}/{key}", error.kind, str(error))
