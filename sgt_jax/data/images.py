@@ -56,6 +56,8 @@ def load_values(data: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.mode in ("L", "P", "I", "1") or picture.mode.startswith("I;16"):
                 return np.asarray(picture)
+            if picture.mode == "LA":  # as RGB the grey would count three times
+                return np.asarray(picture.getchannel("L"))
             return np.asarray(picture.convert("RGB"))
     except _UNREADABLE as error:
         raise DataError(f"{name}: not a readable label picture ({error})") from error

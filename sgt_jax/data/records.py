@@ -71,8 +71,11 @@ class BadRecord(DataError):
     """A DataError that knows its kind, see `Bad`."""
 
     def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(kind, reason)  # both, so that it can be pickled between processes
         self.kind = kind
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 def to_bytes(record: Record) -> bytes:
@@ -156,7 +159,10 @@ def segment_ids(data: bytes, name: str) -> np.ndarray:
     Raises:
       BadRecord: not a readable picture.
     """
-    values = images.load_values(data, name)
+    try:
+        values = images.load_values(data, name)
+    except DataError as error:
+        raise BadRecord("unreadable mask", str(error)) from error
     if values.ndim == 2:
         return values.astype(np.int32)
     red, green, blue = (values[..., i].astype(np.int32) for i in range(3))

@@ -18,12 +18,8 @@ def segments(labels: bytes, name: str, class_of: ClassOf) -> tuple[tuple[int, st
     Raises:
       BadRecord: not a readable picture, or it holds ids that the data set does not have.
     """
-    try:
-        ids = segment_ids(labels, name)
-    except DataError as error:
-        raise BadRecord("unreadable mask", str(error)) from error
     found, unknown = [], []
-    for number in _present(ids):
+    for number in _present(segment_ids(labels, name)):
         try:
             label = class_of(number)
         except KeyError:

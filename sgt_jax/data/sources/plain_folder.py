@@ -20,7 +20,7 @@ import numpy as np
 
 from sgt_jax.data import images
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord, Record
+from sgt_jax.data.records import Bad, BadRecord, Record
 from sgt_jax.data.sources import files
 from sgt_jax.data.sources.labels import from_names, segments
 from sgt_jax.data.sources.paired import PairedFolder, Partner
@@ -116,7 +116,7 @@ class Metadata:
 
     def __init__(self, path: Path):
         self.path = path
-        self.lines: dict[str, dict[str, Any] | BadRecord] = {}
+        self.lines: dict[str, dict[str, Any] | Bad] = {}
         try:
             lines = path.read_bytes().splitlines()
         except OSError as error:
@@ -130,10 +130,10 @@ class Metadata:
                 key = files.stem(fields["file_name"])
             except (ValueError, KeyError, TypeError) as error:
                 reason = f"{path}, line {number}: not a JSON object in UTF-8 with a file_name ({error!r})"
-                self.lines[own] = BadRecord("bad line", reason)
+                self.lines[own] = Bad(own, "bad line", reason)
                 continue
             if key in self.lines:
-                key, fields = own, BadRecord("duplicate line", f"{path}, line {number}: {key} has a line already")
+                key, fields = own, Bad(own, "duplicate line", f"{path}, line {number}: {key} has a line already")
             self.lines[key] = fields
 
     def caption(self, key: str) -> tuple[str, dict[str, Any]]:
@@ -143,8 +143,8 @@ class Metadata:
           BadRecord: no line, no caption in it, or the line cannot be used.
         """
         fields = self.lines.get(key, {})
-        if isinstance(fields, BadRecord):
-            raise fields
+        if isinstance(fields, Bad):
+            raise BadRecord(fields.kind, fields.reason)
         others = {name: value for name, value in fields.items() if name not in ("file_name", *CAPTION_KEYS)}
         for name in CAPTION_KEYS:
             if isinstance(fields.get(name), str) and fields[name].strip():

@@ -6,6 +6,7 @@ Nothing is ever written to disk, so a hostile path can do no harm; it is counted
 
 import dataclasses
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -38,47 +39,44 @@ class Archive:
 def scan(path: Path) -> Archive:
     """Reads the headers of a tar; its contents are skipped.
 
+    A file that is no tar, or a compressed one, has no members and one bad entry.
+
     Raises:
-      DataError: no such file, or not an uncompressed tar.
+      DataError: no such file.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such archive")
     members: dict[str, Member] = {}
     bad: list[Bad] = []
-    size = path.stat().st_size if path.is_file() else 0
+    end = path.stat().st_size
     try:
-        tar = tarfile.open(path, "r:")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such archive") from error
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{path}: not a plain tar ({error}); decompress it, or download it again") from error
-    with tar:
-        try:
+        with tarfile.open(path, "r:") as tar:
             for info in tar:
-                name, where = str(PurePosixPath(info.name)), f"{path}/{info.name}"
-                if info.isdir() or PurePosixPath(name).name.startswith("._"):
+                name = PurePosixPath(info.name)
+                if info.isdir() or name.name.startswith("._"):
                     continue
-                if not info.isfile():
-                    bad.append(
-                        Bad(where, "link in archive", f"{where}: a link or device, not a file; pack the file itself")
-                    )
-                elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    bad.append(
-                        Bad(where, "unsafe member", f"{where}: points outside the archive; pack it again without")
-                    )
-                elif info.offset_data + info.size > size:
-                    bad.append(_cut_off(path, f"inside {info.name}"))
-                elif name in members:
-                    bad.append(
-                        Bad(where, "duplicate member", f"{where}: is twice in the archive; the first one counts")
-                    )
+                if info.isfile() and info.offset_data + info.size > end:
+                    raise tarfile.ReadError(f"inside {name}")
+                if problem := _problem(info, name, members):
+                    kind, advice = problem
+                    bad.append(Bad(f"{path}/{name}", kind, f"{path}/{name}: {advice}"))
                 else:
-                    members[name] = Member(info.offset_data, info.size)
-        except (tarfile.TarError, OSError) as error:
-            bad.append(_cut_off(path, f"after {len(members)} files ({error})"))
-    return Archive(path, members, tuple(dict.fromkeys(bad)))
+                    members[str(name)] = Member(info.offset_data, info.size)
+    except (tarfile.TarError, OSError) as error:
+        reason = f"{path}: breaks off after {len(members)} files, or is no plain tar ({error})"
+        bad.append(Bad(str(path), "broken archive", f"{reason}; download it again, decompress it"))
+    return Archive(path, members, tuple(bad))
 
 
-def _cut_off(path: Path, where: str) -> Bad:
-    return Bad(str(path), "broken archive", f"{path}: breaks off {where}; download it again")
+def _problem(info: tarfile.TarInfo, name: PurePosixPath, members: Mapping[str, Member]) -> tuple[str, str] | None:
+    """Kind and advice for an entry that cannot be used."""
+    if name.is_absolute() or ".." in name.parts:
+        return "unsafe member", "points outside the archive; pack it again"
+    if not info.isfile():
+        return "link in archive", "a link or device, not a file; pack the file itself"
+    if str(name) in members:
+        return "duplicate member", "is twice in the archive; the first one counts"
+    return None
 
 
 def read(file: BinaryIO, archive: Archive, name: str) -> bytes:
