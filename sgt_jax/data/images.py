@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import math
+import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +15,10 @@ from sgt_jax.data.examples import DataError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
 # Everything that Pillow raises on a missing, foreign, truncated, corrupt or absurdly large file.
-_UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+_UNREADABLE = (
+    *(OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError),
+    *(EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error),
+)
 
 
 def to_rgb(picture: Image.Image) -> np.ndarray:
@@ -28,8 +33,8 @@ def to_rgb(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-def load_rgb(path: str | Path | BinaryIO, upright: bool = False) -> np.ndarray:
-    """The picture in a file (a path, or its opened bytes) as uint8 [H, W, 3].
+def load_rgb(path: str | Path | BinaryIO, upright: bool = False, name: str = "") -> np.ndarray:
+    """The picture in a file (a path, or its opened bytes, which errors call `name`) as uint8 [H, W, 3].
 
     EXIF rotation is ignored, as in the reference and as masks made on the stored pixels want it, unless `upright`.
 
@@ -40,10 +45,30 @@ def load_rgb(path: str | Path | BinaryIO, upright: bool = False) -> np.ndarray:
         with Image.open(path) as picture:
             return to_rgb(ImageOps.exif_transpose(picture) if upright else picture)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such picture; check the root folder and the index file") from error
+        raise DataError(f"{name or path}: no such picture; check the root folder and the index file") from error
     except _UNREADABLE as error:
         advice = "download it again, or set on_bad='skip'"
-        raise DataError(f"{path}: not a readable picture ({error}); {advice}") from error
+        raise DataError(f"{name or path}: not a readable picture ({_said(error, name)}); {advice}") from error
+
+
+def picture_size(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of an encoded picture as stored, from its header alone.
+
+    Raises:
+      DataError: the header cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except _UNREADABLE as error:
+        raise DataError(f"{name}: not a readable picture ({_said(error, name)}); download it again") from error
+
+
+def _said(error: Exception, name: str) -> str:
+    """What Pillow said, without the address of the buffer that it calls the file when it was given bytes."""
+    if name and isinstance(error, UnidentifiedImageError):
+        return "no picture format that Pillow knows"
+    return str(error) or type(error).__name__
 
 
 def load_values(data: bytes, name: str) -> np.ndarray:
@@ -56,11 +81,11 @@ def load_values(data: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.mode in ("L", "P", "I", "1") or picture.mode.startswith("I;16"):
                 return np.asarray(picture)
-            if picture.mode == "LA":  # as RGB the grey would count three times
-                return np.asarray(picture.getchannel("L"))
+            if picture.mode in ("LA", "PA"):  # transparency is no part of an id
+                return np.asarray(picture.getchannel(0))
             return np.asarray(picture.convert("RGB"))
     except _UNREADABLE as error:
-        raise DataError(f"{name}: not a readable label picture ({error})") from error
+        raise DataError(f"{name}: not a readable label picture ({_said(error, name)})") from error
 
 
 def resize(image: np.ndarray, wh: tuple[int, int], nearest: bool = False) -> np.ndarray:

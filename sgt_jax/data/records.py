@@ -17,6 +17,7 @@ from sgt_jax.data import images, rle
 from sgt_jax.data.examples import DataError, Example, Turn
 
 VERSION = 1  # of the stored form; a reader refuses others
+ASPECT_TOLERANCE = 0.02  # between a photo and its mask picture, which may have another size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Record:
       mask_picture: an encoded colour-coded mask.
       labels: an encoded PNG whose pixel values are segment ids (8 or 16 bits grey, or RGB as R + 256 G + 65536 B).
       segments: for `labels`: (id, class name) of every segment that counts, in order. Ids that are not listed are void.
+      void_ids: for `labels`: the ids beside 0 that may occur without being listed (COCO's crowds); then any other such id
+        is an error, as is a listed one that does not occur. None allows everything.
       masks: COCO run lengths {"size": [H, W], "counts": string or list}, may overlap.
       classes: class names, parallel to `masks`.
       depth: an encoded depth map: .npy bytes (float, larger is farther, NaN unknown).
@@ -42,6 +45,7 @@ class Record:
     mask_picture: bytes | None = None
     labels: bytes | None = None
     segments: tuple[tuple[int, str], ...] = ()
+    void_ids: tuple[int, ...] | None = None
     masks: tuple[Mapping[str, Any], ...] = ()
     classes: tuple[str, ...] | None = None
     depth: bytes | None = None
@@ -81,7 +85,9 @@ class BadRecord(DataError):
 def to_bytes(record: Record) -> bytes:
     """The stored form: msgpack of the fields that are set."""
     fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return msgpack.packb({"version": VERSION} | {k: v for k, v in fields.items() if v not in (None, (), {}, False)})
+    # An empty `void_ids` says something else than None.
+    is_set = {k: v for k, v in fields.items() if v not in (None, (), {}, False) or (k == "void_ids" and v is not None)}
+    return msgpack.packb({"version": VERSION} | is_set)
 
 
 def from_bytes(data: bytes, where: str = "record") -> Record:
@@ -112,17 +118,20 @@ def decode(record: Record) -> Example:
     """
     name = record.name
     pictures = tuple(_picture(data, name, "picture", record.upright) for data in record.images)
+    mask_picture = None if record.mask_picture is None else _picture(record.mask_picture, name, "mask picture")
     found, classes = _instances(record)
     if len(found) and pictures and found.shape[1:] != pictures[0].shape[:2]:
         sizes = f"{found.shape[2]}x{found.shape[1]} and {pictures[0].shape[1]}x{pictures[0].shape[0]}"
         raise BadRecord("mask size", f"{name}: masks and picture differ in size ({sizes}); are they of one picture?")
+    if mask_picture is not None and pictures:
+        _same_shape(name, pictures[0], mask_picture)
     return Example(
         name=name,
         image=pictures[0] if pictures else None,
         images=pictures if len(pictures) > 1 else (),
         masks=found if record.masks or record.labels is not None else None,
         classes=classes,
-        mask_picture=None if record.mask_picture is None else _picture(record.mask_picture, name, "mask picture"),
+        mask_picture=mask_picture,
         depth=None if record.depth is None else _depth(record.depth, name),
         caption=record.caption,
         turns=record.turns,
@@ -133,16 +142,33 @@ def decode(record: Record) -> Example:
 
 def _picture(data: bytes, name: str, what: str, upright: bool = False) -> np.ndarray:
     try:
-        return images.load_rgb(io.BytesIO(data), upright)
+        return images.load_rgb(io.BytesIO(data), upright, f"{name}: {what}")
     except DataError as error:
-        raise BadRecord(f"unreadable {what}", f"{name}: {what}: {error}") from error
+        raise BadRecord(f"unreadable {what}", str(error)) from error
+
+
+def _same_shape(name: str, photo: np.ndarray, mask: np.ndarray) -> None:
+    """A mask picture may have another size than its photo, but not another shape."""
+    ratio = (photo.shape[1] / photo.shape[0]) / (mask.shape[1] / mask.shape[0])
+    # Of a thin picture, one pixel of rounding is more than the tolerance.
+    pixel = 1 / min(*photo.shape[:2], *mask.shape[:2])
+    if abs(ratio - 1) > max(ASPECT_TOLERANCE, pixel):
+        sizes = f"{photo.shape[1]}x{photo.shape[0]} and {mask.shape[1]}x{mask.shape[0]}"
+        raise BadRecord(
+            "mask shape",
+            f"{name}: picture and mask picture differ in shape ({sizes}): the mask belongs to another picture, or one of"
+            " them was cropped or turned; render the mask again or remove the pair",
+        )
 
 
 def _instances(record: Record) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Masks bool [N, H, W] from run lengths or from a picture of segment ids."""
     if record.labels is not None:
         ids = segment_ids(record.labels, record.name)
-        listed = [(number, label) for number, label in record.segments if (ids == number).any()]
+        there = set(np.unique(ids).tolist())
+        listed = [(number, label) for number, label in record.segments if number in there]
+        if record.void_ids is not None:
+            _check_ids(record, there)
         found = [ids == number for number, _ in listed]
         return np.stack(found) if found else np.zeros((0, *ids.shape), bool), tuple(label for _, label in listed)
     if not record.masks:
@@ -151,6 +177,22 @@ def _instances(record: Record) -> tuple[np.ndarray, tuple[str, ...] | None]:
         return np.stack([rle.decode(mask) for mask in record.masks]), record.classes
     except (DataError, KeyError, ValueError, TypeError) as error:
         raise BadRecord("bad run lengths", f"{record.name}: {error}") from error
+
+
+def _check_ids(record: Record, there: set[int]) -> None:
+    listed = {number for number, _ in record.segments}
+    if unknown := sorted(there - listed - set(record.void_ids or ()) - {0}):
+        raise BadRecord(
+            "unlisted segment",
+            f"{record.name}: the label picture holds the ids {unknown[:5]}, which no segment lists; are picture and"
+            " annotation of one release?",
+        )
+    if absent := sorted(listed - there):
+        raise BadRecord(
+            "absent segment",
+            f"{record.name}: the segments {absent[:5]} do not occur in the label picture; are picture and annotation of"
+            " one release?",
+        )
 
 
 def segment_ids(data: bytes, name: str) -> np.ndarray:
@@ -179,8 +221,14 @@ def _depth(data: bytes, name: str) -> np.ndarray:
 class Source:
     """Random access to records by index; subclasses give `__len__` and `record`.
 
-    `shards` is the same data for sequential readers (ingest, validate): independent pieces in a fixed order.
+    `shards` is the same data for sequential readers (ingest, validate): independent pieces in a fixed order. A source can
+    be pickled, and read from several threads at once.
+
+    Attributes:
+      left_out: what was found bad on opening and got no index, such as photos without a mask: `shards` ends with these.
     """
+
+    left_out: Sequence[Bad] = ()
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -197,11 +245,17 @@ class Source:
     def __getitem__(self, i: int) -> Example:
         if not 0 <= i < len(self):
             raise IndexError(f"{self!r}: index {i} is outside 0..{len(self) - 1}")
-        return decode(self.record(i))
+        record = self.record(i)
+        try:
+            return decode(record)
+        except BadRecord as error:
+            raise BadRecord(error.kind, f"{self!r}: {error}") from error
 
     def shards(self, size: int = 5000) -> Sequence["Shard"]:
-        """The records in pieces of at most `size`."""
-        return [IndexedShard(self, start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        """The records in pieces of at most `size`, and at the end what was left out."""
+        pieces: list[Shard] = []
+        pieces += [IndexedShard(self, start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        return [*pieces, ListedShard("left out", tuple(self.left_out))] if self.left_out else pieces
 
 
 class Shard:
@@ -216,6 +270,10 @@ class Shard:
     def __iter__(self) -> Iterator[Record | Bad]:
         raise NotImplementedError
 
+    def __len__(self) -> int:
+        """How many records and bad ones it will yield, or 0 where that is known only after reading."""
+        return 0
+
 
 @dataclasses.dataclass(frozen=True)
 class IndexedShard(Shard):
@@ -229,9 +287,26 @@ class IndexedShard(Shard):
     def name(self) -> str:  # type: ignore[override]
         return f"{self.start}-{self.stop}"
 
+    def __len__(self) -> int:
+        return self.stop - self.start
+
     def __iter__(self) -> Iterator[Record | Bad]:
         for i in range(self.start, self.stop):
             try:
                 yield self.source.record(i)
             except BadRecord as error:
                 yield Bad(f"{self.source!r}[{i}]", error.kind, str(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedShard(Shard):
+    """Records that are at hand."""
+
+    name: str
+    items: tuple[Record | Bad, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Record | Bad]:
+        return iter(self.items)

@@ -1,6 +1,7 @@
 """Data sources by name: each is a random-access sequence of Examples."""
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,11 @@ SOURCES = {
 }
 
 
-def open_source(spec: Mapping[str, Any]) -> Any:
+def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     """Opens the source that a config describes: {"type": NAME, **options}.
+
+    `defaults` are options that count where the type has them and the spec does not set them: `ingest` and `validate` open
+    with on_bad="skip", because they count the bad records of every kind.
 
     Raises:
       DataError: unknown type or options, or the data are not there.
@@ -30,7 +34,10 @@ def open_source(spec: Mapping[str, Any]) -> Any:
     if kind not in SOURCES:
         raise DataError(f"unknown source type '{kind}'; there are {', '.join(sorted(SOURCES))}")
     module, name = SOURCES[kind]
+    make = getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)
+    known = inspect.signature(make).parameters
+    options = {k: v for k, v in defaults.items() if k in known} | options
     try:
-        return getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)(**options)
+        return make(**options)
     except TypeError as error:
         raise DataError(f"source of type '{kind}': {error}") from error

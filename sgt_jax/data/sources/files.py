@@ -4,13 +4,18 @@ Paths are relative to a folder and written with "/". Suffixes count in any case,
 hold beside every NAME, is never a file of the data.
 """
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord
+from sgt_jax.data.records import Bad, BadRecord
 
+logger = logging.getLogger(__name__)
+
+REPORTED = 5  # bad records of a kind that are logged one by one
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -95,3 +100,43 @@ def read_bytes(path: Path, what: str = "picture") -> bytes:
     if not data:
         raise BadRecord(f"unreadable {what}", f"{path}: the {what} is an empty file; download it again")
     return data
+
+
+def check_on_bad(on_bad: str) -> None:
+    """Refuses anything but "error" and "skip"."""
+    if on_bad not in ("error", "skip"):
+        raise DataError(f"on_bad={on_bad!r}: choose 'error' or 'skip'")
+
+
+def accept_bad(found: Sequence[Bad], on_bad: str, where: str) -> tuple[Bad, ...]:
+    """What a source found bad on opening: raises the first ("error"), or logs and returns all ("skip").
+
+    Raises:
+      DataError: there is one and `on_bad` is "error".
+    """
+    check_on_bad(on_bad)
+    if found and on_bad == "error":
+        rest = f" ({len(found)} such in all)" if len(found) > 1 else ""
+        raise BadRecord(found[0].kind, found[0].reason + rest)
+    counts: Counter = Counter()
+    for bad in found:
+        counts[bad.kind] += 1
+        if counts[bad.kind] <= REPORTED:
+            logger.warning("%s", bad.reason)
+    if found:
+        logger.warning("%s, left out: %s", where, ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
+    return tuple(found)
+
+
+def inside(folder: Path, name: str, what: str = "picture") -> Path:
+    """The file `name`, a relative path found in somebody's list, below `folder`.
+
+    Raises:
+      BadRecord: it points elsewhere.
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or "\0" in name:
+        raise BadRecord(
+            "path outside", f"{folder}: the {what} path {name!r} points outside this folder; make it relative"
+        )
+    return folder / name

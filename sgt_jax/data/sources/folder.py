@@ -8,23 +8,18 @@ The tree appears after unpacking the tars of the published data set. A mask is f
 folder, never by replacing text in a whole path, so folders may have any name and suffixes may be upper-case.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from sgt_jax.data import images
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import DataError
+from sgt_jax.data.records import Bad, Record, Source
 from sgt_jax.data.sources import files
 from sgt_jax.data.sources.files import PHOTO_SUFFIXES
 
-logger = logging.getLogger(__name__)
-
 MASK_SUFFIXES = (".png",)
-ASPECT_TOLERANCE = 0.02
-REPORTED = 5  # bad records that are logged one by one
 
 
-class SamSgtFolder:
+class SamSgtFolder(Source):
     """Random access to photos with mask pictures; records are sorted by path, or as the index has them.
 
     Args:
@@ -32,8 +27,8 @@ class SamSgtFolder:
       index: a text file below `root` (or an absolute path) with one photo per line: relative to `root`, relative to the
         photos' folder, or any path that contains the photos' folder. None takes every photo there is.
       photos, masks: names of the two folders below `root`.
-      on_bad: what to do at the start with photos that have no mask: "error", or "skip", which logs and counts them in
-        `skipped`. A record that turns out bad when read is a DataError either way; the pipeline may count and skip it.
+      on_bad: what to do at the start with photos that have no mask: "error", or "skip", which logs them and lists them in
+        `left_out`. A record that turns out bad when read is a DataError either way; the pipeline may count and skip it.
       limit: use only the first so many records.
     """
 
@@ -46,8 +41,7 @@ class SamSgtFolder:
         on_bad: str = "error",
         limit: int | None = None,
     ):
-        if on_bad not in ("error", "skip"):
-            raise DataError(f"on_bad={on_bad!r}: choose 'error' or 'skip'")
+        files.check_on_bad(on_bad)
         advice = "unpack the data set's tars there, or set photos= and masks="
         self.root, self.photos, self.masks = files.local_folder(root, advice), photos, masks
         for folder in (photos, masks):
@@ -58,7 +52,7 @@ class SamSgtFolder:
         else:
             names = self._listed(self.root / index, mask_of)
         self._pairs: list[tuple[str, str]] = []
-        self.skipped = 0
+        left_out: list[Bad] = []
         for name in names:
             stem = files.stem(name)
             if stem in mask_of:
@@ -66,13 +60,8 @@ class SamSgtFolder:
                 continue
             advice = f"expected {self.root / masks / stem}.png; on_bad='skip' leaves such photos out"
             problem = f"{self.root / photos / name}: has no mask, {advice}"
-            if on_bad == "error":
-                raise DataError(problem)
-            self.skipped += 1
-            if self.skipped <= REPORTED:
-                logger.warning("%s", problem)
-        if self.skipped:
-            logger.warning("%s: left out %d of %d photos without a mask", self.root, self.skipped, len(names))
+            left_out.append(Bad(f"{photos}/{name}", "missing mask", problem))
+        self.left_out = files.accept_bad(left_out, on_bad, f"{self.root}: of {len(names)} photos")
         self._pairs = self._pairs[:limit]
         if not self._pairs:
             raise DataError(f"{self.root}: holds no photo with a mask; check photos={photos!r} and masks={masks!r}")
@@ -83,31 +72,25 @@ class SamSgtFolder:
     def __repr__(self) -> str:
         return f"SamSgtFolder({self.root}, {len(self)} records, {self.skipped} skipped)"
 
-    def __getitem__(self, i: int) -> Example:
-        """Record i: photo and mask picture, each at its own size, uint8 RGB.
+    @property
+    def skipped(self) -> int:
+        """How many photos have no mask."""
+        return len(self.left_out)
 
-        Raises:
-          DataError: one of the two cannot be read, or they differ in aspect ratio.
-        """
-        if not 0 <= i < len(self._pairs):
-            raise IndexError(f"{self.root}: index {i} is outside 0..{len(self) - 1}")
-        photo_name, mask_name = self._pairs[i]
-        photo_path, mask_path = self.root / self.photos / photo_name, self.root / self.masks / mask_name
-        photo, mask = images.load_rgb(photo_path), images.load_rgb(mask_path)
-        ratio = (photo.shape[1] / photo.shape[0]) / (mask.shape[1] / mask.shape[0])
-        if abs(ratio - 1) > ASPECT_TOLERANCE:
-            sizes = f"{photo.shape[1]}x{photo.shape[0]} and {mask.shape[1]}x{mask.shape[0]}"
-            raise DataError(
-                f"{photo_path} and {mask_path} differ in shape ({sizes}): the mask belongs to another photo, or one of"
-                " them was cropped or turned; render the mask again or remove the pair"
-            )
-        return Example(name=f"{self.photos}/{photo_name}", image=photo, mask_picture=mask)
+    def record(self, i: int) -> Record:
+        """Photo and mask picture as stored, each at its own size."""
+        photo, mask = self._pairs[i]
+        return Record(
+            name=f"{self.photos}/{photo}",
+            images=(files.read_bytes(self.root / self.photos / photo),),
+            mask_picture=files.read_bytes(self.root / self.masks / mask, "mask"),
+        )
 
     def _listed(self, path: Path, mask_of: Mapping[str, str]) -> list[str]:
         """The photos of an index file, relative to the photos' folder."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the index cannot be read ({error}); index=None takes all photos") from error
         names = [self._below_photos(line.strip(), mask_of) for line in lines if line.strip()]
         return [name for name in names if files.has_suffix(name, PHOTO_SUFFIXES)]

@@ -87,16 +87,21 @@ def test_a_missing_mask_is_an_error_or_counted(tree, caplog):
     with caplog.at_level(logging.WARNING):
         source = SamSgtFolder(tree, on_bad="skip")
     assert (len(source), source.skipped) == (3, 1)
-    assert "lonely.jpg" in caplog.text and "left out 1 of 4 photos" in caplog.text
+    assert "lonely.jpg" in caplog.text and "of 4 photos, left out: 1 missing mask" in caplog.text
+    assert [(bad.name, bad.kind) for bad in source.left_out] == [("sam_selection/lonely.jpg", "missing mask")]
+    assert [len(shard) for shard in source.shards(2)] == [2, 1, 1]
+    assert list(source.shards(2)[-1]) == list(source.left_out)
 
 
 def test_unreadable_pictures_are_named_when_read(tree):
     (tree / "sam_mask" / "b.png").write_bytes(b"not a picture")
     source = SamSgtFolder(tree, on_bad="skip")
-    with pytest.raises(DataError, match="b.png: not a readable picture"):
+    with pytest.raises(
+        DataError, match=r"sam_selection/b.JPG: mask picture: not a readable picture \(no picture format"
+    ):
         source[0]
     (tree / "sam_selection" / "b.JPG").write_bytes((tree / "sam_selection" / "b.JPG").read_bytes()[:200])
-    with pytest.raises(DataError, match="b.JPG: not a readable picture"):
+    with pytest.raises(DataError, match=f"{tree}.* sam_selection/b.JPG: picture: not a readable picture"):
         source[0]
 
 
@@ -104,7 +109,7 @@ def test_a_mask_of_another_shape_is_refused_but_another_size_is_fine(tree):
     save(tree / "sam_mask" / "b.png", width=24, height=16)
     assert SamSgtFolder(tree)[0].mask_picture.shape == (16, 24, 3)
     save(tree / "sam_mask" / "b.png", width=16, height=24)
-    with pytest.raises(DataError, match=r"b.JPG and .*b.png differ in shape \(12x8 and 16x24\)"):
+    with pytest.raises(DataError, match=r"b.JPG: picture and mask picture differ in shape \(12x8 and 16x24\)"):
         SamSgtFolder(tree)[0]
 
 
