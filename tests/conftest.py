@@ -8,7 +8,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A virtual device that waits for the others keeps a thread: with one thread a core they would wait for ever.
 os.environ.setdefault("PJRT_NPROC", "32")
 # Helpers of the tests, and configs/, are imported by name.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+_TESTS = Path(__file__).parent
+sys.path[:0] = [str(_TESTS), str(_TESTS / "data"), str(_TESTS.parent)]
 
 import jax  # noqa: E402
 

@@ -263,16 +263,14 @@ class Shard:
 
     Attributes:
       name: fixed and unique within the data set; the output file of ingest is called after its number.
+      count: how many records, bad ones included, it will yield; None where that is known only after reading.
     """
 
     name: str
+    count: int | None = None
 
     def __iter__(self) -> Iterator[Record | Bad]:
         raise NotImplementedError
-
-    def __len__(self) -> int:
-        """How many records and bad ones it will yield, or 0 where that is known only after reading."""
-        return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +285,8 @@ class IndexedShard(Shard):
     def name(self) -> str:  # type: ignore[override]
         return f"{self.start}-{self.stop}"
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:  # type: ignore[override]
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[Record | Bad]:
@@ -305,7 +304,8 @@ class ListedShard(Shard):
     name: str
     items: tuple[Record | Bad, ...]
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:  # type: ignore[override]
         return len(self.items)
 
     def __iter__(self) -> Iterator[Record | Bad]:

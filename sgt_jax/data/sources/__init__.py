@@ -16,6 +16,7 @@ SOURCES = {
     "sa1b": ("sa1b", "Sa1bFolder"),
     "sa1b_tars": ("sa1b", "Sa1bTars"),
     "sam_sgt": ("folder", "SamSgtFolder"),
+    "sam_sgt_tars": ("sam_tars", "SamSgtTars"),
     "scenes": ("scenes", "Scenes"),
 }
 

@@ -13,6 +13,8 @@ from typing import BinaryIO, NamedTuple
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.records import Bad, BadRecord
 
+_TAIL = 2**20  # bytes behind the end mark that are looked at; tars are padded to some kilobytes
+
 
 class Member(NamedTuple):
     """Where a file lies in its archive, in bytes."""
@@ -62,10 +64,22 @@ def scan(path: Path) -> Archive:
                     bad.append(Bad(f"{path}/{name}", kind, f"{path}/{name}: {advice}"))
                 else:
                     members[str(name)] = Member(info.offset_data, info.size)
+            if problem := _bad_end(path, tar.offset):
+                raise tarfile.ReadError(problem)
     except (tarfile.TarError, OSError) as error:
         reason = f"{path}: breaks off after {len(members)} files, or is no plain tar ({error})"
         bad.append(Bad(str(path), "broken archive", f"{reason}; download it again, decompress it"))
     return Archive(path, members, tuple(bad))
+
+
+def _bad_end(path: Path, offset: int) -> str:
+    """What is wrong behind the last member: tarfile ends silently at damaged headers and at the end of joined tars."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        rest = file.read(_TAIL)
+    if len(rest) < tarfile.BLOCKSIZE or any(rest[: tarfile.BLOCKSIZE]):
+        return f"no end mark at byte {offset}"
+    return f"more data behind the end mark at byte {offset}: joined tars" if any(rest) else ""
 
 
 def _problem(info: tarfile.TarInfo, name: PurePosixPath, members: Mapping[str, Member]) -> tuple[str, str] | None:
@@ -74,6 +88,8 @@ def _problem(info: tarfile.TarInfo, name: PurePosixPath, members: Mapping[str, M
         return "unsafe member", "points outside the archive; pack it again"
     if not info.isfile():
         return "link in archive", "a link or device, not a file; pack the file itself"
+    if info.issparse():
+        return "sparse member", "a sparse file; pack it again without --sparse"
     if str(name) in members:
         return "duplicate member", "is twice in the archive; the first one counts"
     return None

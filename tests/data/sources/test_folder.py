@@ -89,7 +89,7 @@ def test_a_missing_mask_is_an_error_or_counted(tree, caplog):
     assert (len(source), source.skipped) == (3, 1)
     assert "lonely.jpg" in caplog.text and "of 4 photos, left out: 1 missing mask" in caplog.text
     assert [(bad.name, bad.kind) for bad in source.left_out] == [("sam_selection/lonely.jpg", "missing mask")]
-    assert [len(shard) for shard in source.shards(2)] == [2, 1, 1]
+    assert [shard.count for shard in source.shards(2)] == [2, 1, 1]
     assert list(source.shards(2)[-1]) == list(source.left_out)
 
 
