@@ -115,11 +115,12 @@ class TextToImage:
     canvases: tuple[tuple[int, int], ...]
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
-        del rng
-        if not example.caption or example.image is None:
+        captions = example.extra.get("captions") or (example.caption,)
+        caption = captions[int(rng.integers(len(captions)))] if len(captions) > 1 else captions[0]
+        if not caption or example.image is None:
             raise DataError(f"{example.name}: text_to_image needs a caption and a picture")
         plan = (
-            PlanItem("text", list(self.encode(example.caption)), droppable=True),
+            PlanItem("text", list(self.encode(caption)), droppable=True),
             PlanItem("vae_image", to_canvas(example.image, self.canvases), loss=True),
         )
         return Sample(example.name, plan)
@@ -129,23 +130,49 @@ class TextToImage:
 class Editing:
     """[picture as clean latents] [picture through the ViT, if `see`] [request, droppable] [the picture after it].
 
-    With `see` the order is BAGEL's; without it the understanding encoder has no part in drawing.
+    With `see` this is BAGEL's sequence, and both views of the picture may be dropped, too; without it the understanding
+    encoder has no part in drawing. An example has one `edit`, or a series of pictures with `extra["instructions"]`, the
+    wordings of every step; of a series one or two steps are drawn, and two may be joined into one request.
     """
 
     encode: Encode
     vit_size: VitSize
     canvases: tuple[tuple[int, int], ...]
     see: bool = False
+    joined_rate: float = 0.5
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
-        del rng
-        if example.edit is None or example.image is None:
-            raise DataError(f"{example.name}: editing needs a picture and a change of it")
-        target = PlanItem("vae_image", to_canvas(example.edit.target, self.canvases), loss=True)
-        return Sample(example.name, (*self.condition(example), target))
+        pictures, requests = self._steps(example, rng)
+        plan: list[PlanItem] = []
+        for before, request, after in zip(pictures, requests, pictures[1:], strict=False):
+            plan += self._read(before, request)
+            plan.append(PlanItem("vae_image", to_canvas(after, self.canvases), loss=True))
+        return Sample(example.name, tuple(plan))
 
     def condition(self, example: Example) -> tuple[PlanItem, ...]:
-        """What is read before the edited picture is painted."""
-        seen = (PlanItem("vit_image", self.vit_size(example.image)),) if self.see else ()
-        request = PlanItem("text", list(self.encode(example.edit.request)), droppable=True)
-        return (PlanItem("vae_image", to_canvas(example.image, self.canvases)), *seen, request)
+        """What is read before the edited picture of an `edit` is painted."""
+        return self._read(example.image, example.edit.request)
+
+    def _read(self, picture: np.ndarray, request: str) -> tuple[PlanItem, ...]:
+        views = [PlanItem("vae_image", to_canvas(picture, self.canvases), droppable=self.see)]
+        if self.see:
+            views.append(PlanItem("vit_image", self.vit_size(picture), droppable=True))
+        return (*views, PlanItem("text", list(self.encode(request)), droppable=True))
+
+    def _steps(self, example: Example, rng: np.random.Generator) -> tuple[list[np.ndarray], list[str]]:
+        """Pictures and the requests between them. The reference drops the last picture of a joined request; we do not."""
+        if example.edit is not None and example.image is not None:
+            return [example.image, example.edit.target], [example.edit.request]
+        steps, pictures = example.extra.get("instructions", ()), example.images
+        if not steps or len(pictures) != len(steps) + 1 or not all(steps):
+            raise DataError(
+                f"{example.name}: editing needs a picture and a change of it, or pictures and one instruction fewer; "
+                f"there are {len(pictures)} pictures and {len(steps)} instructions"
+            )
+        start = int(rng.integers(len(steps)))
+        count = 1 + int(rng.integers(min(2, len(steps) - start)))
+        requests = [step[int(rng.integers(len(step)))] for step in steps[start : start + count]]
+        shown = list(pictures[start : start + count + 1])
+        if count > 1 and rng.random() < self.joined_rate:
+            return [shown[0], shown[-1]], ["".join(f"{request}. " for request in requests)]
+        return shown, requests

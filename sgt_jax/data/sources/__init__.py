@@ -11,6 +11,7 @@ from sgt_jax.data.examples import DataError
 SOURCES = {
     "ade20k": ("ade20k", "Ade20k"),
     "cityscapes": ("cityscapes", "Cityscapes"),
+    "editing_parquet": ("parquet", "EditingParquet"),
     "folder": ("plain_folder", "PlainFolder"),
     "pets": ("pets", "Pets"),
     "sa1b": ("sa1b", "Sa1bFolder"),
@@ -18,6 +19,7 @@ SOURCES = {
     "sam_sgt": ("folder", "SamSgtFolder"),
     "sam_sgt_tars": ("sam_tars", "SamSgtTars"),
     "scenes": ("scenes", "Scenes"),
+    "text_to_image_parquet": ("parquet", "TextToImageParquet"),
 }
 
 
