@@ -13,6 +13,8 @@ SOURCES = {
     "cityscapes": ("cityscapes", "Cityscapes"),
     "editing_parquet": ("parquet", "EditingParquet"),
     "folder": ("plain_folder", "PlainFolder"),
+    "llava_onevision": ("llava_onevision", "LlavaOneVision"),
+    "llava_onevision_parquet": ("llava_onevision", "LlavaParquet"),
     "pets": ("pets", "Pets"),
     "sa1b": ("sa1b", "Sa1bFolder"),
     "sa1b_tars": ("sa1b", "Sa1bTars"),

@@ -1,0 +1,133 @@
+"""LLaVA-style items: pictures with a conversation. From one item of JSON or parquet to a Record, or the reason why not.
+
+    {"id": "17", "image": "General/a.jpg" | ["a.jpg", "b.jpg"] | null, "video": ["f0.jpg", "f1.jpg"],
+     "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cup."}, ...]}
+
+A `<image>` in a human turn stands for one picture, in order over the whole conversation. Tags and pictures must agree:
+what does not is a bad record with a kind of its own, and never a picture that nobody sees.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgt_jax.data.examples import DataError, Turn
+from sgt_jax.data.records import BadRecord, Record
+from sgt_jax.data.sources import files
+
+IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
+ROLES = {"human": "user", "user": "user", "system": "user", "gpt": "assistant", "assistant": "assistant"}
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".gif")
+KEPT = ("id", "category", "dataset", "data_source")  # goes to `extra` where an item has it
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How items are read.
+
+    Attributes:
+      untagged: a conversation about pictures without any tag: "bad", or "first", which shows the pictures first.
+      max_frames: of a video's frames, at most so many, evenly spread (BAGEL draws 8 to 12).
+      upright: turn the pictures as their EXIF orientation says.
+    """
+
+    untagged: str = "bad"
+    max_frames: int = 12
+    upright: bool = True
+
+    def __post_init__(self) -> None:
+        if self.untagged not in ("bad", "first"):
+            raise DataError(f"untagged={self.untagged!r}: choose 'bad' or 'first'")
+        if self.max_frames < 1:
+            raise DataError(f"max_frames={self.max_frames} must be at least 1")
+
+    def record(self, name: str, item: Any, pictures: Sequence[bytes], frames: int = 0) -> Record:
+        """The record of an item whose pictures are at hand; the last `frames` of them are a video's.
+
+        Raises:
+          BadRecord: no conversation, nothing to supervise, or tags and pictures disagree.
+        """
+        turns = [_turn(name, turn) for turn in _list_of_turns(name, item)]
+        if frames:
+            turns = _with_frames(turns, frames)
+        if not any(turn.role == "assistant" and turn.text.strip() for turn in turns):
+            raise BadRecord("no answer", f"{name}: no turn from gpt with text, so nothing to supervise; remove it")
+        tags = sum(turn.text.count(IMAGE_TAG) for turn in turns if turn.role == "user")
+        if tags != len(pictures) and (tags or self.untagged == "bad"):
+            kind = "more tags than pictures" if tags > len(pictures) else "more pictures than tags"
+            advice = "; untagged='first' shows the pictures before the first turn" if not tags else ""
+            reason = f"{name}: {tags} {IMAGE_TAG} tags in human turns for {len(pictures)} pictures; correct the item"
+            raise BadRecord(kind, reason + advice)
+        extra = {key: item[key] for key in KEPT if isinstance(item.get(key), str | int)}
+        return Record(name, tuple(pictures), turns=tuple(turns), upright=self.upright, extra=extra)
+
+    def from_files(self, name: str, item: Any, folder: Path) -> Record:
+        """The record of an item that names its pictures as files below `folder`.
+
+        Raises:
+          BadRecord: also where a file is missing, empty, or outside the folder.
+        """
+        if not isinstance(item, Mapping):
+            raise BadRecord("bad item", f"{name}: not an object with 'conversations' but {type(item).__name__}")
+        paths = _paths(name, item, "image")
+        frames = self._frames(name, _paths(name, item, "video"), folder)
+        if paths and frames:
+            raise BadRecord("bad item", f"{name}: has both 'image' and 'video', so their order is open; keep one")
+        try:
+            pictures = [files.read_bytes(files.inside(folder, path)) for path in [*paths, *frames]]
+        except BadRecord as error:
+            raise BadRecord(error.kind, f"{name}: {error}") from error
+        return self.record(name, item, pictures, len(frames))
+
+    def _frames(self, name: str, paths: Sequence[str], folder: Path) -> list[str]:
+        """Frame files of a video: a list of pictures, or a folder of them."""
+        if len(paths) == 1 and files.inside(folder, paths[0]).is_dir():
+            found = files.files_below(files.inside(folder, paths[0]), files.PHOTO_SUFFIXES)
+            if not found:
+                raise BadRecord("missing picture", f"{name}: the video folder {folder / paths[0]} holds no pictures")
+            paths = [f"{paths[0].rstrip('/')}/{frame}" for frame in found]
+        if encoded := [path for path in paths if path.lower().endswith(VIDEO_SUFFIXES)]:
+            advice = "extract frames (ffmpeg -i VIDEO frame_%04d.jpg) and list them, or their folder, under 'video'"
+            raise BadRecord("encoded video", f"{name}: {encoded[0]} is a video file; {advice}")
+        if len(paths) <= self.max_frames:
+            return list(paths)
+        step = (len(paths) - 1) / max(self.max_frames - 1, 1)
+        return [paths[round(i * step)] for i in range(self.max_frames)]
+
+
+def _paths(name: str, item: Mapping[str, Any], key: str) -> list[str]:
+    """The paths under `key`: none, one, or several."""
+    value = item.get(key)
+    if value is None or value == "":
+        return []
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+        raise BadRecord("bad item", f"{name}: '{key}' must be a path, a list of paths, or null, not {value!r:.80}")
+    return paths
+
+
+def _list_of_turns(name: str, item: Any) -> list[Any]:
+    if not isinstance(item, Mapping):
+        raise BadRecord("bad item", f"{name}: not an object with 'conversations' but {type(item).__name__}")
+    turns = item.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        raise BadRecord("no conversation", f"{name}: 'conversations' must be a list of turns, not {turns!r:.80}")
+    return turns
+
+
+def _turn(name: str, turn: Any) -> Turn:
+    match turn:
+        case {"from": str(role), "value": str(text)} if role in ROLES:
+            return Turn(ROLES[role], text)
+    wanted = "{'from': 'human' or 'gpt', 'value': text}"
+    raise BadRecord("bad turn", f"{name}: a turn must be {wanted}, not {turn!r:.120}")
+
+
+def _with_frames(turns: Sequence[Turn], frames: int) -> list[Turn]:
+    """One tag per frame in place of the video's tag, which some data sets write as that of a picture."""
+    told = "".join(turn.text for turn in turns if turn.role == "user")
+    tag = VIDEO_TAG if VIDEO_TAG in told else IMAGE_TAG if told.count(IMAGE_TAG) == 1 else None
+    if tag is None:
+        return list(turns)
+    return [t._replace(text=t.text.replace(tag, IMAGE_TAG * frames)) if t.role == "user" else t for t in turns]
