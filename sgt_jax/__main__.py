@@ -8,6 +8,7 @@ COMMANDS = {
     "bench-sampling": ("bench_sampling", "time what the key-value cache and batched guidance save"),
     "convert": ("convert", "write a run's weights in the published layout"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
+    "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
     "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
     "report": ("report", "build a run's report.html again from its files"),

@@ -242,11 +242,28 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
     return spread <= max(24.0, np.percentile(spread, 40))
 
 
+def _gap(colours: np.ndarray) -> float:
+    """The least distance between two different colours."""
+    gaps = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    return float(gaps[gaps > 0].min(initial=255.0))
+
+
+def _crisp(distance: np.ndarray, colours: np.ndarray) -> np.ndarray | None:
+    """bool [H, W]: pixels that are a palette colour up to a little noise; None if some others are there too.
+
+    Then nothing was blended, every pixel counts, and an instance may be as thin as it likes. Noise of 12 levels moves a
+    colour by at most 21.
+    """
+    close = distance < min(_gap(colours) / 2, 24.0)
+    return close if close.mean() > 0.998 else None
+
+
 def _occurring(pixels: np.ndarray, colours: np.ndarray, least: int, keep_first: bool) -> np.ndarray:
     """Which colours of a palette a picture uses. A blurred border runs through many others, but over no flat area."""
     best, distance = _nearest(pixels, colours)
-    if np.mean(distance < 4) > 0.99:  # a crisp picture: every pixel counts, however few there are
-        votes, least = np.bincount(best[distance < 4], minlength=len(colours)), 0
+    crisp = _crisp(distance, colours)
+    if crisp is not None:
+        votes, least = np.bincount(best[crisp], minlength=len(colours)), 0
     else:
         calm = ndimage.median_filter(pixels, (3, 3, 1))
         best, _ = _nearest(calm, colours)
@@ -259,10 +276,10 @@ def _occurring(pixels: np.ndarray, colours: np.ndarray, least: int, keep_first: 
 def _decided(pixels: np.ndarray, colours: np.ndarray, radius: float | None) -> np.ndarray:
     """int32 [H, W]: the number of the nearest colour, -1 where the picture does not settle it."""
     best, distance = _nearest(pixels, colours)
-    if radius is None:
-        gaps = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
-        radius = max(40.0, gaps[gaps > 0].min(initial=255.0) / 2)
-    best[distance > radius] = -1
+    crisp = _crisp(distance, colours)
+    if crisp is not None and radius is None:
+        return np.where(crisp, best, -1)
+    best[distance > (max(40.0, _gap(colours) / 2) if radius is None else radius)] = -1
     # Where two regions blend, a third colour may be nearest, in lines a pixel wide: a pixel that is not spot on needs
     # neighbours that agree.
     agreeing = sum((shifted == best).astype(np.int8) for shifted in _shifts(best, 1))

@@ -82,6 +82,16 @@ def test_orders_caps_backgrounds_and_minimum_area():
         masks.render(NESTED, "mauve")
 
 
+def test_overlaps_by_area_or_as_given():
+    large_first, given = masks.render(NESTED), masks.render(NESTED, overlap="given")
+    colours = [tuple(c) for c in masks.distinct_colours(4).tolist()]
+    assert colour_at(large_first, 5, 5) == colours[3] and colour_at(large_first, 6, 6) == colours[1]
+    # The later cover the earlier: mask 2 lies over 0 and 1. The colours stay those of the rank by area.
+    assert colour_at(given, 5, 5) == colour_at(given, 6, 6) == colours[1] and colour_at(given, 9, 1) == colours[0]
+    with pytest.raises(DataError, match="no overlap 'sideways'; choose one of area, given"):
+        masks.render(NESTED, overlap="sideways")
+
+
 def test_outlines_are_rims_of_the_masks():
     thin = masks.render(NESTED[1:2], outline=1)
     assert thin[2:10, 1:9].any(-1).sum() == 28 and not thin[3:9, 2:8].any()

@@ -83,6 +83,23 @@ def test_boundary_f():
     assert segmentation.boundary_f(moved, wide) < 0.4
 
 
+def test_boundary_f_of_a_border_too_many_and_one_too_few():
+    left, right = boxes((0, 0, 40, 10), size=(40, 40)), boxes((0, 30, 40, 40), size=(40, 40))
+    both = np.concatenate([left, right])  # two straight borders of equal length, far apart
+    assert segmentation.boundary_f(both, left) == pytest.approx(2 / 3)  # precision 1/2, recall 1
+    assert segmentation.boundary_f(left, both) == pytest.approx(2 / 3)  # precision 1, recall 1/2
+    assert segmentation.boundary_f(right, left) == 0
+
+
+def test_adjusted_rand_by_hand():
+    # Six pixels, truth 3 + 3, predicted 2 + 4. Pairs together in both: 1 + 3 = 4; in truth 3 + 3 = 6; in the prediction
+    # 1 + 6 = 7; of 15. (4 - 6 * 7 / 15) / ((6 + 7) / 2 - 6 * 7 / 15) = 1.2 / 3.7.
+    truth, predicted = boxes((0, 0, 1, 3), size=(1, 6)), boxes((0, 0, 1, 2), size=(1, 6))
+    assert segmentation.adjusted_rand(predicted, truth) == pytest.approx(1.2 / 3.7)
+    # Ground that no mask claims is a part like any other.
+    assert segmentation.adjusted_rand(boxes((0, 3, 1, 6), size=(1, 6)), truth) == 1
+
+
 def test_adjusted_rand_ignores_names_and_is_zero_for_one_blob():
     assert segmentation.adjusted_rand(TRUTH[::-1], TRUTH) == 1
     assert segmentation.adjusted_rand(boxes((0, 0, 20, 20)), TRUTH) == 0

