@@ -44,7 +44,7 @@ def test_blended_borders_cost_a_rim_and_nearest_ones_nothing(photo):
         PERFECT
     )
     blended = mask_loss.survival(instances, "distinct", mask_loss.resized(1.5, "blended"))
-    assert 0.94 < blended["miou"] < 0.99 and blended["count"] == 1  # measured 0.967
+    assert 0.94 < blended["miou"] < 0.99 and blended["count"] == 1  # measured 0.966
 
 
 def test_repeated_and_ground_coloured_instances_are_lost():
@@ -68,8 +68,8 @@ def test_the_nano_autoencoder_keeps_what_it_was_trained_on():
     through = autoencoder("package:nano")
     instances = [Scenes(split="validation")[i].masks for i in range(16)]
     scores = mask_loss.survival(instances, "distinct", through)
-    # 0.989 on 64 scenes, with a standard deviation of 0.02 a scene: 16 of them are within 0.015.
-    assert scores["miou"] > 0.97 and scores["pq"] > 0.97 and scores["count"] == 1, scores
+    # Measured 0.993 on these 16 and 0.995 on 64, with a standard deviation of 0.009 a scene.
+    assert scores["miou"] > 0.98 and scores["pq"] > 0.98 and scores["count"] == 1, scores
     # It must really have gone through: an autoencoder that did nothing would bring back the last bit.
     picture = masks.render(instances[0])[None]
     out = through(picture)
