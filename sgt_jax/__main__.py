@@ -7,9 +7,11 @@ import sys
 COMMANDS = {
     "bench-sampling": ("bench_sampling", "time what the key-value cache and batched guidance save"),
     "convert": ("convert", "write a run's weights in the published layout"),
+    "embed": ("embed", "t-SNE maps of fine-grained classes, each with its probe's score"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
     "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
+    "probe": ("probe", "how well a linear rule tells fine-grained classes apart, layer by layer"),
     "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
     "report": ("report", "build a run's report.html again from its files"),
     "sample": ("sample", "talk to a checkpoint, let it draw, edit and segment"),

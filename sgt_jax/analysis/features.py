@@ -1,0 +1,65 @@
+"""One vector per picture from each stage of the understanding path: encoder, connector, chosen decoder layers."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax.analysis.inputs import batches, vit_size
+from sgt_jax.assistant import Assistant
+from sgt_jax.data.examples import DataError, PlanItem
+
+
+def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: int = 8) -> tuple[int, ...]:
+    """Decoder layers to look at: those that were asked for (-1 is the last), or at most `most` evenly spaced ones.
+
+    Raises:
+      DataError: the model has no such layer.
+    """
+    count = model.config.llm.num_hidden_layers
+    if not wanted:
+        return tuple(sorted({round(x) for x in np.linspace(0, count - 1, min(count, most))}))
+    if bad := [i for i in wanted if not -count <= i < count]:
+        raise DataError(f"no decoder layer {bad[0]}: this model has layers 0 to {count - 1}")
+    return tuple(sorted({i % count for i in wanted}))
+
+
+def picture_features(
+    model: Assistant, pictures: Sequence[np.ndarray], layers: Sequence[int], *, prompt: str = "", rows: int = 16
+) -> dict[str, np.ndarray]:
+    """Means over the image tokens of each picture, float32 [n, width], by name: "vit", "connector", "layer 3", ...
+
+    Args:
+      pictures: uint8 [H, W, 3], of any sizes.
+      layers: decoder layers; the hidden state is the residual stream after the layer.
+      prompt: a text read *before* the picture. None by default: image tokens see no text that stands after them, so a
+        picture alone gives what any prompt after it would.
+      rows: pictures per batch.
+    """
+    resize = vit_size(model)
+    before = [PlanItem("text", model.tokenizer.encode(prompt))] if prompt else []
+    plans = [(*before, PlanItem("vit_image", resize(picture))) for picture in pictures]
+    bagel = model.bagel
+
+    @jax.jit
+    def pooled(params, batch):
+        names = [f"hidden_{i}" for i in layers]
+        out = bagel.forward(
+            params, batch, bagel.draw(jax.random.key(0), batch), capture=("vit_out", "connector_out", *names)
+        )
+        und, vit = batch["und"]["vit"] >= 0, batch["vit"]["sample"] > 0
+        found = {"vit": _mean(out["vit_out"], vit), "connector": _mean(out["connector_out"], vit)}
+        return found | {f"layer {i}": _mean(out[n][:, : und.shape[1]], und) for i, n in zip(layers, names)}
+
+    parts = []
+    for batch, real in batches(plans, model.layout(()), rows):
+        parts.append({name: np.asarray(x)[:real] for name, x in pooled(model.params, batch).items()})
+    order = ["vit", "connector", *(f"layer {i}" for i in layers)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in order}
+
+
+def _mean(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """x [R, S, W] where mask [R, S] -> float32 [R, W]."""
+    total = jnp.sum(jnp.where(mask[..., None], x.astype(jnp.float32), 0.0), axis=1)
+    return total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None]

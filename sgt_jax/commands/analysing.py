@@ -1,0 +1,116 @@
+"""What the four analysis commands share: options, loading one or two checkpoints, sources, files, one-line errors."""
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgt_jax.checkpoints import header, training
+from sgt_jax.data.examples import DataError
+
+AFTER, BEFORE = "checkpoint", "before"
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all analyses have."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m sgt_jax {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = found.add_argument
+    add("--checkpoint", required=True, metavar="DIR", help="a published folder or the work directory of a run")
+    add("--before", metavar="DIR", help="a second checkpoint: what the first is compared with, on the same inputs")
+    add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
+    add("--weights", choices=("ema", "params"), default="ema")
+    add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add("--source", type=source_spec, metavar="SPEC", help="type=scenes,size=64,... or a JSON object (default: scenes)")
+    add("--batch", type=positive, default=16, help="samples at a time")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, default=Path("analysis"), metavar="DIR", help="folder for the results (default: analysis)")
+    return found
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def source_spec(text: str) -> dict[str, Any]:
+    """'type=scenes,size=64' or a JSON object -> the spec that `open_source` takes."""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    spec = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise argparse.ArgumentTypeError(f"'{part}' is not KEY=VALUE; such as type=scenes,size=64")
+        try:
+            spec[key.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            spec[key.strip()] = value
+    return spec
+
+
+def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Runs a command; 1 and one line after an error."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        command(options)
+    except (DataError, header.CheckpointError, training.CheckpointError, OSError) as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """("before", model) if there is one, then ("checkpoint", model); only one is in memory if the caller lets go."""
+    from sgt_jax import inference
+
+    for name, folder in ((BEFORE, options.before), (AFTER, options.checkpoint)):
+        if folder is not None:
+            yield name, inference.load(
+                folder, base=options.base, weights=options.weights, dtype=options.dtype,
+                report=lambda line: print(line, file=sys.stderr),
+            )  # fmt: skip
+
+
+def write(options: argparse.Namespace, name: str, found: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Writes NAME.json, a summary with what it was made from, and NAME.npz, the arrays behind it."""
+    given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k != "out"}
+    path = options.out / f"{name}.json"
+    path.write_text(json.dumps({"analysis": name, "options": given, **found}, indent=1) + "\n", encoding="utf-8")
+    np.savez_compressed(options.out / f"{name}.npz", **arrays)
+    print(f"wrote {path} and {path.with_suffix('.npz').name}", file=sys.stderr)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns of text, the first flush left."""
+    lines = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(head))]
+    text = (
+        "  ".join([line[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(line[1:], widths[1:]))]) for line in lines
+    )
+    return "\n".join(line.rstrip() for line in text)
+
+
+def percent(estimate: Any) -> str:
+    """An Estimate as "93.0 [89, 96]", in percent."""
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def note(text: str) -> None:
+    """A remark below a table."""
+    print("\n" + textwrap.fill(text, 110))

@@ -1,0 +1,60 @@
+"""python -m sgt_jax embed --checkpoint DIR [--before DIR]: t-SNE maps of fine-grained pairs, each with its probe's score.
+
+    embed --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
+
+One PNG per pair: rows are checkpoints, columns are features (the same choices as `probe`). A map shows neighbourhoods
+only; whether two classes are apart is what the score above it says. docs/analysis.md has the details.
+"""
+
+import argparse
+
+from sgt_jax.commands import analysing, probe
+from sgt_jax.commands.analysing import AFTER, BEFORE
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    parser = analysing.parser("embed", __doc__)
+    probe.add_pairs(parser)
+    parser.add_argument("--perplexity", type=float, default=30.0)
+    parser.add_argument(
+        "--features", nargs="+", help="such as vit connector 'layer 3' (default: ViT, first, last layer)"
+    )
+    return analysing.run(embed, parser.parse_args(arguments))
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Loads, measures, draws, writes."""
+    from sgt_jax.analysis import figures
+    from sgt_jax.analysis.embedding import t_sne
+
+    wanted = probe.pairs(options)
+    found = probe.measured(options, wanted)
+    arrays, titles = {}, {AFTER: "after" if BEFORE in found else "", BEFORE: "before"}
+    for pair in wanted:
+        panels = []
+        names = _chosen(options.features, list(found[AFTER][pair.name]))
+        for which, probed in found.items():
+            row = []
+            for name in names:
+                features, result = probed[pair.name][name]
+                points = t_sne(features, options.seed, options.perplexity)
+                arrays[f"{which}/{pair.name}/{name}"] = points
+                row.append((f"{titles[which]} {name}\nprobe {analysing.percent(result.accuracy)} %".strip(), points))
+            panels.append(row)
+        path = options.out / f"embed_{pair.name.replace(' ', '_')}.png"
+        figures.scatter(path, panels, pair.labels, pair.classes, f"{pair.name}, t-SNE and linear probe")
+        arrays[f"labels/{pair.name}"] = pair.labels
+        print(f"{path}: " + "; ".join(caption.replace("\n", ", ") for row in panels for caption, _ in row))
+    analysing.write(options, "embed", probe.as_json(found, wanted), arrays)
+
+
+def _chosen(wanted: list[str] | None, known: list[str]) -> list[str]:
+    from sgt_jax.data.examples import DataError
+
+    if wanted is None:
+        layers = [name for name in known if name.startswith("layer")]
+        return list(dict.fromkeys(["vit", layers[0], layers[-1]]))
+    if missing := [name for name in wanted if name not in known]:
+        raise DataError(f"no feature '{missing[0]}'; there are {', '.join(known)}")
+    return wanted

@@ -1,0 +1,114 @@
+"""python -m sgt_jax probe --checkpoint DIR [--before DIR]: how well a linear rule tells fine-grained classes apart.
+
+    probe --checkpoint DIR
+    probe --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
+    probe --checkpoint DIR --source type=scenes,max_objects=1 --classes circle square
+
+Features are means over the image tokens of the ViT, of the connector and of chosen decoder layers. Without --pair and
+--classes four pairs of procedural scenes are used. docs/analysis.md defines every number.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sgt_jax.analysis import inputs
+from sgt_jax.commands import analysing
+from sgt_jax.commands.analysing import AFTER, BEFORE
+
+
+def add_pairs(parser: argparse.ArgumentParser) -> None:
+    """The options that say which classes, which features and how many pictures; `embed` has them, too."""
+    add = parser.add_argument
+    add("--pair", nargs=2, metavar=("DIR_A", "DIR_B"), help="two folders of pictures, one a class")
+    add("--classes", nargs=2, metavar=("A", "B"), help="two classes of --source")
+    add("--n", type=analysing.positive, default=150, help="pictures a class (default: 150)")
+    add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
+    add("--prompt", default="", help="a text to read before the picture (default: none)")
+
+
+def pairs(options: argparse.Namespace) -> list[inputs.Pair]:
+    """The pairs that the options ask for."""
+    if options.pair:
+        return [inputs.folder_pair(*options.pair, options.n)]
+    if options.classes:
+        source = inputs.open_source(options.source or {**inputs.HELD_OUT, "max_objects": 1})
+        return [inputs.class_pair(source, tuple(options.classes), options.n)]
+    if options.source and options.source.get("type") != "scenes":
+        raise inputs.DataError("say which two classes of --source to tell apart: --classes A B")
+    return inputs.scene_pairs(options.n, options.source)
+
+
+def measured(options: argparse.Namespace, wanted: Sequence[inputs.Pair]) -> dict[str, dict[str, dict[str, Any]]]:
+    """{"before" or "checkpoint": {pair: {feature: (features [n, width], Separability)}}}."""
+    from sgt_jax.analysis.features import chosen_layers, picture_features
+    from sgt_jax.analysis.separability import separability
+
+    found: dict[str, dict] = {}
+    for which, model in analysing.checkpoints(options):
+        layers = chosen_layers(model, options.layers)
+        pictures = [picture for pair in wanted for picture in pair.pictures]  # together: one program serves all pairs
+        features = picture_features(model, pictures, layers, prompt=options.prompt, rows=options.batch)
+        start = 0
+        for pair in wanted:
+            mine = {name: x[start : start + len(pair.labels)] for name, x in features.items()}
+            probed = {name: (x, separability(x, pair.labels, options.seed)) for name, x in mine.items()}
+            found.setdefault(which, {})[pair.name] = probed
+            start += len(pair.labels)
+    return found
+
+
+def as_json(found: Mapping[str, Any], wanted: Sequence[inputs.Pair]) -> dict[str, Any]:
+    """The scores of `measured`, and the changes where there are two checkpoints."""
+    import dataclasses
+
+    from sgt_jax.analysis.separability import compared
+
+    sections = []
+    for pair in wanted:
+        section: dict[str, Any] = {"pair": pair.name, "classes": pair.classes, "n": len(pair.labels)}
+        for which, probed in found.items():
+            section[which] = {name: result.to_json() for name, (_, result) in probed[pair.name].items()}
+        if BEFORE in found:
+            before, after = ({k: r for k, (_, r) in found[w][pair.name].items()} for w in (BEFORE, AFTER))
+            section["change"] = {name: dataclasses.asdict(e) for name, e in compared(before, after).items()}
+        sections.append(section)
+    return {"pairs": sections}
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    parser = analysing.parser("probe", __doc__)
+    add_pairs(parser)
+    return analysing.run(probe, parser.parse_args(arguments))
+
+
+def probe(options: argparse.Namespace) -> None:
+    """Loads, measures, prints, writes."""
+    from sgt_jax.analysis.separability import compared
+
+    wanted = pairs(options)
+    found = measured(options, wanted)
+    arrays = {}
+    for pair in wanted:
+        before = {k: r for k, (_, r) in found.get(BEFORE, {}).get(pair.name, {}).items()}
+        after = {k: r for k, (_, r) in found[AFTER][pair.name].items()}
+        changes = compared(before, after)
+        rows = []
+        for name, r in after.items():
+            rows.append([
+                name, analysing.percent(r.accuracy), f"{r.auc:.3f}", _flag(r), f"{r.fisher:.3f}", f"{r.silhouette:.3f}",
+                *([analysing.percent(before[name].accuracy), analysing.percent(changes[name])] if name in changes else []),
+            ])  # fmt: skip
+            arrays[f"correct/{pair.name}/{name}"] = r.correct
+        head = ["feature", "accuracy % [95 %]", "AUC", "separable", "Fisher", "silhouette"]
+        print(f"\n{pair.name}: {len(pair.labels)} pictures")
+        print(analysing.table(head + (["before", "change"] if changes else []), rows))
+        for name, r in before.items():
+            arrays[f"correct_before/{pair.name}/{name}"] = r.correct
+    analysing.note("trivially: so few pictures for so many dimensions that random labels would be separable, too")
+    analysing.write(options, "probe", as_json(found, wanted), arrays)
+
+
+def _flag(r: Any) -> str:
+    return ("yes" if not r.trivial else "trivially") if r.separable else "no"
