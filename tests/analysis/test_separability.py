@@ -23,7 +23,7 @@ def toy(distance, width=8, seed=0):
 def test_separable_classes_are_found_separable():
     found = separability(toy(9), LABELS)
     assert found.accuracy.value >= 0.99 and found.auc > 0.99 and found.separable and not found.trivial
-    assert found.silhouette > 0.15
+    assert found.silhouette > 0.1  # seven of the eight axes carry nothing
 
 
 def test_fisher_ratio_of_numbers_done_by_hand():
