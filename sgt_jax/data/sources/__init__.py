@@ -22,6 +22,7 @@ SOURCES = {
     "sam_sgt_tars": ("sam_tars", "SamSgtTars"),
     "scenes": ("scenes", "Scenes"),
     "text_to_image_parquet": ("parquet", "TextToImageParquet"),
+    "tfds": ("tfds_records", "Tfds"),
 }
 
 

@@ -6,8 +6,9 @@ ROOT/**/sa_000000.tar                      as published: about 11,000 pairs each
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.records import Bad, BadRecord, Record, Shard
@@ -38,18 +39,22 @@ class MaskChoice:
         """
         try:
             content = json.loads(text)
-            found = [a for a in content["annotations"] if a["area"] >= self.min_area]
-            if self.max_masks is not None:
-                largest = sorted(range(len(found)), key=lambda i: -found[i]["area"])[: self.max_masks]
-                found = [found[i] for i in sorted(largest)]
-            masks = tuple({"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"]} for a in found)
-            boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
-            extra = {"boxes": boxes} | {key: [a[key] for a in found] for key in _QUALITIES}
-            extra["image_id"] = content["image"]["image_id"]
+            fields = self.fields(content["annotations"])
+            fields["extra"]["image_id"] = content["image"]["image_id"]
         except (ValueError, KeyError, TypeError) as error:
             reason = f"{name}: its json is not SA-1B's ({type(error).__name__}: {error}); download it again"
             raise BadRecord("bad json", reason) from error
-        return Record(name, (photo,), masks=masks, extra=extra)
+        return Record(name, (photo,), **fields)
+
+    def fields(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """`masks` and `extra` of a record; raises KeyError, ValueError or TypeError for what is no annotation."""
+        found = [a for a in annotations if a["area"] >= self.min_area]
+        if self.max_masks is not None:
+            largest = sorted(range(len(found)), key=lambda i: -found[i]["area"])[: self.max_masks]
+            found = [found[i] for i in sorted(largest)]
+        masks = tuple({"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"]} for a in found)
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
+        return {"masks": masks, "extra": {"boxes": boxes} | {key: [a[key] for a in found] for key in _QUALITIES}}
 
 
 class Sa1bFolder(PairedFolder):
