@@ -9,6 +9,7 @@ COMMANDS = {
     "convert": ("convert", "write a run's weights in the published layout"),
     "embed": ("embed", "t-SNE maps of fine-grained classes, each with its probe's score"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
+    "ingest": ("ingest", "write a data set as shards of records, which training reads at random"),
     "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
     "probe": ("probe", "how well a linear rule tells fine-grained classes apart, layer by layer"),

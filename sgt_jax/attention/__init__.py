@@ -102,7 +102,13 @@ def attend(
         return per_shard(
             lambda q, k, v, *facts: chosen.attend(q, k, v, facts, block, precision),
             (q_BSHD, k_BTKD, v_BTKD, *prepared),
-            (("rows", "slots", "heads"), ("rows", None, "heads"), ("rows", None, "heads"), ("rows", "slots"), ("rows",)),
+            (
+                ("rows", "slots", "heads"),
+                ("rows", None, "heads"),
+                ("rows", None, "heads"),
+                ("rows", "slots"),
+                ("rows",),
+            ),
         )
     if (mesh := _mesh()) is None:
         return chosen.attend(q_BSHD, k_BTKD, v_BTKD, prepared, block, precision)

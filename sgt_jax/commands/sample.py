@@ -113,9 +113,7 @@ def sample(options: argparse.Namespace) -> None:
                 photo, text, palette=options.palette, shape=_size(options.size), max_think_tokens=words, **common
             )
         else:
-            paintings = model.paint(
-                history, options.mode, shape=_size(options.size), max_think_tokens=words, **common
-            )
+            paintings = model.paint(history, options.mode, shape=_size(options.size), max_think_tokens=words, **common)
     if options.mode == "chat":
         print("\n".join(answers))
         return
@@ -150,7 +148,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    """"WxH" -> (height, width)."""
+    """ "WxH" -> (height, width)."""
     if text is None:
         return None
     sides = text.lower().split("x")

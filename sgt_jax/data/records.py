@@ -97,7 +97,7 @@ def from_bytes(data: bytes, where: str = "record") -> Record:
       DataError: not a stored record, or of another version; the message names `where`.
     """
     try:
-        fields = msgpack.unpackb(data, use_list=False)
+        fields = msgpack.unpackb(data)
         version = fields.pop("version")
     except (ValueError, msgpack.UnpackException, AttributeError, KeyError, TypeError) as error:
         raise DataError(
@@ -105,8 +105,10 @@ def from_bytes(data: bytes, where: str = "record") -> Record:
         ) from error
     if version != VERSION:
         raise DataError(f"{where}: stored form {version}, this code reads {VERSION}; ingest the data again")
-    if "turns" in fields:
-        fields["turns"] = tuple(Turn(*turn) for turn in fields["turns"])
+    for key, value in fields.items():
+        if isinstance(value, list):  # a record's own sequences are tuples of tuples; `extra` keeps its lists
+            make = (lambda turn: Turn(*turn)) if key == "turns" else lambda x: tuple(x) if isinstance(x, list) else x
+            fields[key] = tuple(map(make, value))
     return Record(**fields)
 
 

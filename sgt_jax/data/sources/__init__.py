@@ -16,6 +16,7 @@ SOURCES = {
     "llava_onevision": ("llava_onevision", "LlavaOneVision"),
     "llava_onevision_parquet": ("llava_onevision", "LlavaParquet"),
     "pets": ("pets", "Pets"),
+    "records": ("records", "Records"),
     "sa1b": ("sa1b", "Sa1bFolder"),
     "sa1b_tars": ("sa1b", "Sa1bTars"),
     "sam_sgt": ("folder", "SamSgtFolder"),
