@@ -98,7 +98,8 @@ class Experiment:
         if kind == "text_to_image":
             return tasks.TextToImage(encode, self.canvases)
         if kind == "editing":
-            return tasks.Editing(encode, self.vit_size, self.canvases, spec.get("see", False))
+            options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
+            return tasks.Editing(encode, self.vit_size, self.canvases, **options)
         raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
 
     def components(self) -> list[Component]:

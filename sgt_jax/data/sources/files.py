@@ -40,10 +40,19 @@ def empty(folder: Path) -> DataError:
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Relative paths of the files below a folder, sorted. Symbolic links are followed: data often lie elsewhere."""
     found = []
-    for directory, _, names in os.walk(folder, followlinks=True):
+    for directory, folders, names in os.walk(folder, followlinks=True):
         below = Path(directory).relative_to(folder)
         found += [(below / name).as_posix() for name in names if has_suffix(name, suffixes)]
+        folders[:] = [name for name in folders if not _leads_up(os.path.join(directory, name))]
     return sorted(found)
+
+
+def _leads_up(path: str) -> bool:
+    """Whether a link leads to a folder that it lies in: followed, every file there would come again and again."""
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    return os.path.commonpath([target, os.path.realpath(os.path.dirname(path))]) == target
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:

@@ -59,6 +59,15 @@ def test_a_photo_of_30_megapixels_is_no_bomb(tmp_path):
     assert folder(tmp_path)[0].image.shape == (5000, 6000, 3)
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    put(tmp_path / "data/a.jpg", photo())
+    put(tmp_path / "elsewhere/b.jpg", photo())
+    (tmp_path / "data/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/sub").mkdir()
+    (tmp_path / "data/sub/up").symlink_to(tmp_path / "data")
+    assert sorted(read_all(folder(tmp_path / "data"))[0]) == ["a.jpg", "more/b.jpg"]
+
+
 def test_captions_in_text_files(tmp_path):
     for name in ("a", "b", "c", "d", "e.f"):
         put(tmp_path / f"pictures/{name}.jpg", photo())
