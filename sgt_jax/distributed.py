@@ -10,11 +10,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 
@@ -55,44 +57,55 @@ class Settings(NamedTuple):
 def start(settings: Settings, automatic: bool = True) -> None:
     """Connects this process with the others, before anything else of JAX is used; alone it stays alone.
 
+    The process ends, with a message, if the others do not come in time.
+
     Args:
       automatic: look for a cluster where no coordinator is given.
 
     Raises:
       ValueError: incomplete settings.
-      TimeoutError: the others did not come in time; the message says who was waited for.
+      TimeoutError: nobody listens where process 0 should.
     """
-    waits = dict(
-        initialization_timeout=settings.timeout,
-        heartbeat_timeout_seconds=settings.heartbeat,
-        # A process that ends waits this long for the others, which may still write the report.
-        shutdown_timeout_seconds=max(settings.timeout, 300),
-    )
-    if not settings.coordinator:
+    if settings.coordinator:
+        _check(settings)
+        if settings.process > 0:
+            _wait_for_coordinator(settings)
+        where: tuple[Any, ...] = (settings.coordinator, settings.processes, settings.process)
+    else:
         if settings.processes > 1 or settings.process > 0:
             raise ValueError("--processes and --process need --coordinator=HOST:PORT, where process 0 listens")
         if not automatic:
             return
-        try:
-            jax.distributed.initialize(**waits)
-        except ValueError:  # no cluster here
-            return
-        _leave_at_once_after_errors()
-        return
-    _check(settings)
-    if settings.process > 0:
-        _wait_for_coordinator(settings)
-    began = time.monotonic()
+        where = ()
+    # JAX would end the process with a stack trace of its own; this says first what happened.
+    watch = threading.Timer(settings.timeout, _give_up, [settings])
+    watch.daemon = True
+    watch.start()
     try:
-        jax.distributed.initialize(settings.coordinator, settings.processes, settings.process, **waits)
-    except RuntimeError as error:
-        if time.monotonic() - began < settings.timeout - 1:
+        jax.distributed.initialize(
+            *where,
+            initialization_timeout=settings.timeout + 60,
+            heartbeat_timeout_seconds=settings.heartbeat,
+            # A process that ends waits this long for the others, which may still write the report.
+            shutdown_timeout_seconds=max(settings.timeout, 300),
+        )
+    except ValueError:
+        if where:
             raise
-        raise TimeoutError(
-            f"process {settings.process} of {settings.processes}: not all processes had come to {settings.coordinator} "
-            f"after {settings.timeout} s (--start_timeout): {' '.join(str(error).split())[:300]}"
-        ) from error
+        return  # no cluster here
+    finally:
+        watch.cancel()
     _leave_at_once_after_errors()
+
+
+def _give_up(settings: Settings) -> None:
+    me = f"process {settings.process} of {settings.processes}" if settings.coordinator else "this process"
+    print(
+        f"error: {me}: not all processes had started {settings.timeout} s (--start_timeout) after this one; "
+        "look at the logs of the others, and whether they reach this coordinator",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    os._exit(1)
 
 
 def _check(settings: Settings) -> None:
@@ -144,6 +157,17 @@ def _leave_at_once_after_errors() -> None:
     atexit.register(leave)  # runs before JAX's own handler, which waits
 
 
+def explain(error: Exception) -> str:
+    """What to tell a person about an error of the runtime; "" if no other process has to do with it."""
+    text = " ".join(str(error).split())
+    if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in text:
+        return ""
+    return (
+        f"process {jax.process_index()} of {jax.process_count()}: a computation across processes failed, most likely "
+        f"because another process ended; its own log says why, and the same command resumes. The runtime says: {text[:300]}"
+    )
+
+
 class StopRequest:
     """SIGTERM (preemption) asks all processes to save at the same step and leave.
 
@@ -170,6 +194,14 @@ class StopRequest:
 
 
 # -- Facts -------------------------------------------------------------------------------------------------------------
+
+
+def meet(place: str, timeout: int = 3600) -> None:
+    """Waits until all processes have come to a place in the program; each place once.
+
+    Unlike a collective it may take long: some processes may still be compiling.
+    """
+    ocp.multihost.sync_global_processes(f"sgt_jax:{place}", timeout=timeout)
 
 
 def gather(facts: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -42,19 +43,29 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     prepare_platform(config.platform, config.cpu_devices)
 
+    sys.exit(run(config, WORKDIR.value, **{name: flag.value for name, flag in PROCESSES.items()}))
+
+
+def run(config: Any, workdir: str, **processes: Any) -> int:
+    """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
+    import jax
+
     from sgt_jax import distributed
     from sgt_jax.train import USER_ERRORS, train
 
     try:
-        given = {name: flag.value for name, flag in PROCESSES.items()}
-        distributed.start(distributed.Settings.from_environment(**given), automatic=config.platform != "cpu")
-        state = train(config, WORKDIR.value)
+        distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")
+        state = train(config, workdir)
     except USER_ERRORS as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
+    except jax.errors.JaxRuntimeError as error:
+        if os.environ.get("SGT_TRACEBACK") or not (words := distributed.explain(error)):
+            raise
+        sys.exit(f"error: {words}")
     distributed.finish()
-    sys.exit(0 if int(state.step) >= config.total_steps else STOPPED.value)
+    return 0 if int(state.step) >= config.total_steps else STOPPED.value
 
 
 def parse_flags(argv: list[str]) -> list[str]:

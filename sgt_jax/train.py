@@ -136,6 +136,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         # Metrics lie whole on every device, so that every process can read them.
         whole = jax.NamedSharding(mesh, jax.P())
         step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole))
+        compiled = None
 
         stop = distributed.StopRequest()
         waited = window_waited = 0.0
@@ -175,7 +176,11 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             batch = partitioning.to_devices(host_batch, mesh)
             window_waited += time.time() - before
             data_state = batches.get_state()
-            state, metrics = step_fn(state, batch)
+            if compiled is None:
+                # Once: it refuses other shapes. Nobody starts before all have it, as collectives wait 30 s on some platforms.
+                compiled = step_fn.lower(state, batch).compile()
+                distributed.meet("compiled")
+            state, metrics = compiled(state, batch)
             previous, pending = pending, (number + 1, metrics, info)
             values = finish(previous) if previous else {}
 
@@ -231,7 +236,6 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
                 "seconds": seconds,
                 "parts": dict(parts, other=max(seconds - sum(parts.values()), 0.0)),
                 "data_wait": waited / max(trained, 1e-9),
-                "compilations": step_fn._cache_size(),
                 "samples": dict(realised),
                 "skipped_records": dict(skipped_records),
                 "resumed_at": first,

