@@ -16,6 +16,7 @@ COMMANDS = {
     "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
     "report": ("report", "build a run's report.html again from its files"),
     "sample": ("sample", "talk to a checkpoint, let it draw, edit and segment"),
+    "tokenize": ("tokenize", "encode the targets of a config once, for training without the autoencoder"),
 }
 
 

@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field, Lanes
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
+from sgt_jax.data.tokenised import Tokenised, differences
 from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.models.bagel import weights
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
@@ -47,15 +50,21 @@ class Experiment:
         self.model_config = self._model_config(config)
         self.model = Bagel(self.model_config)
         self.tokenizer = Tokenizer.from_file(resource(config.data.tokenizer))
+        self._sources: dict[str, Any] = {}
+        self._opened: dict[str, Tokenised] = {}
         self.canvases = tuple(tuple(c) for c in config.data.canvases)
         self.vit_size = tasks.VitSize(**config.data.vit_size)
+        # Where parts of the mixture keep what `sgt_jax tokenize` made of their targets; then all that paint are tokenised.
+        self.tokenised = {name: part.tokenised for name, part in config.data.mixture.items() if part.get("tokenised")}
         self.layout = BagelLayout(
             tokens=SpecialTokens(self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.soi, self.tokenizer.eoi),
             vit_patch=self.model_config.vit.patch_size,
             vit_side=self.model_config.vit_max_num_patch_per_side,
             latent_stride=self.model_config.latent_stride,
             latent_side=self.model_config.max_latent_size,
-            canvases=self.canvases,
+            canvases=() if self.tokenised else self.canvases,
+            moment_width=2 * self.model_config.latent_width if self.tokenised else 0,
+            latent_patch=self.model_config.latent_patch_size,
             interpolate_positions=self.model_config.interpolate_pos,
             dropout=dict(config.data.dropout),
         )
@@ -75,39 +84,81 @@ class Experiment:
         """Answers and paintings with this model, compiled once per shape."""
         return Sampler(self.model, self.layout, self.tokenizer.decode)
 
-    @functools.cached_property
-    def sources(self) -> dict[str, Any]:
-        """The sources of the config, opened once."""
-        return {name: open_source(spec) for name, spec in self.config.data.sources.to_dict().items()}
-
     def source(self, name: str) -> Any:
-        """One source by its name in config.data.sources."""
+        """One source by its name in config.data.sources, opened when it is first asked for."""
         if name not in self.config.data.sources:
             raise DataError(f"no source '{name}'; config.data.sources has {', '.join(self.config.data.sources)}")
-        return self.sources[name]
+        if name not in self._sources:
+            self._sources[name] = open_source(self.config.data.sources[name].to_dict())
+        return self._sources[name]
 
-    def task(self, spec: dict[str, Any]) -> Any:
-        """A task from its part of the config; see configs/nano.py for the fields."""
-        spec = {k: v for k, v in spec.items() if k not in ("source", "weight")}
+    def task(self, spec: dict[str, Any], canvases: Any = None) -> Any:
+        """A task from its part of the config; see configs/nano.py for the fields. `canvases`: instead of the config's."""
+        spec = {k: v for k, v in spec.items() if k not in ("source", "weight", "tokenised")}
         kind = spec.pop("task")
         encode = self.tokenizer.encode
+        canvases = self.canvases if canvases is None else canvases
+        vit_size = tasks.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
         if kind == "proxy":
-            return tasks.Proxy(spec.pop("proxy"), encode, self.vit_size, self.canvases, spec.get("options", {}))
+            options, latents = spec.get("options", {}), spec.get("latents", False)
+            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, options, latents)
         if kind == "understanding":
-            return tasks.Understanding(encode, self.vit_size)
+            return tasks.Understanding(encode, vit_size)
         if kind == "text_to_image":
-            return tasks.TextToImage(encode, self.canvases)
+            return tasks.TextToImage(encode, canvases)
         if kind == "editing":
             options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
-            return tasks.Editing(encode, self.vit_size, self.canvases, **options)
+            return tasks.Editing(encode, vit_size, canvases, **options)
         raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
 
     def components(self) -> list[Component]:
-        """The mixture, in the order of the names."""
-        return [
-            Component(name, self.source(spec["source"]), self.task(spec), spec["weight"])
-            for name, spec in sorted(self.config.data.mixture.to_dict().items())
-        ]
+        """The mixture, in the order of the names.
+
+        Raises:
+          DataError: tokenised targets are absent, or were made for another task or by another autoencoder.
+        """
+        parts = []
+        for name, spec in sorted(self.config.data.mixture.to_dict().items()):
+            source = self.tokenised_source(name) if name in self.tokenised else self.source(spec["source"])
+            parts.append(Component(name, source, self.task(spec), spec["weight"]))
+        return parts
+
+    def tokenised_source(self, name: str) -> Tokenised:
+        """The tokenised examples of a part of the mixture, checked against this run's own settings."""
+        if name not in self._opened:
+            source = Tokenised(self.tokenised[name])
+            wanted = self.tokenised_settings(name)
+            if different := differences({key: source.settings.get(key) for key in wanted}, wanted):
+                raise DataError(f"{source.root}: was made for another run: {different}; tokenise into another folder")
+            self._opened[name] = source
+        return self._opened[name]
+
+    def tokenised_settings(self, name: str) -> dict[str, Any]:
+        """What tokenised targets of a part of the mixture depend on: the task, its sizes, and the autoencoder."""
+        data = self.config.data
+        spec = data.mixture[name].to_dict()
+        options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
+        sizes = {"vit_size": spec.get("vit_size", data.vit_size.to_dict()), "target_size": data.target_size.to_dict()}
+        task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
+        return {**task, "options": options, **sizes, "autoencoder": weights.fingerprint(self.vae_file())}
+
+    def vae_file(self) -> str:
+        """The file with the trained autoencoder that this run starts from.
+
+        Raises:
+          DataError: it starts with an untrained one.
+        """
+        config = self.config
+        if config.vae_from:
+            return resource(config.vae_from)
+        places = [os.path.join(folder, weights.VAE_FILE) for folder in (config.init_from, config.init_base) if folder]
+        found = [path for path in places if os.path.exists(path)]
+        if not found:
+            raise DataError(
+                f"tokenised targets need a trained autoencoder: no {weights.VAE_FILE} in {places or 'the config'}; "
+                "set config.init_from, config.init_base or config.vae_from"
+            )
+        return found[0]
 
     def batches(self, rows: Sequence[int] | None = None) -> Batches:
         """The training data of some rows."""
@@ -159,8 +210,6 @@ class Experiment:
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
-        from sgt_jax.models.bagel import weights
-
         vae = weights.load_vae(resource(config.vae_from), self.model_config)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"

@@ -21,10 +21,12 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[ar
             joined.append(argument)
     about_config = [a for a in joined if a.startswith("--config")]
     options = parser.parse_args([a for a in joined if not a.startswith("--config")])
-    values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True, flag_values=values)
+    argv, values = [parser.prog, *about_config], flags.FlagValues()
+    holder = config_flags.DEFINE_config_file(
+        "config", None, "The experiment.", lock_config=True, flag_values=values, sys_argv=argv
+    )
     try:
-        values([parser.prog, *about_config])
+        values(argv)
         config = holder.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         print(f"error: --config: {' '.join(str(error).split())}", file=sys.stderr)

@@ -53,6 +53,8 @@ class Example:
       extra: anything a particular proxy or scorer needs. Proxies know "boxes" ([[left, top, right, bottom], ...] in
         pixels), "things" (bool per mask: countable, or stuff such as sky), "class_names" (all classes of the data set in
         a fixed order), "expressions" ([[text, mask number or numbers], ...]) and "intrinsics" ([fx, fy, cx, cy]).
+      moments: of a tokenised example: what the VAE said of each picture that it would encode, in the order of the plan,
+        float16 [h, w, 2C], mean first. `image` is then the condition at its final size.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Example:
     edit: Edit | None = None
     kind: str | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    moments: tuple[np.ndarray, ...] = ()
 
 
 class ProxyPair(NamedTuple):
@@ -78,13 +81,20 @@ class ProxyPair(NamedTuple):
     flat: bool = False  # the target consists of flat colours that a resize should keep
 
 
+class Moments(NamedTuple):
+    """A picture as the VAE's posterior: float16 [h, w, 2C], mean and then log-variance, at the latents' size."""
+
+    values: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class PlanItem:
     """One item of a sample's plan, in the vocabulary of the reference's `sequence_plan`.
 
     Attributes:
       type: "text", "vit_image" (understanding encoder) or "vae_image" (latents; clean unless `loss`).
-      data: token ids (list of int) for text; uint8 [H, W, 3], or float32 in [-1, 1], already at its final size.
+      data: token ids (list of int) for text; uint8 [H, W, 3], or float32 in [-1, 1], already at its final size; for a
+        vae_image also Moments.
       loss: supervise it: next-token cross-entropy for text, flow matching for a vae_image.
       droppable: condition dropout may leave it out (the reference's `enable_cfg`).
       closing_label: token id supervised at the closing special token (`special_token_loss`), or None.
@@ -104,7 +114,11 @@ class PlanItem:
 
 @dataclasses.dataclass
 class Sample:
-    """A plan ready for a layout, with the provenance of the example behind it."""
+    """A plan ready for a layout, with the provenance of the example behind it.
+
+    `request` is the instruction in words, where a proxy gave one.
+    """
 
     name: str
     plan: tuple[PlanItem, ...]
+    request: str = ""

@@ -38,6 +38,8 @@ class Record:
       caption, turns, kind: as in Example.
       upright: turn the pictures as their EXIF orientation says. False where masks lie on the pixels as stored.
       extra: anything else, of plain JSON types.
+      moments: of a tokenised record: as in Example, each the bytes of an .npy file.
+      preview: of a tokenised record: a small encoded picture of the target, to look at.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Record:
     kind: str | None = None
     upright: bool = False
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    moments: tuple[bytes, ...] = ()
+    preview: bytes | None = None
 
 
 class Bad(NamedTuple):
@@ -134,11 +138,12 @@ def decode(record: Record) -> Example:
         masks=found if record.masks or record.labels is not None else None,
         classes=classes,
         mask_picture=mask_picture,
-        depth=None if record.depth is None else _depth(record.depth, name),
+        depth=None if record.depth is None else _array(record.depth, name, "depth").astype(np.float32),
         caption=record.caption,
         turns=record.turns,
         kind=record.kind,
         extra=dict(record.extra),
+        moments=tuple(_array(data, name, "moments") for data in record.moments),
     )
 
 
@@ -213,11 +218,11 @@ def segment_ids(data: bytes, name: str) -> np.ndarray:
     return red + 256 * green + 65536 * blue
 
 
-def _depth(data: bytes, name: str) -> np.ndarray:
+def _array(data: bytes, name: str, what: str) -> np.ndarray:
     try:
-        return np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
+        return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise BadRecord("unreadable depth", f"{name}: depth map: {error}") from error
+        raise BadRecord(f"unreadable {what}", f"{name}: {what}: {error}") from error
 
 
 class Source:

@@ -11,35 +11,47 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sgt_jax.data import images
-from sgt_jax.data.examples import DataError, Example, PlanItem, Sample
+from sgt_jax.data.examples import DataError, Example, Moments, PlanItem, Sample
 from sgt_jax.data.proxies import make_pair
+from sgt_jax.data.templates import instruction, wordings
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
+Canvases = Sequence[tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class VitSize:
-    """Resize rule in front of the understanding encoder (BAGEL's: long side at most max_size, short at least min_size)."""
+    """A resize rule (BAGEL's: long side at most max_size, short side at least min_size), each picture at its own aspect.
+
+    In front of the understanding encoder, and of pictures to paint that are tokenised.
+    """
 
     stride: int
     min_size: int
     max_size: int
     max_pixels: int = 14 * 14 * 9216
 
-    def __call__(self, image: np.ndarray, pictures: int = 1) -> np.ndarray:
+    def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
         height, width = image.shape[:2]
         size = images.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
-        return images.resize(image, size)
+        return images.resize(image, size, nearest=nearest)
 
 
-def to_canvas(image: np.ndarray, canvases: Sequence[tuple[int, int]], nearest: bool = False) -> np.ndarray:
+def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool = False) -> np.ndarray:
     """Resizes uint8 [H, W, 3] to the canvas (height, width) of the closest aspect ratio, the largest among equals.
 
     Canvases are few and fixed because a compiled step has static shapes; every picture fills its canvas, so the VAE never
-    sees padding. `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
+    sees padding. A resize rule in their place gives every picture a size of its own, which only tokenising can afford.
+    `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
     """
+    if isinstance(canvases, VitSize):
+        return canvases(image, nearest=nearest)
+    if not canvases:
+        raise DataError(
+            "there are no canvases for pictures to paint: set config.data.canvases, or tokenise the targets"
+        )
     aspect = np.log(image.shape[0] / image.shape[1])
     height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
     return images.resize(image, (width, height), nearest=nearest)
@@ -53,17 +65,21 @@ class Proxy:
       proxy: registry name, see `sgt_jax.data.proxies`.
       encode: text -> token ids.
       vit_size: resize rule of the photo.
-      canvases: sizes allowed for the target.
+      canvases: sizes allowed for the target, or a resize rule.
       options: keyword options of the proxy (palette, wording style, ...).
+      latents: show the photo also as clean latents, in front, as BAGEL's editing does. SGT does not.
     """
 
     proxy: str
     encode: Encode
     vit_size: VitSize
-    canvases: tuple[tuple[int, int], ...]
+    canvases: Canvases | VitSize
     options: dict = dataclasses.field(default_factory=dict)
+    latents: bool = False
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        if example.moments:
+            return self._tokenised(example, rng)
         pair = make_pair(self.proxy, example, rng, **self.options)
         # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
         nearest = pair.flat and self.options.get("resize", "nearest") == "nearest"
@@ -72,7 +88,26 @@ class Proxy:
             PlanItem("text", list(self.encode(pair.instruction)), droppable=True),
             PlanItem("vae_image", to_canvas(pair.target, self.canvases, nearest), loss=True),
         )
-        return Sample(example.name, plan)
+        if self.latents:
+            plan = (PlanItem("vae_image", to_canvas(pair.condition, self.canvases)), *plan)
+        return Sample(example.name, plan, pair.instruction)
+
+    def _tokenised(self, example: Example, rng: np.random.Generator) -> Sample:
+        """The same plan from what `tokenize` stored; the wording is drawn afresh unless it speaks of this very example."""
+        pictures = [PlanItem("vae_image", Moments(m), loss=False) for m in example.moments]
+        if len(pictures) != 1 + self.latents or example.image is None:
+            raise DataError(f"{example.name}: tokenised for another task ({len(pictures)} latents); tokenise it again")
+        style = self.options.get("style", "general")
+        words = instruction(self.proxy, rng, style)
+        if any("{" in wording for wording in wordings(self.proxy, style)):
+            words = example.extra["instruction"]
+        plan = (
+            *pictures[:-1],
+            PlanItem("vit_image", example.image),
+            PlanItem("text", list(self.encode(words)), droppable=True),
+            dataclasses.replace(pictures[-1], loss=True),
+        )
+        return Sample(example.name, plan, words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,16 +147,17 @@ class TextToImage:
     """[caption, droppable] [picture to paint]."""
 
     encode: Encode
-    canvases: tuple[tuple[int, int], ...]
+    canvases: Canvases | VitSize
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
         captions = example.extra.get("captions") or (example.caption,)
         caption = captions[int(rng.integers(len(captions)))] if len(captions) > 1 else captions[0]
-        if not caption or example.image is None:
+        if not caption or (example.image is None and not example.moments):
             raise DataError(f"{example.name}: text_to_image needs a caption and a picture")
+        target = Moments(example.moments[0]) if example.moments else to_canvas(example.image, self.canvases)
         plan = (
             PlanItem("text", list(self.encode(caption)), droppable=True),
-            PlanItem("vae_image", to_canvas(example.image, self.canvases), loss=True),
+            PlanItem("vae_image", target, loss=True),
         )
         return Sample(example.name, plan)
 
@@ -137,7 +173,7 @@ class Editing:
 
     encode: Encode
     vit_size: VitSize
-    canvases: tuple[tuple[int, int], ...]
+    canvases: Canvases | VitSize
     see: bool = False
     joined_rate: float = 0.5
 

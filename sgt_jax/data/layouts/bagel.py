@@ -6,7 +6,8 @@ their own, so that routing to BAGEL's two sets of weights is a static slice. Lan
   und           text, markers and ViT tokens: `token` (-1: not text), `vit` (slot in lane vit, -1: not a ViT token)
   vit           patches of all pictures that the understanding encoder sees
   gen           latent tokens; `picture:HxW` and `token` say where in which canvas the latent stands
-  pixels:HxW    canvases that the VAE encodes; every picture fills its canvas exactly, so none ever sees padding
+  pixels:HxW    canvases that the VAE encodes; every picture fills its canvas exactly, so none ever sees padding.
+                With `moment_width` there are none: gen carries `moments`, which `sgt_jax tokenize` computed
   labels        supervised text: slot in lane und, target id, weight
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.batch import CAUSAL, FULL, NOISE
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import DataError, Moments, PlanItem
 from sgt_jax.data.packing import Field, Lanes, Spec
 
 INFO = {
@@ -69,6 +70,8 @@ class BagelLayout:
       latent_stride: pixels per latent token (VAE downsample times latent patch size).
       latent_side: entries per side of the latent position table.
       canvases: allowed (height, width) of pictures for the VAE.
+      moment_width: 0, or the numbers per latent token (mean and log-variance) when all pictures for the VAE are tokenised.
+      latent_patch: latents per side of one latent token.
       interpolate_positions: BAGEL's `interpolate_pos`.
       dropout: condition dropout probability per item type; only droppable items are ever dropped.
     """
@@ -79,6 +82,8 @@ class BagelLayout:
     latent_stride: int
     latent_side: int
     canvases: tuple[tuple[int, int], ...] = ()
+    moment_width: int = 0
+    latent_patch: int = 2
     interpolate_positions: bool = False
     dropout: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"text": 0.1, "vit_image": 0.3, "vae_image": 0.3}
@@ -89,6 +94,8 @@ class BagelLayout:
         """The fields of every lane."""
         gen = dict(INFO, table=Field("int32"), noisy=Field("int32"), time=Field("int32", points_to="gen"))
         gen["token"] = Field("int32")
+        if self.moment_width:
+            gen["moments"] = Field("float16", (self.moment_width,))
         spec: dict[str, dict[str, Field]] = {
             "und": dict(token=Field("int32", fill=-1), vit=Field("int32", fill=-1, points_to="vit"), **INFO),
             "vit": {
@@ -166,14 +173,24 @@ class BagelLayout:
                 order, position = order + n, position + n
                 continue
 
-            image = np.asarray(item.data)
+            tokenised = isinstance(item.data, Moments)
+            image = np.asarray(item.data.values if tokenised else item.data)
             stride = self.vit_patch if item.type == "vit_image" else self.latent_stride
+            if item.type == "vae_image" and tokenised != bool(self.moment_width):
+                found, wanted = ("moments", "pixels") if tokenised else ("pixels", "moments")
+                raise DataError(
+                    f"{name}: its picture to paint comes as {found}, this run takes {wanted}; tokenise all parts of the "
+                    "mixture that paint, or none (config.data.mixture.NAME.tokenised)"
+                )
+            if tokenised:
+                stride = self.latent_patch
             h, w = image.shape[0] // stride, image.shape[1] // stride
             side = self.vit_side if item.type == "vit_image" else self.latent_side
             if h * stride != image.shape[0] or w * stride != image.shape[1] or max(h, w) > side or not h * w:
                 raise DataError(
-                    f"{name}: a {item.type} of {image.shape[1]}x{image.shape[0]} pixels does not fit: each side must be "
-                    f"a multiple of {stride} and at most {side * stride}; set the resize rule of this task accordingly"
+                    f"{name}: a {item.type} of {image.shape[1]}x{image.shape[0]} {'latents' if tokenised else 'pixels'} "
+                    f"does not fit: each side must be a multiple of {stride} and at most {side * stride}; set the resize "
+                    "rule of this task accordingly"
                 )
             n = h * w
             table = table_positions(h, w, side, self.interpolate_positions)
@@ -185,6 +202,11 @@ class BagelLayout:
                 und.add(n, token=-1, vit=vit.length + np.arange(n), **inner)
                 vit.add(n, patches=patchify(image, stride), table=table, image=images)
                 position += 1
+            elif item.type == "vae_image" and tokenised:
+                mean, logvar = np.split(image, 2, axis=-1)
+                moments = np.concatenate([patchify(part, stride) for part in (mean, logvar)], axis=1)
+                gen.add(n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), moments=moments, **inner)
+                position += item.frame_delta if item.frame_delta is not None else int(not item.loss)
             elif item.type == "vae_image":
                 canvas = f"{image.shape[0]}x{image.shape[1]}"
                 if image.shape[:2] not in self.canvases:

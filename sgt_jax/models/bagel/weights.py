@@ -6,6 +6,7 @@ just walk it. Published linear weights are [out, in], convolutions [out, in, kh,
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -252,6 +253,15 @@ def load_vae(path: Any, config: BagelConfig, nested: bool = False) -> dict[str, 
     """The autoencoder's parameters (what belongs at params["vae"]; with `nested`, {"vae": ...})."""
     params = from_published(load_file(epath.Path(path)), config, VAE_FILE)
     return params if nested else params["vae"]
+
+
+def fingerprint(path: Any) -> str:
+    """A text that two ae.safetensors share if and only if their encoders hold the same numbers, in whatever dtype."""
+    digest = hashlib.sha256()
+    tensors = load_file(epath.Path(path))
+    for name in sorted(name for name in tensors if name.startswith("encoder.")):
+        digest.update(name.encode() + np.asarray(tensors[name], np.float32).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def to_published(params: Mapping[str, Any], config: BagelConfig, file: str | None = None) -> dict[str, np.ndarray]:

@@ -1,0 +1,143 @@
+"""Tokenised examples on disk: what `sgt_jax tokenize` writes once and training reads in place of pixels.
+
+    FOLDER/settings.json            what the targets are and which autoencoder made them: a run compares this with its own
+    FOLDER/part-00000.array_record  records in the order of the source: condition, moments of the targets, a preview
+    FOLDER/part-00000.json          how many records the part holds, and what was left out and why
+
+A part is written beside its place and renamed, so one that is there is whole; those that are not can be made later, also
+by other machines.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from sgt_jax.data import records
+from sgt_jax.data.examples import DataError
+from sgt_jax.data.records import Bad, Record, Source
+
+SETTINGS = "settings.json"
+
+
+class Tokenised(Source):
+    """Random access to a folder of tokenised examples; all its parts must be there.
+
+    Attributes:
+      settings: what was written into settings.json.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.settings = read_settings(self.root)
+        if self.settings is None:
+            raise DataError(f"{self.root}: holds no tokenised examples; make them with `python -m sgt_jax tokenize`")
+        absent = missing_parts(self.root, self.settings)
+        if absent:
+            raise DataError(
+                f"{self.root}: {len(absent)} of {self.settings['parts']} parts are missing (the first is {absent[0]}); "
+                "run `python -m sgt_jax tokenize` again: it makes what is missing"
+            )
+        counts = [part_report(self.root, i)["records"] for i in range(self.settings["parts"])]
+        files = [part_path(self.root, i) for i, count in enumerate(counts) if count]
+        if not files:
+            raise DataError(f"{self.root}: every record was left out when it was tokenised; see its part-*.json")
+        self._data = ArrayRecordDataSource([os.fspath(path) for path in files])
+        if len(self._data) != sum(counts):
+            raise DataError(f"{self.root}: holds {len(self._data)} records instead of {sum(counts)}; tokenise it again")
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"Tokenised({self.root}, {len(self)} records)"
+
+    def record(self, i: int) -> Record:
+        return records.from_bytes(self._data[i], f"{self.root}[{i}]")
+
+
+def read_settings(root: Path) -> dict[str, Any] | None:
+    """What a folder was made with, or None if it was not begun."""
+    path = root / SETTINGS
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); remove the folder and tokenise again") from error
+
+
+def begin(root: Path, settings: Mapping[str, Any]) -> None:
+    """Starts a folder, or checks that what it was started with is the same.
+
+    Raises:
+      DataError: it was started with other settings; the message names them.
+    """
+    found = read_settings(root)
+    if found is None:
+        root.mkdir(parents=True, exist_ok=True)
+        _replace(root / SETTINGS, json.dumps(settings, indent=1).encode())
+    elif different := differences(found, settings):
+        raise DataError(f"{root}: was tokenised differently: {different}; choose another folder or remove this one")
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Where two settings differ, in words; "" if nowhere."""
+    wanted = json.loads(json.dumps(wanted))
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    return "; ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in names)
+
+
+def part_path(root: Path, number: int) -> Path:
+    """Where a part's records are."""
+    return root / f"part-{number:05d}.array_record"
+
+
+def part_report(root: Path, number: int) -> dict[str, Any]:
+    """{"records": n, "bad": {kind: [count, the first one's reason]}} of a part that is there."""
+    return json.loads((root / f"part-{number:05d}.json").read_text())
+
+
+def missing_parts(root: Path, settings: Mapping[str, Any]) -> list[int]:
+    """Numbers of the parts that are not there yet."""
+    return [i for i in range(settings["parts"]) if not (root / f"part-{i:05d}.json").exists()]
+
+
+def write_part(root: Path, number: int, items: Iterable[Record | Bad]) -> dict[str, Any]:
+    """Writes one part; its report comes last, so a part with a report is whole. Returns the report."""
+    path = part_path(root, number)
+    beside = path.with_suffix(".writing")
+    count, bad = 0, {}
+    # One record a group: read at random, each costs one read.
+    writer = ArrayRecordWriter(os.fspath(beside), "group_size:1")
+    for item in items:
+        if isinstance(item, Bad):
+            bad.setdefault(item.kind, [0, item.reason])[0] += 1
+            continue
+        writer.write(records.to_bytes(item))
+        count += 1
+    writer.close()
+    if count:
+        os.replace(beside, path)
+    else:
+        beside.unlink()
+    report = {"records": count, "bad": bad}
+    _replace(root / f"part-{number:05d}.json", json.dumps(report).encode())
+    return report
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the bytes of an .npy file."""
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    return out.getvalue()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    beside = path.with_suffix(".writing")
+    beside.write_bytes(data)
+    os.replace(beside, path)
