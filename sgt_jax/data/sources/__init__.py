@@ -11,6 +11,7 @@ from sgt_jax.data.examples import DataError
 SOURCES = {
     "ade20k": ("ade20k", "Ade20k"),
     "cityscapes": ("cityscapes", "Cityscapes"),
+    "coco_panoptic": ("coco_panoptic", "CocoPanoptic"),
     "editing_parquet": ("parquet", "EditingParquet"),
     "folder": ("plain_folder", "PlainFolder"),
     "llava_onevision": ("llava_onevision", "LlavaOneVision"),
