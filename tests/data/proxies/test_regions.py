@@ -1,11 +1,13 @@
 """Proxies that paint regions: masks, classes, things and stuff, expressions, boxes, outlines."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sgt_jax.data import masks
+from sgt_jax.data import masks, records
 from sgt_jax.data.examples import DataError, Example
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes import Scenes
@@ -101,6 +103,33 @@ def test_instance_paints_things_and_panoptic_also_stuff_each_kind_as_one_region(
     assert colour_at(make_pair("instance", untold, RNG).target, 16, 3) == palette(5)[0], "all are things by default"
     with pytest.raises(DataError, match=r"extra\['things'\] has 2 entries for 5 masks"):
         make_pair("instance", dataclasses.replace(street(), extra={"things": [True, False]}), RNG)
+
+
+def test_a_class_may_be_a_thing_here_and_a_crowd_there():
+    example = dataclasses.replace(street(), classes=("car", "car", "car", "sky", "road"))  # a crowd of far cars above
+    panoptic = make_pair("panoptic", example, RNG).target
+    colours = {colour_at(panoptic, y, x) for y, x in ((5, 5), (11, 15), (1, 1), (1, 28), (16, 3))}
+    assert len(colours) == 5, "the single cars are not merged with the crowd"
+
+
+def test_records_as_sources_store_them_serve_the_proxies():
+    """A label picture with things and stuff, as of Cityscapes, through `records.decode`."""
+    labels = np.full((20, 30), 7, np.uint16)  # road
+    labels[:6], labels[8:14, 4:12], labels[8:14, 18:26] = 23, 26001, 26002  # sky, two cars
+    file = io.BytesIO()
+    Image.fromarray(labels).save(file, "PNG")
+    photo = io.BytesIO()
+    Image.fromarray(PHOTO).save(photo, "PNG")
+    segments = ((7, "road"), (23, "sky"), (26001, "car"), (26002, "car"))
+    extra = {"things": [False, False, True, True], "class_names": ["road", "sky", "car"]}
+    record = records.Record("city/1", (photo.getvalue(),), labels=file.getvalue(), segments=segments, extra=extra)
+    example = records.decode(records.from_bytes(records.to_bytes(record), "here"))
+    counts = {}
+    for name in ("segmentation", "semantic", "instance", "panoptic"):
+        target = make_pair(name, example, RNG).target
+        assert colour_at(target, 10, 5) != colour_at(target, 10, 20) or name == "semantic"
+        counts[name] = len(np.unique(target.reshape(-1, 3), axis=0))
+    assert counts == {"segmentation": 4, "semantic": 3, "instance": 3, "panoptic": 4}  # instance: two cars and black
 
 
 def test_outlines_of_masks_and_of_a_shipped_picture():
