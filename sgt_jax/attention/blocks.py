@@ -1,6 +1,6 @@
 """The mask rule as intervals of ranks, and which blocks of (queries, keys) hold an allowed pair: what a kernel needs.
 
-Sort all slots of a row by (sample, split, order). Then every key is seen by one *interval* of ranks: a causal key from
+Rank all slots of a row by (sample, split, order). Then every key is seen by one *interval* of ranks: a causal key from
 its own rank, a key of a full or noise split from the first slot of its split, each to the end of its sample, or, in a
 noise split, to the end of that split. So `batch.may_attend` is two comparisons per pair, whatever order the slots have
 in memory, and no dense mask ever exists. Shapes: B rows, S query slots, T key slots.
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from sgt_jax.batch import CAUSAL, NOISE, TokenInfo
 
 _NEVER = jnp.iinfo(jnp.int32).max
+_COUNTED = 512  # slots whose ranks are counted at a time
 
 
 class Intervals(NamedTuple):
@@ -43,38 +44,45 @@ class Steps(NamedTuple):
 
 
 def intervals(query: TokenInfo, key: TokenInfo) -> Intervals:
-    """`may_attend(query, key)` is `(first <= at) & (at <= last)`; holds for any facts that `TokenInfo` allows."""
-    queries = query.sample.shape[-1]
-    same = query is key
+    """`may_attend(query, key)` is `(first <= at) & (at <= last)`; holds for any facts that `TokenInfo` allows.
+
+    Ranks are counted, one block of slots against all: a TPU does that in a few milliseconds, while its compiler needs
+    minutes for a sort of this length.
+    """
+    queries, same = query.sample.shape[-1], query is key
     facts = [jnp.asarray(getattr(key, name), jnp.int32) for name in ("sample", "split", "order", "mode")]
     if not same:
         more = [jnp.asarray(getattr(query, name), jnp.int32) for name in ("sample", "split", "order", "mode")]
         facts = [jnp.concatenate(pair, axis=-1) for pair in zip(more, facts)]
-    place = jax.lax.broadcasted_iota(jnp.int32, facts[0].shape, facts[0].ndim - 1)
-    sample_, split_, order_, mode_, memory = jax.lax.sort((*facts, place), num_keys=3)
+    rows, slots = facts[0].shape
+    sample, split, order, _ = (x[:, None] for x in facts)
+    size = min(_COUNTED, max(slots, 1))
 
-    def differs(x: jax.Array) -> jax.Array:
-        """Whether an entry differs from the one before it."""
-        return jnp.concatenate([jnp.ones_like(x[..., :1], bool), x[..., 1:] != x[..., :-1]], axis=-1)
+    def one(mine: list[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        sample_, split_, order_, mode_ = (x[..., None] for x in mine)
+        in_sample = sample == sample_
+        in_split = in_sample & (split == split_)
+        before_sample = sample < sample_
+        before_split = before_sample | (in_sample & (split < split_))
 
-    def start(new: jax.Array) -> jax.Array:
-        return jax.lax.cummax(jnp.where(new, place, 0), axis=place.ndim - 1)
+        def number(which: jax.Array) -> jax.Array:
+            return jnp.sum(which, axis=-1, dtype=jnp.int32)
 
-    def end(new: jax.Array) -> jax.Array:
-        closes = jnp.concatenate([new[..., 1:], jnp.ones_like(new[..., :1])], axis=-1)
-        return jax.lax.cummin(jnp.where(closes, place, _NEVER), axis=place.ndim - 1, reverse=True)
+        rank = number(before_split | (in_split & (order < order_)))  # slots of equal order share a rank
+        mode, real = mode_[..., 0], sample_[..., 0] > 0
+        first = jnp.where(mode == CAUSAL, rank, number(before_split))
+        last = jnp.where(mode == NOISE, number(before_split | in_split), number(before_sample | in_sample)) - 1
+        # Padding is seen by nobody; ranked before all samples, it sees nobody either.
+        return rank, jnp.where(real, first, _NEVER), jnp.where(real, last, -1)
 
-    new_sample = differs(sample_)
-    new_split = new_sample | differs(split_)
-    rank = start(new_split | differs(order_))  # slots of equal order share a rank
-    first = jnp.where(mode_ == CAUSAL, rank, start(new_split))
-    last = jnp.where(mode_ == NOISE, end(new_split), end(new_sample))
-    # Padding is seen by nobody; being sorted to the front, it sees nobody either.
-    first, last = jnp.where(sample_ > 0, first, _NEVER), jnp.where(sample_ > 0, last, -1)
-    _, rank, first, last = jax.lax.sort((memory, rank, first, last), num_keys=1)
+    def cut(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(jnp.pad(x, ((0, 0), (0, -slots % size))).reshape(rows, -1, size), 1, 0)
+
+    counted = jax.lax.map(one, [cut(x) for x in facts])
+    rank, first, last = (jnp.moveaxis(x, 0, 1).reshape(rows, -1)[:, :slots] for x in counted)
     if same:
         return Intervals(rank, first, last)
-    return Intervals(rank[..., :queries], first[..., queries:], last[..., queries:])
+    return Intervals(rank[:, :queries], first[:, queries:], last[:, queries:])
 
 
 def padded(x: Intervals, q_block: int, k_block: int) -> Intervals:
