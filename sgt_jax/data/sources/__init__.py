@@ -14,6 +14,7 @@ SOURCES = {
     "coco_panoptic": ("coco_panoptic", "CocoPanoptic"),
     "editing_parquet": ("parquet", "EditingParquet"),
     "folder": ("plain_folder", "PlainFolder"),
+    "folder_tars": ("plain_folder", "PictureTars"),
     "llava_onevision": ("llava_onevision", "LlavaOneVision"),
     "llava_onevision_parquet": ("llava_onevision", "LlavaParquet"),
     "pets": ("pets", "Pets"),

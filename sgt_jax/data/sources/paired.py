@@ -1,15 +1,16 @@
-"""Photos with partner files (label picture, json, depth map, caption) of the same stem in other folders.
+"""Photos with partner files (label picture, json, depth map, caption) of the same stem, in other folders or in a tar.
 
-The union of all folders is listed, so a photo without partner and a partner without photo are bad records that are
+The union of all kinds is listed, so a photo without partner and a partner without photo are bad records that are
 counted and named, not holes that nobody sees.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sgt_jax.data.records import Record, Source
-from sgt_jax.data.sources import files
+from sgt_jax.data.records import Bad, BadRecord, Record, Shard, Source
+from sgt_jax.data.sources import files, tars
 
 
 class Partner(NamedTuple):
@@ -86,3 +87,37 @@ class PairedFolder(Source):
     def make(self, name: str, found: dict[str, bytes]) -> Record:
         """The record of a photo; `name` is its path below the root, `found` the content of "picture" and partners."""
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedTar(Shard):
+    """The photos of one tar with their partners beside them, in the order of their names.
+
+    Attributes:
+      name: of the shard.
+      root, tar: the archive is ROOT/TAR.
+      partners: what it is called in messages -> suffixes.
+      make: as `PairedFolder.make`; can be pickled.
+    """
+
+    name: str
+    root: Path
+    tar: str
+    partners: Mapping[str, tuple[str, ...]]
+    make: Callable[[str, dict[str, bytes]], Record]
+
+    def __iter__(self) -> Iterator[Record | Bad]:
+        archive = tars.scan(self.root / self.tar)
+        yield from archive.bad
+        named = {
+            what: files.by_stem(name for name in archive.members if files.has_suffix(name, suffixes))
+            for what, suffixes in {"picture": files.PHOTO_SUFFIXES, **self.partners}.items()
+        }
+        with open(archive.path, "rb") as file:
+            for key in sorted(set().union(*named.values())):
+                try:
+                    names = {what: files.the_one(known, key, what, self.tar) for what, known in named.items()}
+                    found = {what: tars.read(file, archive, name) for what, name in names.items()}
+                    yield self.make(f"{self.tar}/{names['picture']}", found)
+                except BadRecord as error:
+                    yield Bad(f"{self.tar}/{key}", error.kind, str(error))

@@ -88,12 +88,15 @@ class _Parquet(StreamedSource):
         for name in self._files:
             try:
                 with parquet.ParquetFile(self.root / name) as file:
-                    groups, known = file.num_row_groups, file.schema_arrow.names
+                    known, counts = file.schema_arrow.names, _counts(file)
             except _UNREADABLE:
-                groups, known = 1, self._row.columns
+                known, counts = self._row.columns, [None]
             if missing := [column for column in self._row.columns if column not in known]:
                 raise DataError(f"{self.root / name}: has no column {missing}; it has {', '.join(known)}: name them")
-            found += [RowGroup(f"{files.stem(name)}-{i}", self.root, name, i, self._row) for i in range(groups)]
+            found += [
+                RowGroup(f"{files.stem(name)}-{i}", self.root, name, i, self._row, count)
+                for i, count in enumerate(counts)
+            ]
         return found
 
 
@@ -134,12 +137,13 @@ class RowGroup(Shard):
     file: str
     number: int
     row: CaptionedRow | EditRow
+    count: int | None = None
 
     def __iter__(self) -> Iterator[Record | Bad]:
         path, done = self.root / self.file, 0
         try:
             with parquet.ParquetFile(path) as file:
-                before = sum(file.metadata.row_group(i).num_rows for i in range(self.number))
+                before = sum(_counts(file)[: self.number])
                 for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[self.number], columns=self.row.columns):
                     for row in batch.to_pylist():
                         name = f"{self.file}/{before + done}"
@@ -151,6 +155,11 @@ class RowGroup(Shard):
         except _UNREADABLE as error:
             reason = f"{path}: row group {self.number} cannot be read after {done} rows ({error}); download it again"
             yield Bad(f"{self.file}/group {self.number}", "broken file", reason)
+
+
+def _counts(file: parquet.ParquetFile) -> list[int]:
+    """Rows of every row group."""
+    return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
 
 def picture(cell: Any, name: str) -> bytes:

@@ -1,5 +1,7 @@
 """Any folder of pictures, with what else lies beside them: captions, masks, depth maps, the right picture of a pair.
 
+Tars of pictures, with captions of the same stem or without, are read here, too (`PictureTars`).
+
     ROOT/PHOTOS/**/NAME.jpg
     ROOT/PHOTOS/**/NAME.txt             captions="txt"
     ROOT/PHOTOS/metadata.jsonl          captions="metadata": {"file_name": "a/b.jpg", "text": "a red bus", ...} a line
@@ -13,6 +15,7 @@ Everything is paired by the path below its folder without the suffix.
 import dataclasses
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,11 @@ import numpy as np
 
 from sgt_jax.data import images
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord, Record
+from sgt_jax.data.records import Bad, BadRecord, Record, Shard
 from sgt_jax.data.sources import files
 from sgt_jax.data.sources.labels import from_names, segments
-from sgt_jax.data.sources.paired import PairedFolder, Partner
+from sgt_jax.data.sources.paired import PairedFolder, PairedTar, Partner
+from sgt_jax.data.sources.streamed import StreamedSource
 
 CAPTIONS = (None, "txt", "metadata")
 CAPTION_KEYS = ("text", "caption")  # of a line of metadata.jsonl, the first that is there
@@ -104,6 +108,31 @@ class PlainFolder(PairedFolder):
         if (text := found.get("caption")) is not None:
             fields["caption"] = _text(text, name)
         return Record(name, pictures, upright=self._upright, **fields)
+
+
+class PictureTars(StreamedSource):
+    """Tars of pictures (web data sets), one shard each; for `ingest`.
+
+    Args:
+      root: folder above the tars.
+      captions: "txt" where every NAME.jpg has a NAME.txt, or None.
+    """
+
+    def __init__(self, root: str | Path, captions: str | None = None):
+        if captions not in (None, "txt"):
+            raise DataError(f"folder_tars: captions={captions!r} must be 'txt' or null")
+        self.root = files.local_folder(root)
+        self._partners = {"caption": (".txt",)} if captions else {}
+        self._names = files.files_below(self.root, (".tar",))
+        if not self._names:
+            raise DataError(f"{self.root}: holds no .tar; type 'folder' reads unpacked pictures")
+
+    def shards(self, size: int = 0) -> Sequence[Shard]:
+        return [PairedTar(files.stem(name), self.root, name, self._partners, _captioned) for name in self._names]
+
+
+def _captioned(name: str, found: Mapping[str, bytes]) -> Record:
+    return Record(name, (found["picture"],), caption=_text(found["caption"], name) if "caption" in found else None)
 
 
 class Metadata:

@@ -6,16 +6,17 @@ ROOT/**/sa_000000.tar                      as published: about 11,000 pairs each
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord, Record, Shard
-from sgt_jax.data.sources import files, tars
-from sgt_jax.data.sources.paired import PairedFolder, Partner
+from sgt_jax.data.records import BadRecord, Record, Shard
+from sgt_jax.data.sources import files
+from sgt_jax.data.sources.paired import PairedFolder, PairedTar, Partner
 from sgt_jax.data.sources.streamed import StreamedSource
 
+_JSON = {"json": (".json",)}
 _QUALITIES = ("predicted_iou", "stability_score")
 
 
@@ -31,20 +32,20 @@ class MaskChoice:
     min_area: int = 0
     max_masks: int | None = None
 
-    def record(self, name: str, photo: bytes, text: bytes) -> Record:
-        """The record of a photo and its json.
+    def make(self, name: str, found: Mapping[str, bytes]) -> Record:
+        """The record of a "picture" and its "json".
 
         Raises:
           BadRecord: not the json of SA-1B.
         """
         try:
-            content = json.loads(text)
+            content = json.loads(found["json"])
             fields = self.fields(content["annotations"])
             fields["extra"]["image_id"] = content["image"]["image_id"]
         except (ValueError, KeyError, TypeError) as error:
             reason = f"{name}: its json is not SA-1B's ({type(error).__name__}: {error}); download it again"
             raise BadRecord("bad json", reason) from error
-        return Record(name, (photo,), **fields)
+        return Record(name, (found["picture"],), **fields)
 
     def fields(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """`masks` and `extra` of a record; raises KeyError, ValueError or TypeError for what is no annotation."""
@@ -68,11 +69,11 @@ class Sa1bFolder(PairedFolder):
 
     def __init__(self, root: str | Path, min_area: int = 0, max_masks: int | None = None, limit: int | None = None):
         advice = "unpack the tars there, or ingest them with type 'sa1b_tars'"
-        super().__init__(root, ".", {"json": Partner(".", (".json",))}, limit=limit, advice=advice)
+        super().__init__(root, ".", {"json": Partner(".", _JSON["json"])}, limit=limit, advice=advice)
         self._choice = MaskChoice(min_area, max_masks)
 
     def make(self, name: str, found: dict[str, bytes]) -> Record:
-        return self._choice.record(name, found["picture"], found["json"])
+        return self._choice.make(name, found)
 
 
 class Sa1bTars(StreamedSource):
@@ -90,31 +91,4 @@ class Sa1bTars(StreamedSource):
             raise DataError(f"{self.root}: holds no .tar; type 'sa1b' reads unpacked pairs")
 
     def shards(self, size: int = 0) -> Sequence[Shard]:
-        return [Sa1bTar(files.stem(name), self.root, name, self._choice) for name in self._names]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sa1bTar(Shard):
-    """The pairs of one tar, in the order of their names."""
-
-    name: str
-    root: Path
-    tar: str
-    choice: MaskChoice
-
-    def __iter__(self) -> Iterator[Record | Bad]:
-        archive = tars.scan(self.root / self.tar)
-        yield from archive.bad
-        photos, texts = (
-            files.by_stem(name for name in archive.members if files.has_suffix(name, suffixes))
-            for suffixes in (files.PHOTO_SUFFIXES, (".json",))
-        )
-        with open(archive.path, "rb") as file:
-            for key in sorted(photos.keys() | texts.keys()):
-                try:
-                    photo = files.the_one(photos, key, "picture", self.tar)
-                    text = files.the_one(texts, key, "json", self.tar)
-                    content = [tars.read(file, archive, name) for name in (photo, text)]
-                    yield self.choice.record(f"{self.tar}/{photo}", *content)
-                except BadRecord as error:
-                    yield Bad(f"{self.tar}/{key}", error.kind, str(error))
+        return [PairedTar(files.stem(name), self.root, name, _JSON, self._choice.make) for name in self._names]

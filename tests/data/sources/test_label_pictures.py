@@ -121,7 +121,7 @@ def test_missing_folders_say_what_to_unpack(tmp_path):
 @pytest.fixture
 def streets(tmp_path):
     instances = np.zeros((8, 16), np.uint16)
-    instances[0], instances[1], instances[2:4], instances[4:6], instances[6], instances[7] = 23, 1, 26001, 26012, 24, 9
+    instances[0], instances[1], instances[2:4], instances[4:6], instances[6], instances[7] = 23, 6, 26001, 26012, 24, 9
     for city, frame in (("aachen", "000000"), ("bochum", "000313")):
         stem = f"train/{city}/{city}_{frame}_000019"
         put(tmp_path / f"leftImg8bit/{stem}_leftImg8bit.png", photo(5, 16, 8, "PNG"))

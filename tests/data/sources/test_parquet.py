@@ -37,6 +37,7 @@ def test_text_to_image_rows_in_row_groups(tmp_path):
     put(tmp_path / "._b.parquet", "resource fork")
     source = opened("text_to_image_parquet", tmp_path)
     assert [shard.name for shard in source.shards()] == ["a/part.0-0", "a/part.0-1", "a/part.0-2", "b-0"]
+    assert [shard.count for shard in source.shards()] == [2, 2, 2, 2]
     good, bad = read_all(source)
     assert {name: e.caption for name, e in good.items()} == {
         "a/part.0.PARQUET/0": "a bus",

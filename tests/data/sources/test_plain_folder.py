@@ -87,6 +87,20 @@ def test_captions_in_text_files(tmp_path):
     assert kinds(bad) == {"bad caption": 1, "missing caption": 2, "missing picture": 1}
 
 
+def test_tars_of_pictures(tmp_path):
+    members = [("x/a.txt", b"a bus"), ("x/b.JPG", photo(90)), ("x/a.jpg", photo(30)), ("x/._a.jpg", b"fork"),
+               ("x/c.png", photo()[:200]), ("x/c.txt", b"a tram"), ("x/a.cls", b"3"), ("../d.jpg", photo())]  # fmt: skip
+    hostile.tar(tmp_path / "shards/000.tar", members)
+    source = open_source({"type": "folder_tars", "root": str(tmp_path)})
+    good, bad = read_all(source)
+    assert list(good) == ["shards/000.tar/x/a.jpg", "shards/000.tar/x/b.JPG"]
+    assert abs(int(good["shards/000.tar/x/b.JPG"].image[0, 0, 0]) - 90) < 5
+    assert kinds(bad) == {"unsafe member": 1, "unreadable picture": 1}
+    good, bad = read_all(open_source({"type": "folder_tars", "root": str(tmp_path), "captions": "txt"}))
+    assert {name: e.caption for name, e in good.items()} == {"shards/000.tar/x/a.jpg": "a bus"}
+    assert kinds(bad) == {"unsafe member": 1, "unreadable picture": 1, "missing caption": 1}
+
+
 def test_captions_in_metadata(tmp_path):
     for name in ("a.jpg", "sub/b.PNG", "c.jpg", "d.jpg", "n.jpg"):
         put(tmp_path / name, photo())
