@@ -41,12 +41,13 @@ class Component:
 
 
 class LaidOut(NamedTuple):
-    """A laid-out sample with its provenance; `lanes` is None for a record that was skipped, `reason` says why."""
+    """A laid-out sample with its provenance; `lanes` is None for a record that was skipped, `kind` and `reason` say why."""
 
     component: str
     name: str
     lanes: Lanes | None
     reason: str = ""
+    kind: str = ""
 
 
 class BatchInfo(NamedTuple):
@@ -55,7 +56,7 @@ class BatchInfo(NamedTuple):
     Attributes:
       names: per row, the provenance of its samples.
       samples: samples per component.
-      skipped: records skipped per reason while this batch was filled.
+      skipped: records skipped per component and kind ("understanding: missing picture") while this batch was filled.
       fill: real share of the slots per lane.
     """
 
@@ -100,7 +101,9 @@ class _ToLanes(grain.transforms.RandomMap):
         except DataError as error:
             if self.on_bad == "error":
                 raise
-            return LaidOut(part.name, f"{part.name}[{element}]", None, str(error))
+            # Tasks and proxies raise plain DataErrors: the record is whole, but not for them.
+            kind = getattr(error, "kind", "unfit for its task")
+            return LaidOut(part.name, f"{part.name}[{element}]", None, str(error), kind)
         return LaidOut(part.name, sample.name, lanes)
 
 
@@ -141,7 +144,7 @@ class _RowIterator(grain.DatasetIterator):
                 self._pool.append((self._position, item))
                 in_a_row = 0
             else:
-                skipped[item.component] += 1
+                skipped[f"{item.component}: {item.kind}"] += 1
                 in_a_row += 1
                 logger.warning("skipped %s: %s", item.name, item.reason)
                 if in_a_row >= data.max_skips:

@@ -6,7 +6,9 @@ import sys
 MODULES = (
     "sgt_jax.batch sgt_jax.data.images sgt_jax.data.masks sgt_jax.data.maps sgt_jax.data.proxies "
     "sgt_jax.data.templates sgt_jax.data.tokenizer sgt_jax.data.sources.scenes sgt_jax.data.sources.folder "
-    "sgt_jax.data.tasks sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
+    "sgt_jax.data.tasks sgt_jax.data.ingest sgt_jax.data.sources.records sgt_jax.data.sources.llava_onevision "
+    "sgt_jax.data.sources.sam_tars sgt_jax.data.sources.coco_panoptic "
+    "sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
 ).split()
 
 

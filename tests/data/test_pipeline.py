@@ -119,7 +119,7 @@ def test_bad_records_stop_the_run_or_are_counted():
             next(it)
     it = iter(make(bad=[3], on_bad="skip"))
     infos = [next(it)[1] for _ in range(20)]
-    assert sum(i.skipped.get("paint", 0) for i in infos) >= 2
+    assert sum(i.skipped.get("paint: unfit for its task", 0) for i in infos) >= 2
     assert not any("paint:3" in names for i in infos for names in i.names)
 
 
