@@ -161,6 +161,51 @@ def test_what_was_left_out_on_opening_is_in_the_manifest(tmp_path):
     assert hostile.number_of(example.mask_picture) == hostile.number_of(example.image) == 1
 
 
+@pytest.mark.parametrize("form", ["sam_sgt", "sam_sgt_tars"])
+def test_odd_pictures_come_through_and_unreadable_ones_are_named(tmp_path, form):
+    """Tree and tars, read in place and as records: the same good records, and a reason for every other."""
+    mask = {
+        name: hostile.encoded(hostile.Image.new("RGB", (w, h), (1, 2, 3))) for name, (_, w, h, _) in hostile.ODD.items()
+    }
+    photos = {name: data for name, (data, *_) in hostile.ODD.items()}
+    photos |= {name: data for name, (data, _) in hostile.UNREADABLE.items()}
+    photos |= {
+        "large.jpg": hostile.large_jpeg(),
+        "lonely.jpg": hostile.numbered(1),
+        "turned.jpg": hostile.rotated_jpeg(),
+    }
+    mask |= dict.fromkeys([*hostile.UNREADABLE, "turned.jpg"], hostile.numbered(2, form="PNG"))
+    mask["large.jpg"] = hostile.encoded(hostile.Image.new("RGB", (60, 50)))
+    folders = {"sam_selection": photos, "sam_mask": {f"{Path(n).stem}.png": data for n, data in mask.items()}}
+    root = tmp_path / "my_jpgs" / "sam_selection"
+    for folder, members in folders.items():
+        if form == "sam_sgt":
+            for name, data in members.items():
+                hostile.macos_companion(hostile.write(root / folder / "a.jpg.d" / name, data))
+        else:
+            hostile.tar(root / f"{folder}.tar", [(f"{folder}/a.jpg.d/{name}", d) for name, d in members.items()])
+    spec = {"type": form, "root": str(root), "on_bad": "skip"}
+    good, bad = read_all(open_source(spec))
+    assert {Path(name).name for name in good} == {*hostile.ODD, "large.jpg", "turned.jpg"}
+    for name, example in good.items():
+        if Path(name).name in hostile.ODD:
+            _, width, height, colour = hostile.ODD[Path(name).name]
+            assert example.image.shape == (height, width, 3)
+            assert np.abs(example.image[0, 0].astype(int) - colour).max() <= 6  # JPEG
+            assert example.mask_picture[0, 0].tolist() == [1, 2, 3]
+    # Masks lie on the pixels as stored, so their photos are not turned.
+    assert next(e for n, e in good.items() if n.endswith("turned.jpg")).image.shape == (16, 24, 3)
+    counts = kinds(bad)
+    assert counts.pop("missing mask") == 1 and sum(counts.values()) == len(hostile.UNREADABLE) == len(bad) - 1
+    manifest = ingest(spec, tmp_path / "out", on_bad="skip", check="all")
+    again, none = read_all(open_source({"type": "records", "root": str(tmp_path / "out")}))
+    assert manifest["bad"] == kinds(bad) and not none
+    assert again.keys() == good.keys()
+    for name, example in good.items():
+        np.testing.assert_array_equal(again[name].image, example.image)
+        np.testing.assert_array_equal(again[name].mask_picture, example.mask_picture)
+
+
 def test_two_workers_write_what_one_process_writes(tmp_path, capsys):
     spec = llava(tmp_path / "in", 30, bad=(7,))
     words = [f"{k}={v}" for k, v in spec.items()]
