@@ -16,6 +16,7 @@ from sgt_jax.data.proxies import PROXIES, make_pair, register, registry
 from sgt_jax.data.sources.scenes import Scenes
 from sgt_jax.data.tasks import Proxy as ProxyTask
 from sgt_jax.data.tasks import VitSize
+from sgt_jax.data.tokenizer import Tokenizer
 
 SHAPES = ("circle", "square", "triangle")
 
@@ -230,6 +231,19 @@ def test_flat_targets_stay_flat_on_the_canvas_and_others_are_smoothed():
     assert colours("segmentation") == 3 and colours("referring") == 2 and colours("semantic") <= 3
     assert colours("segmentation", resize="blended") > 10
     assert colours("referring", ground="photo") > 200 and colours("depth") > 10
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_every_proxy_becomes_a_sample_of_the_nano_model(name):
+    """Photo through the encoder, words that its tokenizer knows, a picture of the canvas's size to paint."""
+    tokenizer = Tokenizer.nano()
+    task = ProxyTask(name, tokenizer.encode, VitSize(8, 32, 32), ((32, 32),), {"style": "plain"})
+    seen, text, painted = task(scene(1), rng()).plan
+    assert seen.type == "vit_image" and seen.data.shape == (32, 32, 3) and not seen.loss
+    assert text.droppable and 0 not in text.data and 2 <= len(text.data) <= 7
+    assert painted.type == "vae_image" and painted.loss and painted.data.shape == (32, 32, 3)
+    if name != "reconstruction":
+        assert (painted.data != seen.data).any()
 
 
 def test_a_name_is_registered_once():
