@@ -106,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
                 task="proxy",
                 proxy="segmentation",
                 weight=3.0,
-                options=dict(palette="distinct", style="plain"),
+                options=dict(style="plain"),  # of the proxy; its other options have defaults
             ),
             understanding=dict(source="train", task="understanding", weight=2.0),
             text_to_image=dict(source="train", task="text_to_image", weight=2.0),

@@ -63,14 +63,14 @@ def super_resolution(example, rng, options):
     return Painted(corruptions.coarse(photo, factor), photo)
 
 
-@register("colourisation", level="low", needs="a picture in colour", least_chroma=4.0)
+@register("colourisation", level="low", needs="a picture in colour", least_chroma=12.0)
 def colourisation(example, rng, options):
     """The photo in colour; the one shown is grey.
 
-    A photo whose channels differ by less than `least_chroma` (of 255, on average) has no colours to give back.
+    A photo of which not even a fiftieth has channels that differ by `least_chroma` (of 255) has no colours to give back.
     """
     del rng
-    if np.ptp(example.image, axis=2).mean() < options["least_chroma"]:
+    if np.quantile(np.ptp(example.image, axis=2), 0.98) < options["least_chroma"]:
         raise lacks(example, "colourisation")
     grey = np.asarray(Image.fromarray(np.ascontiguousarray(example.image)).convert("L"))
     return Painted(np.repeat(grey[:, :, None], 3, axis=2), example.image)

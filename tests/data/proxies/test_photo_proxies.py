@@ -170,6 +170,9 @@ def test_colours_are_taken_from_the_shown_photo_only(photo):
     np.testing.assert_allclose(pair.condition[..., 0], photo @ (0.299, 0.587, 0.114), atol=1)
     with pytest.raises(DataError, match="cat: proxy 'colourisation' needs a picture in colour"):
         pairs("colourisation", pair.condition, 1)
+    speck = pair.condition.copy()
+    speck[:40, :40] = (200, 30, 30)  # 4 % of it
+    pairs("colourisation", speck, 1)
 
 
 def test_holes_hide_parts_and_leave_the_rest(photo):
