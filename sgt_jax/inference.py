@@ -76,18 +76,22 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
         raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a BAGEL run.")
     report(f"{workdir}: {weights} of step {step}")
     proxy = next((m for m in settings["data"].get("mixture", {}).values() if m.get("proxy") == "segmentation"), {})
-    evaluated = next((e for e in settings.get("evaluators", {}).values() if e.get("type") == "masks"), {})
     canvases = settings["data"].get("canvases") or [None]
     return Assistant(
         config,
         jax.tree.map(jax.numpy.asarray, params),
         tokenizer,
         defaults=_defaults_of_run(settings),
-        # A run that does not say how it paints was scored by the colours that it paints in.
-        palette=proxy.get("options", {}).get("palette") or evaluated.get("palette"),
+        palette=_palette_of_run(settings, proxy),
         wording=proxy.get("options", {}).get("style"),
         default_shape=tuple(canvases[0]) if canvases[0] else None,
     )
+
+
+def _palette_of_run(settings: Mapping[str, Any], proxy: Mapping[str, Any]) -> str | None:
+    """A run that does not say in which colours it paints was scored by them; None leaves them to be found."""
+    evaluated = next((e for e in settings.get("evaluators", {}).values() if e.get("type") == "masks"), {})
+    return proxy.get("options", {}).get("palette") or evaluated.get("palette")
 
 
 def _defaults_of_run(settings: Mapping[str, Any]) -> dict[str, Settings]:

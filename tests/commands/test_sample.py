@@ -9,6 +9,7 @@ import pytest
 import tiny_experiment as tiny
 from PIL import Image
 
+from configs import nano
 from sgt_jax import assistant, inference
 from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data import rle
@@ -92,6 +93,13 @@ def test_instances_are_decoded_at_the_size_of_the_photo(model, monkeypatch):
     (found,) = model.segment(np.zeros((48, 64, 3), np.uint8), palette="distinct")
     assert [m.sum() for m in found.masks] == [32 * 16, 32 * 8]
     assert [entry["bbox"] for entry in found.to_json()["instances"]] == [[8, 8, 16, 32], [32, 8, 8, 32]]
+
+
+def test_a_run_is_read_back_in_the_colours_that_it_paints_in():
+    settings = nano.get_config().to_dict()
+    assert inference._palette_of_run(settings, settings["data"]["mixture"]["proxy"]) == "distinct"
+    assert inference._palette_of_run(settings, {"options": {"palette": "tab20"}}) == "tab20"
+    assert inference._palette_of_run({}, {}) is None
 
 
 def test_a_picture_does_not_depend_on_its_batch_and_needs_its_seed(model, quick):
