@@ -68,10 +68,14 @@ def _cityscapes(row: Row, labels: bytes, name: str, features: Any) -> dict[str, 
 def _panoptic(row: Row, labels: bytes, name: str, features: Any) -> dict[str, Any]:
     del labels, name
     names, objects = features["panoptic_objects"]["label"].names, row["panoptic_objects"]
-    listed = [(int(i), names[int(label)]) for i, label in zip(objects["id"], objects["label"], strict=True)]
-    # The categories stand with the 80 countable ones first.
-    extra = {"things": [int(label) < 80 for label in objects["label"]], "class_names": list(names)}
-    return {"segments": tuple(listed), "void_ids": (), "extra": extra}
+    rows = [(int(i), int(label), bool(c)) for i, label, c in zip(*(objects[k] for k in ("id", "label", "is_crowd")))]
+    # As in coco_panoptic: crowds are void; the categories stand with the 80 countable ones first.
+    counted = [(number, label) for number, label, crowd in rows if not crowd]
+    return {
+        "segments": tuple((number, names[label]) for number, label in counted),
+        "void_ids": tuple(number for number, _, crowd in rows if crowd),
+        "extra": {"things": [label < 80 for _, label in counted], "class_names": list(names)},
+    }
 
 
 def _segment_anything(row: Row, labels: bytes, name: str, features: Any) -> dict[str, Any]:

@@ -167,14 +167,15 @@ def test_nyu_depth(tmp_path):
 def test_coco_panoptic_with_ids_above_65535(tmp_path):
     big = 5 + 256 * 6 + 65536 * 7
     coded = np.zeros((8, 12, 3), np.uint8)
-    coded[:2], coded[2:4] = (5, 6, 7), (9, 0, 0)
+    coded[:2], coded[2:4], coded[4] = (5, 6, 7), (9, 0, 0), (30, 0, 0)
 
     def row(number, *objects):
-        boxes = [{"id": i, "area": 24, "bbox": BOX, "label": label, "is_crowd": False} for i, label in objects]
+        boxes = [{"id": i, "area": 24, "bbox": BOX, "label": label, "is_crowd": i == 30} for i, label in objects]
         names = {"image/filename": f"{number}.jpg", "panoptic_image/filename": f"{number}.png", "image/id": number}
         return names | {"image": photo(), "panoptic_image": encoded(coded), "panoptic_objects": boxes}
 
-    rows = [row(1, (big, 0), (9, 90)), row(2), row(3, (big, 0), (9, 90), (10, 3))]
+    both = ((big, 0), (30, 2), (9, 90))  # 30 is a crowd
+    rows = [row(1, *both), row(2), row(3, *both, (10, 3))]
     root = prepare(tmp_path, "coco", fixtures.PANOPTIC, rows, config="2017_panoptic", version="1.1.0")
     assert root.parts[-3:] == ("coco", "2017_panoptic", "1.1.0")
     good, bad = read_all(opened(root))
