@@ -17,7 +17,7 @@ DEFAULT_MAX_PIXELS = 14 * 14 * 9216
 # Everything that Pillow raises on a missing, foreign, truncated, corrupt or absurdly large file.
 _UNREADABLE = (
     *(OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError),
-    *(EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error),
+    *(EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError, struct.error, zlib.error),
 )
 
 

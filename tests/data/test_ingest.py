@@ -233,6 +233,20 @@ def test_errors_of_the_command_are_one_line(tmp_path, capsys):
     assert "unknown source type 'nonsense'" in capsys.readouterr().err
 
 
+def test_a_source_of_a_config_is_ingested_by_its_name(tmp_path, capsys):
+    spec = llava(tmp_path / "in", 3)
+    lines = ["from ml_collections import ConfigDict", "def get_config():",
+             f"  return ConfigDict(dict(data=dict(sources=dict(asked={spec!r}))))"]  # fmt: skip
+    config = hostile.write(tmp_path / "config.py", "\n".join(lines).encode())
+    common = [f"--config={config}", "--workers=0"]
+    assert command.main([*common, "--source=asked", "limit=2", str(tmp_path / "out")]) == 0
+    assert "2 records" in capsys.readouterr().out
+    assert command.main([*common, "--source=other", str(tmp_path / "out")]) == 1
+    assert "no source 'other'; the config has asked" in capsys.readouterr().err
+    assert command.main([*common, str(tmp_path / "out")]) == 1
+    assert "--config and --source go together" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_named_and_finished_parts_are_kept(tmp_path):
     spec, out = llava(tmp_path / "in", 8), tmp_path / "out"
     noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
@@ -432,6 +446,38 @@ def test_skipped_records_are_counted_and_logged_in_batches(tmp_path, caplog):
         # One record in eight: what was read is what was packed, what waits in two pools of four, and what was skipped.
         assert samples // 7 - 1 <= skipped <= (samples + 8) // 7 + 1
     assert "nowhere.jpg" in caplog.text
+
+
+def test_a_config_trains_on_tars_and_records_side_by_side(tmp_path):
+    """Photos in tars are painted, conversations of records answered: text alone, one picture and two reach the batches."""
+    import tiny_experiment
+
+    from sgt_jax import experiment
+
+    config = tiny_experiment.config()
+    for folder, form in (("sam_selection", "JPEG"), ("sam_mask", "PNG")):
+        members = [(f"{folder}/{n}.{form.lower()}", hostile.numbered(n, 96, 96, form)) for n in range(6)]
+        hostile.tar(tmp_path / f"sam/{folder}.tar", members)
+    ask = [{"from": "human", "value": "what is it ?"}, {"from": "gpt", "value": "red"}]
+    both = [{"from": "human", "value": "<image>\nwhat ?"}, {"from": "gpt", "value": "red"},
+            {"from": "human", "value": "and <image> ?"}, {"from": "gpt", "value": "blue"}]  # fmt: skip
+    spec = llava(tmp_path / "in", 4)
+    with open(tmp_path / "in/annotations/all_data.jsonl", "ab") as file:
+        file.write(hostile.json_lines([{"conversations": ask}, {"image": ["1.jpg", "2.jpg"], "conversations": both}]))
+    ingest(spec, tmp_path / "out")
+    with config.unlocked():
+        config.data.sources = dict(
+            sam=dict(type="sam_sgt_tars", root=str(tmp_path / "sam")),
+            llava=dict(type="records", root=str(tmp_path / "out")),
+        )
+        config.data.mixture = dict(
+            paint=dict(source="sam", task="proxy", proxy="segmentation", weight=1.0),
+            answer=dict(source="llava", task="understanding", weight=1.0),
+        )
+    batches = iter(experiment.build(config).batches())
+    names = {name for _ in range(12) for row in next(batches)[1].names for name in row}
+    assert {f"answer:annotations/all_data.jsonl[{i}]" for i in range(6)} <= names
+    assert {f"paint:sam_selection.tar/sam_selection/{i}.jpeg" for i in range(6)} <= names
 
 
 def test_stored_form_keeps_what_is_set_and_refuses_the_rest():
