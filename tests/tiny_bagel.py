@@ -31,6 +31,21 @@ def config(**changes) -> BagelConfig:
     )  # fmt: skip
 
 
+def random_params(made: BagelConfig, seed: int = 0, scale: float = 0.12) -> dict:
+    """Normal parameters of `made`, norms' scales around 1: not what training starts from, but nothing is compiled."""
+    import jax
+
+    from sgt_jax.models.bagel.model import Bagel
+
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        ones = path[-1].key == "scale"
+        return (rng.standard_normal(leaf.shape) * scale + ones).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(Bagel(made)._init, jax.random.key(0)))
+
+
 def layout() -> BagelLayout:
     """The layout of `config()`."""
     return BagelLayout(

@@ -78,6 +78,11 @@ class Tokenizer:
         """Ids of the text; nothing is added, but special tokens written out in the text become their ids."""
         return self._inner.encode(text, add_special_tokens=False).ids
 
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of the text, and of each the letters [start, end) that it stands for (a leading blank may be one)."""
+        found = self._inner.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self._inner.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 

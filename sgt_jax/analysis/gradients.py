@@ -1,0 +1,145 @@
+"""Per-example gradients of a loss, at the inputs of a layer's attention or for chosen shared parameters.
+
+*Activations*: the gradient with respect to the output of a pre-attention RMSNorm of the understanding branch, averaged over
+the sample's slots. The rows of a batch do not touch each other, so one backward pass gives every example its own.
+*Parameters*: one backward pass per example, over the parameters whose path matches a pattern.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax import objective
+from sgt_jax.analysis.inputs import Plan, batches
+from sgt_jax.assistant import Assistant
+from sgt_jax.batch import PackedBatch
+from sgt_jax.data.examples import DataError
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.stack import unstacked
+from sgt_jax.partitioning import path_name
+
+MOST_NUMBERS = 500_000_000  # of gradients kept at a time: 2 GB
+
+
+def activation_gradients(
+    model: Assistant, plans: Sequence[Plan], canvases: tuple[tuple[int, int], ...] = (), *, layer: int = 0,
+    rows: int = 8, seed: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Gradients float32 [n, width] at the pre-attention RMSNorm of the understanding branch in one decoder layer.
+
+    Args:
+      plans: one sample each; its loss is the mean over its answer tokens plus the mean over its noisy latents.
+      canvases: sizes of the pictures to be painted.
+      layer: number of the decoder layer; 0 is the first.
+      rows: examples per backward pass.
+      seed: of noise and times: those of example i depend on the seed and i alone.
+    """
+    bagel, params = _unrolled(model)
+    width = model.config.llm.hidden_size
+
+    def losses(change, params, batch, draws):
+        with nn.intercept_methods(_adding(change, layer)):
+            return jnp.sum(_row_losses(bagel, params, batch, draws))
+
+    @jax.jit
+    def step(params, batch, draws):
+        slots = batch["und"]["sample"] > 0
+        grads = jax.grad(losses)(jnp.zeros((*slots.shape, width)), params, batch, draws)
+        total = jnp.sum(jnp.where(slots[..., None], grads, 0.0), axis=1)
+        return total / jnp.maximum(jnp.sum(slots, axis=1), 1)[:, None]
+
+    return _over(model, plans, canvases, rows, seed, lambda batch, draws: step(params, batch, draws))
+
+
+def parameter_gradients(
+    model: Assistant, plans: Sequence[Plan], canvases: tuple[tuple[int, int], ...] = (), *, pattern: str,
+    rows: int = 8, seed: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """Gradients float32 [n, P] for the parameters whose path matches `pattern`, one after the other.
+
+    Args:
+      plans, canvases, seed: as in `activation_gradients`.
+      pattern: a regular expression, searched in paths such as "decoder/layers_0/und/q_proj/kernel".
+      rows: examples laid out at a time; each has a backward pass of its own.
+
+    Raises:
+      DataError: no parameter matches, or the gradients would not fit into memory.
+    """
+    bagel, params = _unrolled(model)
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    leaves, tree = jax.tree.flatten(params)
+    chosen = [i for i, name in enumerate(names) if re.search(pattern, name)]
+    size = sum(leaves[i].size for i in chosen)
+    if not chosen:
+        raise DataError(f"no parameter matches '{pattern}'; paths look like {names[0]}, {names[len(names) // 2]}")
+    if size * len(plans) > MOST_NUMBERS:
+        raise DataError(
+            f"'{pattern}' matches {size:,} parameters: gradients of {len(plans)} examples are more than "
+            f"{MOST_NUMBERS:,} numbers; choose fewer parameters or lower --n"
+        )
+
+    def loss(mine, leaves, batch, draws):
+        every = list(leaves)
+        for i, leaf in zip(chosen, mine):
+            every[i] = leaf
+        return jnp.sum(_row_losses(bagel, jax.tree.unflatten(tree, every), batch, draws))
+
+    @jax.jit
+    def step(leaves, batch, draws):
+        def one(example):
+            grads = jax.grad(loss)([leaves[i] for i in chosen], leaves, *jax.tree.map(lambda x: x[None], example))
+            return jnp.concatenate([g.astype(jnp.float32).reshape(-1) for g in grads])
+
+        return jax.lax.map(one, (batch, draws))
+
+    return _over(model, plans, canvases, rows, seed, lambda batch, draws: step(leaves, batch, draws))
+
+
+def _unrolled(model: Assistant) -> tuple[Bagel, Any]:
+    """The model with unrolled layers, since a scanned layer has no number of its own."""
+    if not model.config.scan_layers:
+        return model.bagel, model.params
+    params = dict(model.params)
+    params |= {part: unstacked(params[part]) for part in ("vit", "decoder") if "layers" in params[part]}
+    return Bagel(model.config.replace(scan_layers=False)), params
+
+
+def _adding(change: jax.Array, layer: int) -> Callable[..., Any]:
+    """A flax interceptor that adds `change` [R, U, width] to the output of one RMSNorm."""
+    place = (f"layers_{layer}", "und", "input_layernorm")
+
+    def intercept(call, args, kwargs, context):
+        out = call(*args, **kwargs)
+        here = context.module.path[-3:] == place and context.method_name == "__call__"
+        return out + change.reshape(out.shape).astype(out.dtype) if here else out
+
+    return intercept
+
+
+def _row_losses(bagel: Bagel, params: Any, batch: PackedBatch, draws: Any) -> jax.Array:
+    """[R]: per row the mean cross-entropy of its answer tokens plus the mean flow loss of its noisy latents."""
+    outputs = bagel.forward(params, batch, draws)
+    found = objective.token_losses(outputs, batch)
+    answers = jnp.sum(batch["labels"]["weight"] > 0, axis=1)
+    ce = jnp.sum(found["ce"], axis=1) / jnp.maximum(answers, 1)
+    # A canvas lane without pictures has no slots: then there is nothing to take a mean of.
+    flow = jnp.sum(jnp.mean(found["mse"], axis=-1), axis=1) / jnp.maximum(jnp.sum(outputs["noisy"], axis=1), 1)
+    return ce + flow
+
+
+def _over(model, plans, canvases, rows, seed, step) -> np.ndarray:
+    """Runs `step` over batches and joins what it gives per row."""
+    found = []
+    for number, (batch, real) in enumerate(batches(plans, model.layout(canvases), rows)):
+        # Drawn row by row, so that an example's noise does not depend on the batch it stands in.
+        one = jax.tree.map(lambda x: x[:1], batch)
+        keys = [jax.random.fold_in(jax.random.key(seed), number * rows + row) for row in range(rows)]
+        drawn = [model.bagel.draw(key, one) for key in keys]
+        draws = jax.tree.map(lambda *x: jnp.concatenate(x), *drawn)
+        found.append(np.asarray(step(batch, draws))[:real])
+    return np.concatenate(found)

@@ -1,0 +1,108 @@
+"""python -m sgt_jax align --checkpoint DIR: do a generative proxy and understanding pull a model the same way?
+
+    align --checkpoint DIR --proxies segmentation depth edges reconstruction
+    align --checkpoint DIR --parameters 'layers_0/und/(q|k|v)_proj/kernel'
+
+Compares the gradient of each proxy's flow loss with that of the understanding loss on the same pictures: at the output of
+an early pre-attention RMSNorm of the understanding branch, or for the parameters that match a pattern. It needs no training
+and predicts, cheaply and roughly, what a proxy will do. docs/analysis.md defines every number.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from sgt_jax.analysis import inputs
+from sgt_jax.commands import analysing
+from sgt_jax.commands.analysing import AFTER, BEFORE
+from sgt_jax.data import tasks
+
+PROXIES = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    parser = analysing.parser("align", __doc__)
+    add = parser.add_argument
+    add("--proxies", nargs="+", default=list(PROXIES), metavar="NAME", help=f"(default: {' '.join(PROXIES)})")
+    add("--style", choices=("plain", "general"), help="of the instructions (default: plain for a tiny vocabulary)")
+    add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
+    add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
+    add("--parameters", metavar="REGEX", help="look at parameters instead; searched in their paths")
+    add("--n", type=analysing.positive, default=64, help="pictures (default: 64)")
+    parser.set_defaults(batch=8)
+    return analysing.run(align, parser.parse_args(arguments))
+
+
+def align(options: argparse.Namespace) -> None:
+    """Loads, measures, prints, draws, writes."""
+    from sgt_jax.analysis import figures
+    from sgt_jax.analysis.alignment import alignment
+
+    if options.n < 4:
+        raise inputs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
+    asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)
+    results: dict[str, dict[str, Any]] = {}
+    means: dict[str, np.ndarray] = {}
+    for which, model in analysing.checkpoints(options):
+        gradients = _gradients(options, model, asked)
+        understanding = gradients.pop("understanding")
+        results[which] = {name: alignment(x, understanding, options.seed) for name, x in gradients.items()}
+        means |= {f"{which}/{name}": x.mean(0) for name, x in (gradients | {"understanding": understanding}).items()}
+        rows = [
+            [
+                name, f"{r.cosine.value:+.3f} [{r.cosine.low:+.3f}, {r.cosine.high:+.3f}]", f"{r.projected:+.3f}",
+                r.components, f"{r.effective_dimension:.1f}", f"{r.score:+.2f}", f"{r.per_example:+.3f}",
+                f"{r.reliability[0]:.2f}, {r.reliability[1]:.2f}",
+            ] for name, r in results[which].items()
+        ]  # fmt: skip
+        head = ["proxy", "cosine [95 %]", "projected", "dims", "effective", "score", "per example", "own halves"]
+        print(f"\ngradients of {len(asked)} pictures at {_place(options)}" + (f", {which}" if options.before else ""))
+        print(analysing.table(head, rows))
+    analysing.note(
+        "own halves: cosine between two halves of one loss's own examples, the proxy's and then understanding's: noise "
+        "alone keeps a cosine below about the root of their product."
+    )
+    path = options.out / "align.png"
+    names = {AFTER: "after" if options.before else "checkpoint", BEFORE: "before"}
+    series = {
+        names[which]: tuple(
+            np.array([getattr(r.cosine, end) for r in found.values()]) for end in ("value", "low", "high")
+        )
+        for which, found in results.items()
+    }
+    title = "Gradient of each proxy's loss against understanding's"
+    figures.bars(path, options.proxies, series, ylabel="cosine of mean gradients", title=title, zero=True)
+    print(f"wrote {path}")
+    summary = {which: {name: r.to_json() for name, r in found.items()} for which, found in results.items()}
+    analysing.write(options, "align", {"place": _place(options), "n": len(asked), **summary}, means)
+
+
+def _place(options: argparse.Namespace) -> str:
+    return options.parameters or f"the pre-attention norm of layer {options.layer}"
+
+
+def _gradients(options: argparse.Namespace, model: Any, asked: list[inputs.Question]) -> dict[str, np.ndarray]:
+    """{"understanding" and each proxy: gradients [n, P]}."""
+    from sgt_jax.analysis.gradients import activation_gradients, parameter_gradients
+
+    if not 0 <= options.layer < model.config.llm.num_hidden_layers:
+        raise inputs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
+    encode, resize, size = model.tokenizer.encode, inputs.vit_size(model), (inputs.canvas(model),)
+    style = options.style or ("plain" if model.tokenizer.size < 1000 else "general")
+    kinds: dict[str, Any] = {"understanding": tasks.Understanding(encode, resize)}
+    for name in options.proxies:
+        extra = {"palette": options.palette} if name == "segmentation" else {}
+        kinds[name] = tasks.Proxy(name, encode, resize, size, {"style": style, **extra})
+    found = {}
+    for name, task in kinds.items():
+        rng = np.random.default_rng(options.seed)
+        plans = [task(question.example, rng).plan for question in asked]
+        common = dict(rows=options.batch, seed=options.seed)
+        canvases = () if name == "understanding" else size
+        if options.parameters:
+            found[name] = parameter_gradients(model, plans, canvases, pattern=options.parameters, **common)
+        else:
+            found[name] = activation_gradients(model, plans, canvases, layer=options.layer, **common)
+    return found

@@ -1,0 +1,261 @@
+"""python -m sgt_jax attention --checkpoint DIR [--before DIR]: where a model looks, when it answers and when it paints.
+
+    attention --checkpoint DIR
+    attention --checkpoint AFTER --before BEFORE understanding --source type=scenes,size=64,max_objects=4
+    attention --checkpoint DIR generation --prompts geneval_metadata.jsonl
+
+`understanding`: share of the attention of answer tokens and of question words on the picture's tokens, per layer, and on
+the object asked about. `generation`: attention of noisy latents on the prompt's words by category, over layers and times.
+These are the softmax weights that the model itself computed. docs/analysis.md defines every number.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgt_jax.analysis import inputs, words
+from sgt_jax.commands import analysing
+from sgt_jax.commands.analysing import AFTER, BEFORE
+from sgt_jax.evaluation import statistics
+
+PARTS = ("understanding", "generation")
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    parser = analysing.parser("attention", __doc__)
+    add = parser.add_argument
+    add("parts", nargs="*", metavar="PART", help="understanding, generation (default: both)")
+    add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
+    add("--n", type=analysing.positive, default=96, help="questions, and prompts (default: 96)")
+    add("--prompts", type=Path, help="GenEval metadata, JSON lines (default: GenEval's kinds of prompts for scenes)")
+    add("--steps", type=analysing.positive, default=8, help="of a painting: the times that are looked at (default: 8)")
+    add(
+        "--ranked", type=int, default=4, help="samples per batch whose hidden states are analysed (default: 4; 0: none)"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    if wrong := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"no part '{wrong[0]}'; choose understanding or generation")
+    return analysing.run(attention, options)
+
+
+def attention(options: argparse.Namespace) -> None:
+    """Loads, measures, prints, draws, writes."""
+    from sgt_jax.analysis.features import chosen_layers
+    from sgt_jax.analysis.generation import generation_attention
+    from sgt_jax.analysis.understanding import understanding_attention
+
+    parts = options.parts or PARTS
+    asked = None
+    if "understanding" in parts:
+        asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for which, model in analysing.checkpoints(options):
+        layers = chosen_layers(model, options.layers)
+        common = dict(rows=options.batch, ranked=options.ranked)
+        if asked is not None:
+            found["understanding"][which] = understanding_attention(model, asked, layers, **common)
+        if "generation" in parts:
+            prompts = _prompts(options, model.tokenizer)
+            found["generation"][which] = generation_attention(
+                model, prompts, layers, steps=options.steps, seed=options.seed, **common
+            )
+    report = {"understanding": _report_understanding, "generation": _report_generation}
+    sections = {part: report[part](options, found[part]) for part in parts}
+    arrays = {
+        f"{part}/{which}/{name}": np.asarray(value)
+        for part in parts
+        for which, result in found[part].items()
+        for name, value in result._asdict().items()
+    }
+    analysing.write(options, "attention", sections, arrays)
+
+
+def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
+    if options.prompts:
+        entries = words.read_prompts(options.prompts)
+    else:
+        from sgt_jax.data.sources.scenes import NANO_COLOURS, NANO_SHAPES
+        from sgt_jax.evaluation import geneval
+
+        made = geneval.prompts(-(-options.n // len(geneval.TAGS)), NANO_SHAPES, NANO_COLOURS, max_count=2)
+        entries = [{"prompt": e["prompt"], "objects": [part["class"] for part in e["include"]]} for e in made]
+    return [words.categorised(e["prompt"], e["objects"], tokenizer) for e in entries[: options.n]]
+
+
+# -- Understanding -----------------------------------------------------------------------------------------------------
+
+
+def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+    from sgt_jax.analysis import figures
+    from sgt_jax.analysis.understanding import QUERIES
+
+    summary = {which: _understanding_json(result) for which, result in found.items()}
+    after, before = found[AFTER], found.get(BEFORE)
+    maps, columns = {}, [str(i) for i in after.layers]
+    for name, key in (("share of attention on the picture, %", "share"), ("within it, on the object, %", "object")):
+        for which, sections in summary.items():
+            title = name if before is None else f"{name}: {'after' if which == AFTER else 'before'}"
+            maps[title] = np.array([[100 * _value(cell[key]) for cell in sections[kind]["layers"]] for kind in QUERIES])
+    section: dict[str, Any] = {**summary}
+    signed = ()
+    if before is not None:
+        section["change"] = _relative_change(after, before)
+        signed = ("relative change of the share on the picture, %",)
+        maps[signed[0]] = np.array([[100 * cell["value"] for cell in section["change"][kind]] for kind in QUERIES])
+    kinds = [f"{kind} tokens" for kind in QUERIES]
+    path = options.out / "attention_understanding.png"
+    figures.heat_maps(
+        path, maps, rows=kinds, columns=columns, xlabel="decoder layer", signed=signed, title="Attention on the picture"
+    )
+    for kind in QUERIES:
+        rows = []
+        for number, cell in enumerate(summary[AFTER][kind]["layers"]):
+            row = [cell["layer"], analysing.percent(statistics.Estimate(**cell["share"])), f"{cell['head']}: "]
+            row[-1] += f"{100 * cell['head_share']:.1f}"
+            row += [f"{cell['entropy']:.2f}", "-" if cell["object"] is None else f"{100 * _value(cell['object']):.1f}"]
+            if before is not None:
+                row.append(analysing.percent(statistics.Estimate(**section["change"][kind][number])))
+            rows.append(row)
+        head = ["layer", "picture % [95 %]", "top head: %", "entropy", "object %"]
+        print(f"\nfrom {kind} tokens to the picture, {len(after.tokens)} questions")
+        print(analysing.table(head + ["change % [95 %]"] * (before is not None), rows))
+    even = np.log(after.tokens).mean()
+    area = np.nanmean(after.object_area) if np.isfinite(after.object_area).any() else np.nan
+    analysing.note(f"Even attention would have an entropy of {even:.2f} and give the object {100 * area:.1f} %.")
+    if after.rank.size:
+        analysing.note("Effective rank of the picture's hidden states by layer: " + _list(after.rank.mean(0)))
+    print(f"wrote {path}")
+    return section
+
+
+def _understanding_json(result: Any) -> dict[str, Any]:
+    """{"answer" or "question": {"layers": [...]}, "even_entropy", "object_area", "rank"}."""
+    from sgt_jax.analysis.understanding import KEYS, QUERIES
+
+    found: dict[str, Any] = {}
+    for q, kind in enumerate(QUERIES):
+        cells = []
+        for number, layer in enumerate(result.layers):
+            heads = result.mass[:, number, q]  # [n, H, 4]
+            share = heads[..., KEYS.index("picture")]
+            thing = heads[..., KEYS.index("asked object")].mean(1)
+            known = np.isfinite(thing)
+            top = int(share.mean(0).argmax())
+            pairs = np.stack([thing[known], share.mean(1)[known]], axis=1)
+            cells.append({
+                "layer": layer,
+                "share": dataclasses.asdict(statistics.estimate(share.mean(1))),
+                "head": top,
+                "head_share": float(share.mean(0)[top]),
+                "entropy": float(result.entropy[:, number, q].mean()),
+                **{name: float(heads[..., KEYS.index(name)].mean()) for name in ("words", "markers")},
+                # A ratio of sums: the object's part of what goes to the picture.
+                "object": dataclasses.asdict(statistics.estimate(pairs)) if known.any() else None,
+            })  # fmt: skip
+        found[kind] = {"layers": cells}
+    area = result.object_area[np.isfinite(result.object_area)]
+    found["even_entropy"] = float(np.log(result.tokens).mean())
+    found["object_area"] = float(area.mean()) if len(area) else None
+    found["with_object"] = len(area)
+    found["rank"] = [float(r) for r in result.rank.mean(0)] if result.rank.size else None
+    return found
+
+
+def _relative_change(after: Any, before: Any) -> dict[str, list[dict[str, Any]]]:
+    """Per kind of query and layer: share after over share before, minus 1, with a bootstrap over the questions."""
+    from sgt_jax.analysis.understanding import QUERIES
+
+    found: dict[str, list] = {}
+    for q, kind in enumerate(QUERIES):
+        found[kind] = []
+        for number in range(len(after.layers)):
+            pair = np.stack([r.mass[:, number, q, :, 0].mean(1) for r in (after, before)], axis=1)
+            ratio = statistics.estimate(pair)
+            moved = {end: getattr(ratio, end) - 1 for end in ("value", "low", "high")}
+            found[kind].append(dataclasses.asdict(dataclasses.replace(ratio, **moved)))
+    return found
+
+
+def _value(estimate: Mapping[str, Any] | None) -> float:
+    return np.nan if estimate is None else estimate["value"]
+
+
+def _list(values: np.ndarray) -> str:
+    return ", ".join(f"{v:.1f}" for v in values)
+
+
+# -- Generation --------------------------------------------------------------------------------------------------------
+
+
+def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+    from sgt_jax.analysis import figures
+    from sgt_jax.analysis.words import CATEGORIES
+
+    summary = {which: _generation_json(result) for which, result in found.items()}
+    names = {AFTER: "after" if BEFORE in found else "share", BEFORE: "before"}
+    series = {
+        names[which]: tuple(
+            np.array([100 * section["categories"][c][end] for c in CATEGORIES]) for end in ("value", "low", "high")
+        )
+        for which, section in summary.items()
+    }
+    after = found[AFTER]
+    path, over = options.out / "attention_words.png", options.out / "attention_words_over_time.png"
+    title = "Attention of the latents on the words of the prompt"
+    figures.bars(path, CATEGORIES, series, ylabel="% of the attention on words", title=title)
+    columns = [f"t={t:.2f}" for t in after.times]
+    maps = {f"{c}, % of the attention on words": 100 * np.array(summary[AFTER]["by_layer_and_time"])[..., i]
+            for i, c in enumerate(CATEGORIES)}  # fmt: skip
+    figures.heat_maps(
+        over, maps, rows=[f"layer {i}" for i in after.layers], columns=columns, xlabel="time, from noise to picture",
+        title=title,
+    )  # fmt: skip
+    rows = []
+    for c in CATEGORIES:
+        row = [c]
+        for section in summary.values():
+            row.append(analysing.percent(statistics.Estimate(**section["categories"][c])))
+            row.append(f"{100 * section['per_token'][c]:.1f}")
+        rows.append(row)
+    head = ["words"] + [h for w in summary for h in (f"{names[w]} % [95 %]", "per token")]
+    print(f"\nfrom latents to the words of {len(after.tokens)} prompts, mean of {len(after.times)} steps")
+    print(analysing.table(head, rows))
+    for which, section in summary.items():
+        all_keys = ", ".join(f"{k} {100 * v:.1f} %" for k, v in section["all_keys"].items())
+        analysing.note(f"Of all attention ({names[which]}): {all_keys}.")
+    if after.rank.size:
+        analysing.note("Effective rank of the latents' hidden states by layer: " + _list(after.rank.mean((0, 1))))
+    print(f"wrote {path} and {over}")
+    return summary
+
+
+def _generation_json(result: Any) -> dict[str, Any]:
+    """Shares of the attention on words per category, per token, over layers and times, and of all attention."""
+    from sgt_jax.analysis.generation import KEYS
+    from sgt_jax.analysis.words import CATEGORIES
+
+    count = len(CATEGORIES)
+    heads = result.mass.mean(3, dtype=np.float64)  # [n, S, L, 7]
+    own = heads[..., :count]
+    prompts = own.mean((1, 2))  # [n, 4]
+    per_token = prompts.sum(0) / np.maximum(result.tokens.sum(0), 1)
+    cells = own.sum(0).swapaxes(0, 1)  # [L, S, 4]
+    return {
+        "layers": list(result.layers),
+        "times": [float(t) for t in result.times],
+        "categories": {
+            name: dataclasses.asdict(statistics.estimate(np.stack([prompts[:, i], prompts.sum(1)], axis=1)))
+            for i, name in enumerate(CATEGORIES)
+        },
+        "per_token": {name: float(per_token[i] / per_token.sum()) for i, name in enumerate(CATEGORIES)},
+        "by_layer_and_time": (cells / cells.sum(-1, keepdims=True)).tolist(),
+        "all_keys": {"words": float(own.sum(-1).mean())}
+        | {name: float(heads[..., i].mean()) for i, name in enumerate(KEYS) if i >= count},
+        "tokens": {name: int(result.tokens.sum(0)[i]) for i, name in enumerate(CATEGORIES)},
+        "rank": result.rank.mean(0).T.tolist() if result.rank.size else None,  # [L, S]
+    }
