@@ -5,6 +5,7 @@ the sample's slots. The rows of a batch do not touch each other, so one backward
 *Parameters*: one backward pass per example, over the parameters whose path matches a pattern.
 """
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,16 +27,18 @@ from sgt_jax.partitioning import path_name
 MOST_NUMBERS = 500_000_000  # of gradients kept at a time: 2 GB
 
 
-def activation_gradients(
-    model: Assistant, plans: Sequence[Plan], canvases: tuple[tuple[int, int], ...] = (), *, layer: int = 0,
-    rows: int = 8, seed: int = 0,
-) -> np.ndarray:  # fmt: skip
-    """Gradients float32 [n, width] at the pre-attention RMSNorm of the understanding branch in one decoder layer.
+Canvases = tuple[tuple[int, int], ...]
+Gradients = Callable[[Sequence[Plan], Canvases], np.ndarray]
+
+
+def activation_gradients(model: Assistant, layer: int = 0, *, rows: int = 16, seed: int = 0) -> Gradients:
+    """A function (plans, canvases) -> float32 [n, width], at the pre-attention RMSNorm of one decoder layer.
+
+    The loss of a plan is the mean over its answer tokens plus the mean over its noisy latents; `canvases` are the sizes of
+    the pictures to be painted. It compiles once per shape of batch.
 
     Args:
-      plans: one sample each; its loss is the mean over its answer tokens plus the mean over its noisy latents.
-      canvases: sizes of the pictures to be painted.
-      layer: number of the decoder layer; 0 is the first.
+      layer: number of the decoder layer; 0 is the first. The norm is that of the understanding branch.
       rows: examples per backward pass.
       seed: of noise and times: those of example i depend on the seed and i alone.
     """
@@ -47,28 +50,23 @@ def activation_gradients(
             return jnp.sum(_row_losses(bagel, params, batch, draws))
 
     @jax.jit
-    def step(params, batch, draws):
+    def step(params, batch, keys):
         slots = batch["und"]["sample"] > 0
-        grads = jax.grad(losses)(jnp.zeros((*slots.shape, width)), params, batch, draws)
+        grads = jax.grad(losses)(jnp.zeros((*slots.shape, width)), params, batch, _draws(bagel, keys, batch))
         total = jnp.sum(jnp.where(slots[..., None], grads, 0.0), axis=1)
         return total / jnp.maximum(jnp.sum(slots, axis=1), 1)[:, None]
 
-    return _over(model, plans, canvases, rows, seed, lambda batch, draws: step(params, batch, draws))
+    return lambda plans, canvases=(): _over(model, plans, canvases, rows, seed, functools.partial(step, params))
 
 
-def parameter_gradients(
-    model: Assistant, plans: Sequence[Plan], canvases: tuple[tuple[int, int], ...] = (), *, pattern: str,
-    rows: int = 8, seed: int = 0,
-) -> np.ndarray:  # fmt: skip
-    """Gradients float32 [n, P] for the parameters whose path matches `pattern`, one after the other.
+def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed: int = 0) -> Gradients:
+    """A function (plans, canvases) -> float32 [n, P] for the parameters whose path matches `pattern`, one after the other.
 
-    Args:
-      plans, canvases, seed: as in `activation_gradients`.
-      pattern: a regular expression, searched in paths such as "decoder/layers_0/und/q_proj/kernel".
-      rows: examples laid out at a time; each has a backward pass of its own.
+    Loss, rows and seed are as in `activation_gradients`; `pattern` is a regular expression, searched in paths such as
+    "decoder/layers_0/und/q_proj/kernel".
 
     Raises:
-      DataError: no parameter matches, or the gradients would not fit into memory.
+      DataError: no parameter matches, or (when called) the gradients would not fit into memory.
     """
     bagel, params = _unrolled(model)
     names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
@@ -77,11 +75,6 @@ def parameter_gradients(
     size = sum(leaves[i].size for i in chosen)
     if not chosen:
         raise DataError(f"no parameter matches '{pattern}'; paths look like {names[0]}, {names[len(names) // 2]}")
-    if size * len(plans) > MOST_NUMBERS:
-        raise DataError(
-            f"'{pattern}' matches {size:,} parameters: gradients of {len(plans)} examples are more than "
-            f"{MOST_NUMBERS:,} numbers; choose fewer parameters or lower --n"
-        )
 
     def loss(mine, leaves, batch, draws):
         every = list(leaves)
@@ -90,14 +83,22 @@ def parameter_gradients(
         return jnp.sum(_row_losses(bagel, jax.tree.unflatten(tree, every), batch, draws))
 
     @jax.jit
-    def step(leaves, batch, draws):
+    def step(leaves, batch, keys):
         def one(example):
             grads = jax.grad(loss)([leaves[i] for i in chosen], leaves, *jax.tree.map(lambda x: x[None], example))
             return jnp.concatenate([g.astype(jnp.float32).reshape(-1) for g in grads])
 
-        return jax.lax.map(one, (batch, draws))
+        return jax.lax.map(one, (batch, _draws(bagel, keys, batch)))
 
-    return _over(model, plans, canvases, rows, seed, lambda batch, draws: step(leaves, batch, draws))
+    def gradients(plans: Sequence[Plan], canvases: Canvases = ()) -> np.ndarray:
+        if size * len(plans) > MOST_NUMBERS:
+            raise DataError(
+                f"'{pattern}' matches {size:,} parameters: gradients of {len(plans)} examples are more than "
+                f"{MOST_NUMBERS:,} numbers; choose fewer parameters or lower --n"
+            )
+        return _over(model, plans, canvases, rows, seed, functools.partial(step, leaves))
+
+    return gradients
 
 
 def _unrolled(model: Assistant) -> tuple[Bagel, Any]:
@@ -132,14 +133,16 @@ def _row_losses(bagel: Bagel, params: Any, batch: PackedBatch, draws: Any) -> ja
     return ce + flow
 
 
-def _over(model, plans, canvases, rows, seed, step) -> np.ndarray:
+def _draws(bagel: Bagel, keys: jax.Array, batch: PackedBatch) -> Any:
+    """What is random, drawn row by row: an example's noise does not depend on the batch that it stands in."""
+    draws = jax.vmap(lambda key, row: bagel.draw(key, jax.tree.map(lambda x: x[None], row)))(keys, batch)
+    return jax.tree.map(lambda x: x[:, 0], draws)
+
+
+def _over(model: Assistant, plans: Sequence[Plan], canvases: Canvases, rows: int, seed: int, step: Any) -> np.ndarray:
     """Runs `step` over batches and joins what it gives per row."""
     found = []
     for number, (batch, real) in enumerate(batches(plans, model.layout(canvases), rows)):
-        # Drawn row by row, so that an example's noise does not depend on the batch it stands in.
-        one = jax.tree.map(lambda x: x[:1], batch)
-        keys = [jax.random.fold_in(jax.random.key(seed), number * rows + row) for row in range(rows)]
-        drawn = [model.bagel.draw(key, one) for key in keys]
-        draws = jax.tree.map(lambda *x: jnp.concatenate(x), *drawn)
-        found.append(np.asarray(step(batch, draws))[:real])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), number * rows + jnp.arange(rows))
+        found.append(np.asarray(step(batch, keys))[:real])
     return np.concatenate(found)

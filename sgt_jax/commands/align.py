@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> int:
     add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
     add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
     add("--parameters", metavar="REGEX", help="look at parameters instead; searched in their paths")
-    add("--n", type=analysing.positive, default=64, help="pictures (default: 64)")
-    parser.set_defaults(batch=8)
+    add("--n", type=analysing.positive, default=192, help="pictures (default: 192)")
     return analysing.run(align, parser.parse_args(arguments))
 
 
@@ -61,8 +60,8 @@ def align(options: argparse.Namespace) -> None:
         print(f"\ngradients of {len(asked)} pictures at {_place(options)}" + (f", {which}" if options.before else ""))
         print(analysing.table(head, rows))
     analysing.note(
-        "own halves: cosine between two halves of one loss's own examples, the proxy's and then understanding's: noise "
-        "alone keeps a cosine below about the root of their product."
+        "own halves: cosine between the mean gradients of two halves of one loss's own examples, the proxy's and then "
+        "understanding's. Where one of them is near 0 or below, that mean is noise, and so is the cosine: raise --n."
     )
     path = options.out / "align.png"
     names = {AFTER: "after" if options.before else "checkpoint", BEFORE: "before"}
@@ -95,14 +94,14 @@ def _gradients(options: argparse.Namespace, model: Any, asked: list[inputs.Quest
     for name in options.proxies:
         extra = {"palette": options.palette} if name == "segmentation" else {}
         kinds[name] = tasks.Proxy(name, encode, resize, size, {"style": style, **extra})
+    common = dict(rows=options.batch, seed=options.seed)
+    if options.parameters:
+        gradients = parameter_gradients(model, options.parameters, **common)
+    else:
+        gradients = activation_gradients(model, options.layer, **common)
     found = {}
     for name, task in kinds.items():
         rng = np.random.default_rng(options.seed)
         plans = [task(question.example, rng).plan for question in asked]
-        common = dict(rows=options.batch, seed=options.seed)
-        canvases = () if name == "understanding" else size
-        if options.parameters:
-            found[name] = parameter_gradients(model, plans, canvases, pattern=options.parameters, **common)
-        else:
-            found[name] = activation_gradients(model, plans, canvases, layer=options.layer, **common)
+        found[name] = gradients(plans, () if name == "understanding" else size)
     return found

@@ -50,7 +50,7 @@ def test_shares_are_those_of_a_dense_softmax(forward, blocks):
     for i in (0, 1):
         found = allocation.allocate(out[f"q_{i}"], out[f"k_{i}"], info, info, groups, *blocks)
         mass, entropy = dense(out[f"q_{i}"], out[f"k_{i}"], info, info, groups)
-        assert mass.max() > 0.9 and mass[mass > 0].min() < 0.05  # an even softmax would hide mistakes
+        assert mass.max() > 0.8 and mass[mass > 0].min() < 0.05  # an even softmax would hide mistakes
         np.testing.assert_allclose(found.mass, mass, atol=1e-6)
         np.testing.assert_allclose(found.entropy, entropy, atol=2e-5)
         assert not np.asarray(found.mass)[info.sample == 0].any()
