@@ -170,7 +170,7 @@ def test_odd_pictures_come_through_and_unreadable_ones_are_named(tmp_path, form)
     photos = {name: data for name, (data, *_) in hostile.ODD.items()}
     photos |= {name: data for name, (data, _) in hostile.UNREADABLE.items()}
     photos |= {
-        "large.jpg": hostile.large_jpeg(),
+        "large.jpg": hostile.large_jpeg() if form == "sam_sgt" else hostile.numbered(4, 60, 50),  # once is slow enough
         "lonely.jpg": hostile.numbered(1),
         "turned.jpg": hostile.rotated_jpeg(),
     }
@@ -358,6 +358,18 @@ def test_a_killed_worker_ends_the_run_with_advice_and_the_next_run_finishes(wait
     assert again.returncode == 0, told
     names = [r["name"] for r in record_files.lengths(out, range(5)).to_pylist()]
     assert names == [f"{i}/{j}" for i in range(5) for j in range(2)]
+
+
+def test_ctrl_c_ends_the_run_and_its_workers(waiting):
+    start, root, out = waiting
+    run = start("--workers=2")
+    worker = pid_in_shard_two(root)
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    (root / "go").touch()  # the shard that is being read comes to its next record
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 130 and "stopped; the same command goes on from here" in told and "Traceback" not in told
+    assert gone(worker) and not list(out.glob(".part*")) and not (out / "manifest.json").exists()
 
 
 def test_a_killed_run_takes_its_workers_along_locks_others_out_and_goes_on(waiting):

@@ -27,8 +27,9 @@ class SamSgtFolder(Source):
       index: a text file below `root` (or an absolute path) with one photo per line: relative to `root`, relative to the
         photos' folder, or any path that contains the photos' folder. None takes every photo there is.
       photos, masks: names of the two folders below `root`.
-      on_bad: what to do at the start with photos that have no mask: "error", or "skip", which logs them and lists them in
-        `left_out`. A record that turns out bad when read is a DataError either way; the pipeline may count and skip it.
+      on_bad: what to do at the start with photos that have no mask, and the like: "error", or "skip", which logs them and
+        lists them in `left_out`. A record that turns out bad when read is a DataError either way; the pipeline may count
+        and skip it.
       limit: use only the first so many records.
     """
 
@@ -47,12 +48,15 @@ class SamSgtFolder(Source):
         for folder in (photos, masks):
             files.local_folder(self.root / folder, advice)
         mask_of = {files.stem(name): name for name in files.files_below(self.root / masks, MASK_SUFFIXES)}
+        left_out: list[Bad] = []
         if index is None:
             names = files.files_below(self.root / photos, PHOTO_SUFFIXES)
+            for stem in sorted(mask_of.keys() - {files.stem(name) for name in names}):
+                problem = f"{self.root / masks / mask_of[stem]}: a mask without a photo in {self.root / photos}"
+                left_out.append(Bad(f"{masks}/{mask_of[stem]}", "missing photo", problem))
         else:
-            names = self._listed(self.root / index, mask_of)
+            names = self._listed(self.root / index, mask_of, left_out)
         self._pairs: list[tuple[str, str]] = []
-        left_out: list[Bad] = []
         for name in names:
             stem = files.stem(name)
             if stem in mask_of:
@@ -74,7 +78,7 @@ class SamSgtFolder(Source):
 
     @property
     def skipped(self) -> int:
-        """How many photos have no mask."""
+        """How many files have no partner, or lines of the index no photo."""
         return len(self.left_out)
 
     def record(self, i: int) -> Record:
@@ -86,14 +90,23 @@ class SamSgtFolder(Source):
             mask_picture=files.read_bytes(self.root / self.masks / mask, "mask"),
         )
 
-    def _listed(self, path: Path, mask_of: Mapping[str, str]) -> list[str]:
-        """The photos of an index file, relative to the photos' folder."""
+    def _listed(self, path: Path, mask_of: Mapping[str, str], left_out: list[Bad]) -> list[str]:
+        """The photos of an index file, relative to the photos' folder; lines that name none go to `left_out`."""
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the index cannot be read ({error}); index=None takes all photos") from error
         names = [self._below_photos(line.strip(), mask_of) for line in lines if line.strip()]
-        return [name for name in names if files.has_suffix(name, PHOTO_SUFFIXES)]
+        found: dict[str, None] = {}
+        for name in names:
+            if name in found:
+                left_out.append(Bad(name, "duplicate line", f"{path}: lists {name} twice; the first one counts"))
+            elif files.has_suffix(name, PHOTO_SUFFIXES):
+                found[name] = None
+            elif not PurePosixPath(name).name.startswith("._"):
+                reason = f"{path}: the line {name!r} names no picture ({', '.join(PHOTO_SUFFIXES)})"
+                left_out.append(Bad(name, "bad index line", reason))
+        return list(found)
 
     def _below_photos(self, line: str, mask_of: Mapping[str, str]) -> str:
         """What follows the photos' folder in a listed path, which may come from another machine.

@@ -93,6 +93,23 @@ def test_a_missing_mask_is_an_error_or_counted(tree, caplog):
     assert list(source.shards(2)[-1]) == list(source.left_out)
 
 
+def test_masks_without_a_photo_and_lines_without_a_picture_are_counted_too(tree):
+    save(tree / "sam_mask" / "alone.png")
+    source = SamSgtFolder(tree, on_bad="skip")
+    assert [(bad.name, bad.kind) for bad in source.left_out] == [("sam_mask/alone.png", "missing photo")]
+    (tree / "list.txt").write_bytes(b"\xef\xbb\xbfb.JPG\nsam_selection/b.JPG\nnotes.txt\nnowhere.jpg\n")
+    source = SamSgtFolder(tree, index="list.txt", on_bad="skip")
+    assert {(bad.name, bad.kind) for bad in source.left_out} == {
+        ("b.JPG", "duplicate line"),
+        ("notes.txt", "bad index line"),
+        ("sam_selection/nowhere.jpg", "missing mask"),
+    }
+    assert len(source) == 1
+    (tree / "list.txt").write_bytes(b"caf\xe9.jpg\n")
+    with pytest.raises(DataError, match="list.txt: the index cannot be read"):
+        SamSgtFolder(tree, index="list.txt")
+
+
 def test_unreadable_pictures_are_named_when_read(tree):
     (tree / "sam_mask" / "b.png").write_bytes(b"not a picture")
     source = SamSgtFolder(tree, on_bad="skip")
