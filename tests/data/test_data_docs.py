@@ -16,7 +16,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 def specs():
     """(type, option names) of all `dict(type=...)` and `ingest type=...` in the page."""
     for inner in re.findall(r'dict\((type="\w+".*)\)', TEXT):
-        fields = eval(f"dict({inner})")  # noqa: S307 (our own page)
+        fields = eval(f"dict({inner})")  # our own page
         yield fields.pop("type"), set(fields)
     for line in re.findall(r"sgt_jax ingest (type=.*)", TEXT):
         fields = dict(word.split("=", 1) for word in shlex.split(line) if re.match(r"\w+=", word))

@@ -14,7 +14,11 @@ from reading import encoded
 
 from sgt_jax.data import rle
 from sgt_jax.data.ingest import ingest
+from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
+from sgt_jax.data.tasks import Editing, VitSize
+from sgt_jax.data.tokenizer import Tokenizer
 
 PHOTOS = [numbered(0), numbered(1), hostile.truncated_jpeg((24, 16)), numbered(3)]
 MASK = np.zeros((16, 24), np.uint8)
@@ -111,3 +115,28 @@ def test_good_records_arrive_once_and_the_bad_one_is_named(make, tmp_path):
     for example in epochs[:3]:
         if make not in (text_to_image_parquet, editing_parquet):
             assert np.array_equal(example.masks.any(0), MASK), "the mask is not this photo's"
+
+
+def test_editing_parquet_trains(tmp_path):
+    """Parquet -> records -> the editing task -> packed rows; the bad series was left out and nothing else is skipped."""
+    spec = {"type": "editing_parquet", "root": str(tmp_path / "in")} | editing_parquet(tmp_path / "in")
+    ingest(spec, tmp_path / "out", on_bad="skip", check="all")
+    source = open_source({"type": "records", "root": str(tmp_path / "out")})
+    task = Editing(Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),), see=True)
+    layout = BagelLayout(
+        SpecialTokens(1, 2, 3, 4),
+        8,
+        8,
+        8,
+        8,
+        ((32, 32),),
+        dropout=dict.fromkeys(("text", "vit_image", "vae_image"), 0.0),
+    )
+    budgets = {"und": 128, "vit": 64, "gen": 64, "labels": 8, "pixels:32x32": 4}
+    stream = iter(Batches([Component("edits", source, task, 1.0)], layout, budgets, rows=2, pool_size=4))
+    batch, info = next(stream)
+    assert info.samples == {"edits": 4} and not info.skipped and info.fill["gen"] == 1.0
+    pixels, gen = batch["pixels:32x32"]["pixels"], batch["gen"]
+    assert set(gen["noisy"][:, ::16].reshape(-1)) == {0, 1}
+    painted = np.take_along_axis(pixels[..., 0, 0, 0], gen["picture:32x32"][:, ::16], 1)[gen["noisy"][:, ::16] == 1]
+    assert (painted // 8 == 9).all(), "the target is not the last picture of the series"
