@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -47,29 +47,31 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
 # -- The mesh ----------------------------------------------------------------------------------------------------------
 
 
-def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | int | None = None) -> Mesh | AbstractMesh:
     """A mesh with the axes data, fsdp, tensor, context.
 
     Args:
       shape: size per axis; absent axes are 1, and at most one may be -1: whatever is left.
-      devices: all devices by default.
+      devices: all devices by default; a number gives a mesh of so many devices that need not exist, for planning.
 
     Raises:
       ValueError: unknown axis, or the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    count = devices if isinstance(devices, int) else len(devices)
     unknown = set(shape) - set(AXES)
     if unknown:
         raise ValueError(f"unknown mesh axes {sorted(unknown)}; there are {AXES}")
     sizes = [int(shape.get(axis, 1)) for axis in AXES]
     if sizes.count(-1) == 1:
         rest = math.prod(s for s in sizes if s != -1)
-        sizes[sizes.index(-1)] = len(devices) // rest
-    if math.prod(sizes) != len(devices):
-        raise ValueError(
-            f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {len(devices)}"
-        )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+        sizes[sizes.index(-1)] = count // rest
+    if math.prod(sizes) != count:
+        raise ValueError(f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {count}")
+    auto = (AxisType.Auto,) * len(AXES)
+    if isinstance(devices, int):
+        return AbstractMesh(tuple(sizes), AXES, axis_types=auto)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=auto, devices=devices)
 
 
 def shards(name: str, mesh: Any = None) -> int:

@@ -111,9 +111,14 @@ def rope_angles(position: jax.Array, head_size: int, base: float, axes: Sequence
     return jnp.concatenate(parts, axis=-1)
 
 
-def apply_rope(x_BSHD: jax.Array, angles_BSF: jax.Array) -> jax.Array:
+def rotation(angles_BSF: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines of rotary angles: once per step, as a TPU computes and compiles them slowly."""
+    return jnp.cos(angles_BSF), jnp.sin(angles_BSF)
+
+
+def apply_rope(x_BSHD: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Rotates channel i with channel i + D/2 ("rotate half"); in float32, result in x's dtype."""
-    cos, sin = jnp.cos(angles_BSF)[:, :, None], jnp.sin(angles_BSF)[:, :, None]
+    cos, sin = (y[:, :, None] for y in rotation)
     a, b = jnp.split(x_BSHD.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BSHD.dtype)
 

@@ -12,7 +12,7 @@ def test_rotary_scores_depend_on_the_difference_of_positions_only():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 16))
 
     def score(a, b):
-        angles = [layers.rope_angles(jnp.asarray([[p]]), 16, 1e4) for p in (a, b)]
+        angles = [layers.rotation(layers.rope_angles(jnp.asarray([[p]]), 16, 1e4)) for p in (a, b)]
         return jnp.sum(layers.apply_rope(q, angles[0]) * layers.apply_rope(k, angles[1]))
 
     np.testing.assert_allclose(score(7, 3), score(104, 100), rtol=1e-4)
@@ -25,7 +25,7 @@ def test_rotation_pairs_channel_i_with_i_plus_half():
     turn = 3 * 100.0 ** (-2 / 8)
     expected = np.zeros(8)
     expected[[1, 5]] = np.cos(turn), np.sin(turn)
-    np.testing.assert_allclose(layers.apply_rope(x, angles)[0, 0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(layers.apply_rope(x, layers.rotation(angles))[0, 0, 0], expected, atol=1e-6)
 
 
 def test_positions_with_three_components():

@@ -16,7 +16,7 @@ from sgt_jax.attention import attend, prepare
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
-from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles
+from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation
 from sgt_jax.models.stack import layer_input, run_layers
 from sgt_jax.partitioning import constrain
 
@@ -127,14 +127,14 @@ class DecoderLayer(nn.Module):
     @nn.compact
     def __call__(
         self, x: tuple[jax.Array, jax.Array], cached: tuple[jax.Array, jax.Array] | None,
-        angles: jax.Array, mask: Any,
+        rotary: tuple[jax.Array, jax.Array], mask: Any,
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:  # fmt: skip
         cfg = self.config
         experts = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
         x = tuple(layer_input(constrain(y, "rows", "slots", None)) for y in x)
         lengths = [y.shape[1] for y in x]
         q, k, v = (join(parts) for parts in zip(*(expert.project(y) for expert, y in zip(experts, x))))
-        q, k = apply_rope(q, angles), apply_rope(k, angles)
+        q, k = apply_rope(q, rotary), apply_rope(k, rotary)
         out = {name: in_order(y, lengths) for name, y in (("q", q), ("k", k), ("v", v)) if name in self.keep}
         if cached is not None:
             k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
@@ -211,7 +211,7 @@ class Decoder(nn.Module):
         info = TokenInfo(*(join(facts) for facts in zip(info_und, info_gen)))
         key_info = info if cache is None else concat_info(cache.info, info)
         mask = prepare(info, key_info, backend=cfg.attention, block=cfg.attention_block)
-        angles = rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta)
+        rotary = rotation(rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta))
 
         wanted = [name.rsplit("_", 1) for name in capture]
         wanted = [(kind, int(i)) for kind, i in (w for w in wanted if len(w) == 2) if kind in _KINDS and i.isdigit()]
@@ -219,7 +219,7 @@ class Decoder(nn.Module):
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
             DecoderLayer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
-            x, per_layer, angles, mask,
+            x, per_layer, rotary, mask,
         )  # fmt: skip
 
         scanned = isinstance(outs, dict)
