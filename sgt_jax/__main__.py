@@ -14,6 +14,7 @@ COMMANDS = {
     "ingest": ("ingest", "write a data set as shards of records, which training reads at random"),
     "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
+    "plan": ("plan", "memory, work and time of a training step on a TPU slice, compiled without one"),
     "probe": ("probe", "how well a linear rule tells fine-grained classes apart, layer by layer"),
     "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
     "report": ("report", "build a run's report.html again from its files"),

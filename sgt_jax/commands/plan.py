@@ -1,0 +1,209 @@
+"""What a training step takes on a TPU slice, before renting it: memory, work, collectives and time per chip.
+
+    python -m sgt_jax plan --config configs/bagel_7b_sgt.py:v5p_2x2x4 --topology v5p:2x2x4 [FIELD=VALUE ...]
+
+Compiles the real step ahead of time with libtpu (pip install 'sgt_jax[plan]'); no TPU is needed. Exit status: 0 it fits,
+1 it does not, 2 it cannot be planned.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from typing import Any
+
+from sgt_jax.planning import hardware
+from sgt_jax.planning.compiling import PlanError, compile_elsewhere
+
+GIB = hardware.GIB
+
+
+def main(arguments: list[str]) -> int:
+    """Takes the arguments after the command's name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sgt_jax plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    parser.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--search", action="store_true", help="rank meshes, remat policies and micro-batches; compile the best three"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
+    options = parser.parse_args(arguments)
+    try:
+        chip, sides = hardware.parse_topology(options.topology)
+        chips = hardware.chips_in(sides)
+        if options.search:
+            return search(options, chip, chips)
+        result = plan(options.config, options.overrides, options.topology, chip, chips)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=1) if options.json else table(result))
+    return 0 if result["fits"] else 1
+
+
+def plan(config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int) -> dict[str, Any]:
+    """Everything that the command knows of a step on a slice, as plain data; bytes and FLOPs are per chip."""
+    from sgt_jax.planning.estimate import roofline
+
+    guess = analyse(config_file, overrides, chips)
+    found = compile_elsewhere(config_file, overrides, topology)
+    result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips} | guess | found
+    result["capacity"] = chip.memory
+    if result["fits"]:
+        # Outputs take the place of the donated state; what cannot is on top.
+        result["peak"] = sum(found[k] for k in ("arguments", "outputs", "temporaries", "program"))
+        sent = sum(c["bytes"] for c in found["collectives"])
+    else:
+        result["peak"], sent = chip.memory + found["over"], 0.0
+    result["roofline"] = roofline(chip, result["executed"], result["needed"], result["moved"], sent)
+    result["advice"] = advice(result)
+    return result
+
+
+def analyse(
+    config_file: str, overrides: list[str], chips: int, worked: dict[str, tuple] | None = None
+) -> dict[str, Any]:
+    """What can be said without compiling: state by the table of shardings, work by the jaxpr.
+
+    `worked` remembers work by remat policy: no mesh and no micro-batch changes it.
+    """
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    from sgt_jax import partitioning
+    from sgt_jax.planning import estimate
+    from sgt_jax.planning.step import load_config, plan_step
+
+    config = load_config(config_file, overrides)
+    mesh = partitioning.make_mesh(config.mesh, chips)
+    planned = plan_step(config, mesh)
+    state = estimate.state_bytes(planned)
+    rows = config.data.rows
+    worked = {} if worked is None else worked
+    if planned.model.remat not in worked:
+        worked[planned.model.remat] = estimate.work_of(planned)
+    executed, needed, shares = worked[planned.model.remat]
+    fixed = state["parameters"] + state["ema"] + state["optimizer"]
+    return {
+        "mesh": dict(mesh.shape),
+        "rows": rows,
+        "accumulate": config.accumulate,
+        "remat": planned.model.remat,
+        "slots_per_chip": rows * (config.data.budgets["und"] + config.data.budgets["gen"]) // chips,
+        "state": state,
+        "guess": fixed + state["gradients"] + estimate.activation_bytes(planned, rows / chips / config.accumulate),
+        "executed": {kind: n / chips for kind, n in executed.flops.items()},
+        "moved": executed.bytes / chips + 2 * fixed,
+        "needed": {part: n / chips for part, n in needed.items()},
+        "attention_blocks": shares,
+    }
+
+
+def advice(result: dict[str, Any]) -> list[str]:
+    """What to change if the step does not fit, the cheapest first."""
+    if result["fits"]:
+        return []
+    mesh, out = result["mesh"], []
+    if mesh["data"] > 1:
+        out.append(f"mesh.fsdp={mesh['data'] * mesh['fsdp']} mesh.data=1: the state is spread over all chips")
+    if result["remat"] not in ("full", "full_offload"):
+        out.append("model.remat=full: keeps the inputs of layers only")
+    if result["rows"] > result["chips"] * result["accumulate"]:
+        out.append(f"accumulate={result['rows'] // result['chips']}: one row per chip at a time")
+    if result["remat"] == "full":
+        out.append("model.remat=full_offload: the inputs of layers wait in the host's memory")
+    out.append("ema_decay=0: no moving average (4 bytes per trained parameter)")
+    out.append('freeze=("^vae/", "pos_embed", "^decoder/.*und/"): train the generation expert alone')
+    out.append("mesh.context=2 or 4 with fewer rows, or smaller data.budgets: fewer slots per chip")
+    out.append("a larger slice")
+    return out
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people."""
+    state, line = result["state"], result["roofline"]
+    sizes = " x ".join(f"{axis} {n}" for axis, n in result["mesh"].items() if n > 1) or "1"
+    flops = ", ".join(f"{kind} {n / 1e12:.1f}" for kind, n in sorted(result["executed"].items()))
+    lines = [
+        f"{result['config']} on {result['topology']}: {result['chips']} chips, mesh {sizes}, {result['rows']} rows, "
+        f"{result['slots_per_chip']} decoder slots per chip, remat {result['remat']}, accumulate {result['accumulate']}",
+        "",
+        "Memory per chip, GiB",
+        f"  parameters   {state['parameters'] / GIB:8.2f}   float32 masters",
+        f"  EMA          {state['ema'] / GIB:8.2f}",
+        f"  optimizer    {state['optimizer'] / GIB:8.2f}",
+    ]
+    if result["fits"]:
+        lines.append(f"  activations  {result['temporaries'] / GIB:8.2f}   with gradients and gathered weights")
+        if result["host"]:
+            lines.append(f"  on the host  {result['host'] / GIB:8.2f}")
+        verdict = f"FITS, {(result['capacity'] - result['peak']) / GIB:.2f} free"
+    else:
+        verdict = f"DOES NOT FIT by {result['over'] / GIB:.2f} GiB"
+    lines += [
+        f"  peak         {result['peak'] / GIB:8.2f}   of {result['capacity'] / GIB:.2f}: {verdict}",
+        "",
+        f"Work per chip and step: TFLOP {flops}; {result['moved'] / GIB:.0f} GiB through memory",
+        f"  the model needs {sum(result['needed'].values()) / 1e12:.1f} TFLOP; attention visits "
+        f"{result['attention_blocks']['decoder']:.0%} of the decoder's and {result['attention_blocks']['vit']:.0%} of the "
+        "ViT's blocks of a typical pack",
+    ]
+    if result["fits"]:
+        lines += ["", "Collectives per chip and step", "  kind                axes              count       GiB"]
+        for c in result["collectives"]:
+            lines.append(f"  {c['kind']:19} {c['axes']:17} {c['count']:5}  {c['bytes'] / GIB:8.2f}")
+        lines += [
+            "",
+            f"Roofline: products {line['compute']:.2f} s, memory {line['memory']:.2f} s, interconnect "
+            f"{line['interconnect']:.2f} s",
+            f"  a step takes {line['overlapped']:.2f} s if they overlap (MFU {line['mfu_overlapped']:.0%}), "
+            f"{line['serial']:.2f} s if they do not (MFU {line['mfu_serial']:.0%})",
+            "  assumed: peak rates of the data sheet, a typical SGT pack, all links of the interconnect used alike,",
+            "  element-wise work fused; MFU divides the model's own FLOPs, without recomputation, by the peak",
+        ]
+    lines += [f"  advice: {text}" for text in result["advice"]]
+    return "\n".join([*lines, f"compiled in {result['seconds']:.0f} s"])
+
+
+def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
+    """Ranks what can be changed without changing the mathematics, and compiles the three best."""
+    candidates, worked = [], {}
+    for tensor, context, remat, accumulate in itertools.product(
+        (1, 2, 4), (1, 2, 4), ("dots", "full", "full_offload"), (1, 2, 4)
+    ):
+        if chips % (tensor * context):
+            continue
+        mesh = dict(data=1, fsdp=chips // (tensor * context), tensor=tensor, context=context)
+        changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
+        try:
+            found = analyse(options.config, [*options.overrides, *changes], chips, worked)
+        except ValueError:
+            continue  # this mesh does not divide the model or the rows
+        candidates.append((found, changes))
+
+    def rank(candidate: tuple[dict[str, Any], list[str]]) -> tuple[bool, float]:
+        """First what should fit, then the fastest: products, and weights that every micro-batch gathers three times."""
+        found, _ = candidate
+        share = found["mesh"]["fsdp"] - 1
+        gathered = 3 * found["accumulate"] * found["state"]["parameters"] / 2 * share
+        seconds = max(sum(found["executed"].values()) / chip.flops, gathered / chip.link)
+        return found["guess"] > chip.memory, seconds
+
+    candidates.sort(key=rank)
+    results = []
+    for _, changes in candidates[:3]:
+        try:
+            results.append(plan(options.config, [*options.overrides, *changes], options.topology, chip, chips))
+        except PlanError as error:
+            print(f"error: {' '.join(changes)}: {error}", file=sys.stderr)
+    results.sort(key=lambda r: (not r["fits"], r["roofline"]["overlapped"]))
+    if options.json:
+        print(json.dumps(results, indent=1))
+    else:
+        print(f"{len(candidates)} candidates ranked, {len(results)} compiled, the best first\n")
+        for result in results:
+            print(f"{' '.join(result['overrides'])}\n{table(result)}\n")
+    return 0 if results and results[0]["fits"] else 1

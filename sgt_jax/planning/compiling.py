@@ -1,0 +1,137 @@
+"""Compiles a config's training step for a TPU slice that is not there, and says what it takes. Runs in a process of its own.
+
+libtpu compiles for a named topology on any Linux machine, but it holds a lock file, reads its facts from the environment,
+and is slow to start: so `plan` starts `python -m sgt_jax.planning.compiling` with an environment of its own and reads one
+line of JSON from it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from sgt_jax.planning import hardware
+
+GIB = hardware.GIB
+_MARK = "SGT_PLAN_RESULT "
+# What the cloud calls a chip when it counts in accelerator types; libtpu wants one.
+_TYPES = {"v5e": "v5litepod-{chips}", "v6e": "v6e-{chips}", "v5p": "v5p-{cores}"}
+
+
+class PlanError(ValueError):
+    """The step cannot be planned; one line says why."""
+
+
+def compile_elsewhere(config_file: str, overrides: list[str], topology: str, timeout: float = 3600) -> dict[str, Any]:
+    """Compiles in a child process.
+
+    Returns:
+      {"seconds", "fits", "over": bytes beyond the chip's memory, "memory": {...}, "collectives": [...]}; see `measure`.
+
+    Raises:
+      PlanError: libtpu is absent, the topology does not exist, or the step cannot be built.
+    """
+    chip, sides = hardware.parse_topology(topology)
+    chips = hardware.chips_in(sides)
+    environment = dict(
+        os.environ,
+        JAX_PLATFORMS="cpu",
+        TPU_SKIP_MDS_QUERY="1",
+        TPU_WORKER_HOSTNAMES="localhost",
+        TPU_ACCELERATOR_TYPE=_TYPES[chip.name].format(chips=chips, cores=2 * chips),
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    command = [sys.executable, "-m", "sgt_jax.planning.compiling", config_file, topology, *overrides]
+    with _one_at_a_time():
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith(_MARK):
+            result = json.loads(line.removeprefix(_MARK))
+            if "error" in result:
+                raise PlanError(result["error"])
+            return result
+    raise PlanError(f"the compiler stopped with status {done.returncode}: {done.stderr.strip()[-800:]}")
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Waits for other plans of this machine: two at once collide on libtpu's lock file."""
+    with open(os.path.join(tempfile.gettempdir(), "sgt_jax_plan.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def measure(compiled: Any, mesh: Any) -> dict[str, Any]:
+    """What a compiled step takes, per chip."""
+    from sgt_jax.planning import collectives
+
+    memory = compiled.memory_analysis()
+    return {
+        "arguments": memory.argument_size_in_bytes,
+        "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+        "host": memory.host_temp_size_in_bytes,
+        "collectives": [vars(c) for c in collectives.read(compiled.as_text(), dict(mesh.shape))],
+    }
+
+
+def out_of_memory(message: str) -> float | None:
+    """Bytes that a program is beyond the chip's memory, from the compiler's message; None if that was not the trouble."""
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    found = re.search(r"[Ee]xceeded hbm capacity by ([\d.]+)([KMGT]?)", message)
+    if found:
+        return float(found[1]) * units[found[2]]
+    return 0.0 if "RESOURCE_EXHAUSTED" in message else None
+
+
+def main(arguments: list[str]) -> int:
+    """The child: config file, topology, overrides."""
+    import jax
+    from jax.experimental import topologies
+
+    from sgt_jax import partitioning
+    from sgt_jax.planning.step import load_config, plan_step
+
+    config_file, topology, *overrides = arguments
+    began = time.time()
+
+    def say(**result: Any) -> int:
+        print(_MARK + json.dumps(dict(result, seconds=time.time() - began)), flush=True)
+        return 0
+
+    try:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except (RuntimeError, jax.errors.JaxRuntimeError) as error:
+        return say(error=f"no topology {topology} here ({str(error).splitlines()[0]}); pip install 'sgt_jax[plan]'")
+    try:
+        config = load_config(config_file, overrides)
+        planned = plan_step(config, partitioning.make_mesh(config.mesh, devices))
+    except ValueError as error:
+        return say(error=str(error))
+    lowered = planned.lower()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        over = out_of_memory(str(error))
+        if over is None:
+            return say(error=f"the step does not compile for {topology}: {str(error)[:800]}")
+        return say(fits=False, over=over, largest=_largest(str(error)))
+    return say(fits=True, over=0.0, **measure(compiled, planned.mesh))
+
+
+def _largest(message: str) -> list[str]:
+    """The largest allocations that the compiler names."""
+    pattern = r"Size: ([\d.]+[KMG]?)\s.*?Shape: (\S+)"
+    return [f"{size} {shape}" for size, shape in re.findall(pattern, message, re.S)][:5]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""The FLOPs of a BAGEL training step by formula: what model FLOP utilisation divides, and what the jaxpr is checked against.
+
+Counted are the products that the model needs, once forward and twice backward: nothing that is computed again, nothing
+for padding inside attention. The frozen autoencoder is left out; it runs forward only, and not at all on tokenised targets.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sgt_jax.models.bagel.config import BagelConfig
+
+
+def forward_flops(config: BagelConfig, slots: Mapping[str, float], pairs: Mapping[str, float]) -> dict[str, float]:
+    """FLOPs of one forward, by part.
+
+    Args:
+      slots: slots of lanes "und", "gen", "vit" and "labels", all rows together.
+      pairs: allowed (query, key) pairs of "decoder" and "vit" attention, all rows together.
+    """
+    llm, vit = config.llm, config.vit
+    h, hv = llm.hidden_size, vit.hidden_size
+    q, kv = llm.num_attention_heads * llm.head_size, llm.num_key_value_heads * llm.head_size
+    expert = 2 * (h * (2 * q + 2 * kv) + 3 * h * llm.intermediate_size) * llm.num_hidden_layers
+    vit_layer = 2 * (4 * hv * hv + 2 * hv * vit.intermediate_size)
+    patch = 2 * hv * vit.patch_size**2 * vit.num_channels
+    return {
+        "und": expert * slots["und"],
+        "gen": expert * slots["gen"],
+        "attention": 4 * q * llm.num_hidden_layers * pairs["decoder"],
+        "head": 2 * h * llm.vocab_size * slots["labels"],
+        "latents": 2 * h * (2 * config.latent_width + 256 + h) * slots["gen"],
+        "vit": (patch + vit_layer * config.vit_layers) * slots["vit"] + 4 * hv * config.vit_layers * pairs["vit"],
+        "connector": 2 * (hv * h + h * h) * slots["vit"],
+    }
+
+
+# A parameter that stands for each part, to see whether the part is frozen.
+_STANDS_FOR = {
+    "und": "decoder/layers/und/mlp/up_proj/kernel",
+    "gen": "decoder/layers/gen/mlp/up_proj/kernel",
+    "head": "decoder/lm_head/kernel",
+    "vit": "vit/layers/mlp/fc1/kernel",
+    "connector": "connector/fc1/kernel",
+}
+
+
+def training_flops(
+    config: BagelConfig, slots: Mapping[str, float], pairs: Mapping[str, float], freeze: Sequence[str] = ()
+) -> dict[str, float]:
+    """FLOPs of forward and backward, by part. Frozen weights have no gradient, a frozen ViT has no backward pass at all."""
+
+    def passes(part: str) -> int:
+        path = _STANDS_FOR.get(part)
+        frozen = path is not None and any(re.search(pattern, path) for pattern in freeze)
+        return (1 if part == "vit" else 2) if frozen else 3
+
+    return {part: flops * passes(part) for part, flops in forward_flops(config, slots, pairs).items()}

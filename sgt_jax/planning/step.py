@@ -1,0 +1,148 @@
+"""The training step of a config as shapes and shardings only: what `plan` compiles and counts. Allocates nothing.
+
+It is the step that `train.py` runs (`train.make_step`, the table of `partitioning.py`), for devices that may not exist.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sgt_jax import experiment, optimizer, partitioning, train
+from sgt_jax import state as state_lib
+from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.packing import Field
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
+
+
+class PlannedExperiment(experiment.Experiment):
+    """An experiment without tokenizer, sources and checkpoint: sizes come from `config.model` alone."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.model_config = BagelConfig.from_dict(config.model.to_dict())
+        self.model = Bagel(self.model_config)
+        tokens = self.model_config.special_tokens
+        self.canvases = tuple(tuple(c) for c in config.data.canvases)
+        self.layout = BagelLayout(
+            tokens=SpecialTokens(tokens.bos_token_id, tokens.eos_token_id, tokens.start_of_image, tokens.end_of_image),
+            vit_patch=self.model_config.vit.patch_size,
+            vit_side=self.model_config.vit_max_num_patch_per_side,
+            latent_stride=self.model_config.latent_stride,
+            latent_side=self.model_config.max_latent_size,
+            canvases=self.canvases,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedStep:
+    """A step that can be traced, lowered and compiled.
+
+    Attributes:
+      step: (state, batch) -> (state, metrics).
+      state, batch: trees of ShapeDtypeStruct with shardings.
+      model: the model's config; freeze: patterns of parameters that are not trained.
+      mesh: of devices.
+    """
+
+    step: Callable[..., Any]
+    state: Any
+    batch: Any
+    model: BagelConfig
+    freeze: tuple[str, ...]
+    mesh: Any
+
+    def jaxpr(self) -> Any:
+        """The step traced for the whole mesh."""
+        mesh = self.mesh if isinstance(self.mesh, jax.sharding.AbstractMesh) else self.mesh.abstract_mesh
+        with jax.sharding.use_abstract_mesh(mesh):
+            return jax.make_jaxpr(self.step)(self.state, self.batch)
+
+    def lower(self) -> Any:
+        """The step lowered, with the state donated as in a run."""
+        shardings = jax.tree.map(lambda x: x.sharding, self.state)
+        whole = jax.NamedSharding(self.mesh, jax.P())
+        jitted = jax.jit(self.step, donate_argnums=0, out_shardings=(shardings, whole))
+        with jax.set_mesh(self.mesh):
+            return jitted.lower(self.state, self.batch)
+
+
+def plan_step(config: Any, mesh: Any) -> PlannedStep:
+    """The step of a config on a mesh of devices, which may be those of a topology description.
+
+    Raises:
+      ValueError: the mesh does not fit the rows or the model.
+    """
+    task = PlannedExperiment(config)
+    tx = optimizer.make_optimizer(config)
+    partitioning.check_rows(config.data.rows, mesh, config.accumulate)
+    for name, sizes in task.divisible().items():
+        partitioning.check_divides(mesh, name, sizes)
+
+    def create(key: jax.Array) -> state_lib.TrainState:
+        return state_lib.create(task.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
+
+    shapes = jax.eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
+    shardings = partitioning.tree_shardings(shapes, mesh)
+    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    return PlannedStep(
+        train.make_step(task.loss, tx, config),
+        state,
+        abstract_batch(config, task.layout, task.model_config.latent_width, mesh),
+        task.model_config,
+        tuple(config.freeze),
+        mesh,
+    )
+
+
+def abstract_batch(config: Any, layout: Any, width: int, mesh: Any) -> Any:
+    """{lane: {field: shape}} of a global batch, by the layout's fields and the config's budgets."""
+    sharding = partitioning.batch_sharding(mesh)
+    rows, budgets = config.data.rows, dict(config.data.budgets)
+    spec = {lane: dict(fields) for lane, fields in layout.spec.items()}
+    if not layout.canvases:  # tokenised targets: mean and log-variance of every latent token
+        spec["gen"].setdefault("moments", Field("float16", (2 * width,)))
+    return {
+        lane: {
+            name: jax.ShapeDtypeStruct(
+                (rows, budgets.get(lane, 0), *field.shape), jnp.dtype(field.dtype), sharding=sharding
+            )
+            for name, field in fields.items()
+        }
+        for lane, fields in spec.items()
+    }
+
+
+def load_config(file: str, overrides: Sequence[str] = ()) -> Any:
+    """A config file, "FILE.py" or "FILE.py:variant", with overrides such as "model.remat=dots".
+
+    Raises:
+      ValueError: no such file, variant or field.
+    """
+    path, _, variant = file.partition(":")
+    spec = importlib.util.spec_from_file_location("planned_config", path)
+    if spec is None or not os.path.exists(path):
+        raise ValueError(f"no config file {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(variant) if variant else module.get_config()
+    for override in overrides:
+        name, _, text = override.partition("=")
+        *parents, last = name.split(".")
+        node = config
+        for parent in parents:
+            node = node[parent] if parent in node else {}
+        if last not in node:
+            raise ValueError(f"the config has no field '{name}'")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        node[last] = value
+    return config
