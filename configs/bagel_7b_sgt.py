@@ -221,7 +221,7 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
     c.data.mixture.understanding.vit_size.update(min_size=56, max_size=112, max_pixels=112 * 112)
     c.data.vit_size.update(min_size=56, max_size=56)
     c.data.target_size.update(min_size=64, max_size=128)
-    c.data.rows = 2
+    c.data.rows = 4
     c.data.budgets = {"und": 192, "gen": 128, "vit": 128, "labels": 48}
     c.data.update(pool_size=6, read_threads=0, prefetch=2)
     c.evaluate_every = 4

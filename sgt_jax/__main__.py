@@ -13,6 +13,7 @@ COMMANDS = {
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
     "ingest": ("ingest", "write a data set as shards of records, which training reads at random"),
     "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
+    "inspect-data": ("inspect_data", "lengths, budgets, fill, mixture and pictures of what a config trains on"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),
     "plan": ("plan", "memory, work and time of a training step on a TPU slice, compiled without one"),
     "probe": ("probe", "how well a linear rule tells fine-grained classes apart, layer by layer"),
@@ -20,6 +21,7 @@ COMMANDS = {
     "report": ("report", "build a run's report.html again from its files"),
     "sample": ("sample", "talk to a checkpoint, let it draw, edit and segment"),
     "tokenize": ("tokenize", "encode the targets of a config once, for training without the autoencoder"),
+    "validate": ("validate", "walk the data of a config; bad records by kind and name"),
 }
 
 

@@ -1,6 +1,7 @@
 """Checkpoints of a run: Orbax writes the state and every row's data iterator, atomically and in the background."""
 
 import logging
+import os
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ class RunCheckpoints:
     """
 
     def __init__(self, workdir: epath.PathLike, *, keep: int = 2, asynchronous: bool = True) -> None:
-        self.folder = epath.Path(workdir) / "checkpoints"
+        self.folder = _checkpoints(workdir)
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True
@@ -89,7 +90,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     Raises:
       CheckpointError: no complete checkpoint there.
     """
-    folder = epath.Path(workdir) / "checkpoints"
+    folder = _checkpoints(workdir)
     steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
     if not steps:
         raise CheckpointError(folder, "holds no complete checkpoint.", "Give the --workdir of a run.")
@@ -111,3 +112,9 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
 
 def _pieces(array: Any) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=_CHUNK, shard_axes=(0,) if np.ndim(array) > 2 else ())
+
+
+def _checkpoints(workdir: epath.PathLike) -> epath.Path:
+    """The folder of checkpoints as an absolute path: Orbax takes no other, and says so in the middle of the first save."""
+    remote = "://" in os.fspath(workdir)
+    return (epath.Path(workdir) if remote else epath.Path(os.path.abspath(workdir))) / "checkpoints"

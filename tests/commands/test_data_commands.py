@@ -1,0 +1,109 @@
+"""`inspect-data` and `validate` on the toy files of the recipe, with bad records among them and no JAX backend."""
+
+import json
+import subprocess
+import sys
+
+import local_road
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import bagel_7b_sgt
+from sgt_jax.commands import inspect_data, validate
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    local_road.make(root)
+    photos = root / "data/SAM-SGT/sam_selection/part_0"
+    (photos / "sa_4.jpg").write_bytes((photos / "sa_4.jpg").read_bytes()[:200])
+    path = root / local_road.LLAVA / "annotations/all_data.json"
+    records = json.loads(path.read_text())
+    records[0]["image"] = "General/dots/gone.jpg"
+    records[1]["conversations"][0]["value"] = "<image>\n<image>\nis there a red square ?"
+    records[3]["conversations"][0]["value"] = "is there a red square ? " * 60  # above the budget of lane und
+    path.write_text(json.dumps(records))
+    return root
+
+
+def arguments(root, variant="local+pixels"):
+    return [
+        f"--config={bagel_7b_sgt.__file__}:{variant}",
+        f"--config.init_from={root / 'checkpoints/BAGEL-local'}",
+        f"--config.data.tokenizer={root / 'checkpoints/BAGEL-local'}",
+        "--config.data.sources.sam.type=sam_sgt",
+        f"--config.data.sources.sam.root={root / 'data/SAM-SGT'}",
+        "--config.data.sources.llava.type=llava_onevision",
+        f"--config.data.sources.llava.root={root / local_road.LLAVA}",
+    ]
+
+
+def test_validate_counts_and_names_every_kind(place, capsys):
+    assert validate.main([*arguments(place), "--threads=2"]) == 1
+    said = capsys.readouterr().out
+    assert "sam: 7 records, 5 good, 2 bad" in said
+    assert "1 x missing mask; the first: sam_selection/part_0/sa_6.jpg" in said
+    assert "1 x unreadable picture; the first: sam_selection/part_0/sa_4.jpg" in said
+    assert "llava: 8 records, 5 good, 3 bad" in said and "gone.jpg" in said and "2 <image> tags" in said
+    assert "1 x no use for 'understanding'" in said and "slots of lane 'und', but its budget is 192" in said
+    # What the format wants: the folder tree of the source that has bad records.
+    assert "ROOT/sam_selection/**/NAME.jpg" in said
+
+
+def test_validate_is_content_with_good_data(place, capsys, tmp_path):
+    local_road.sam_sgt(tmp_path / "SAM-SGT", lost=0)
+    good = [*arguments(place), f"--config.data.sources.sam.root={tmp_path / 'SAM-SGT'}", "--source=sam"]
+    assert validate.main(good) == 0
+    assert "sam: 7 records, 7 good, 0 bad" in capsys.readouterr().out
+    assert validate.main([*good, "--limit=3"]) == 0
+    assert "sam: 3 records, 3 good" in capsys.readouterr().out
+    assert validate.main([*arguments(place), "--source=sim"]) == 1
+    error = capsys.readouterr().err
+    assert "no source 'sim'; the config has" in error and error.count("\n") == 1
+
+
+def test_inspect_data_shows_what_is_fed_and_supervised_without_a_backend(place, tmp_path):
+    local_road.sam_sgt(tmp_path / "SAM-SGT", lost=0)
+    local_road.llava(tmp_path / "llava")
+    code = (
+        "import sys; from sgt_jax.commands import inspect_data; from jax._src import xla_bridge\n"
+        "status = inspect_data.main(sys.argv[1:]); print('initialised:', xla_bridge.backends_are_initialized())\n"
+        "sys.exit(status)"
+    )
+    call = [*arguments(place), f"--config.data.sources.sam.root={tmp_path / 'SAM-SGT'}"]
+    call += [f"--config.data.sources.llava.root={tmp_path / 'llava'}"]
+    call += [f"--out={tmp_path / 'out'}", "--samples=24", "--batches=6", "--pictures=2"]
+    done = subprocess.run([sys.executable, "-c", code, *call], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "initialised: False" in done.stdout
+    assert "segmentation: 7 records" in done.stdout and "understanding: 8 records" in done.stdout
+    assert "wanted 66.7 %" in done.stdout and "suggested budgets: {" in done.stdout
+    found = json.loads((tmp_path / "out/lengths.json").read_text())
+    # 225 x 150 is 56 x 42 pixels to the encoder, and 128 x 80 to paint.
+    lengths = found["segmentation"]["lengths"]
+    assert {need["vit"] for need in lengths} == {12} and {need["gen"] for need in lengths} == {40}
+    assert found["suggested"]["fill"] > 0 and found["realised"]["samples"]["segmentation"] > 0
+    sheet = np.asarray(Image.open(tmp_path / "out/pictures.png"))
+    # The colours of the masks are on the sheet: the target is the mask, not the photo.
+    for colour in ((31, 119, 180), (255, 127, 14)):
+        assert (sheet == colour).all(-1).sum() > 100
+
+
+def test_a_suggestion_holds_every_sample_and_fills_the_decoder():
+    rng = np.random.default_rng(0)
+    needs = {
+        "paint": [{"und": 200, "vit": 180, "gen": int(rng.integers(2300, 3100))} for _ in range(200)],
+        "answer": [{"und": int(n), "vit": int(n) - 50, "labels": 40} for n in rng.integers(100, 4000, 200)],
+    }
+    budgets = {"und": 8192, "gen": 8192, "vit": 8192, "labels": 1024}
+    found = inspect_data.suggested(needs, {"paint": 2.0, "answer": 1.0}, budgets, 32)
+    chosen = found["budgets"]
+    assert chosen["und"] + chosen["gen"] == 16_384 and all(slots % 128 == 0 for slots in chosen.values())
+    assert chosen["und"] >= 4000 and found["fill"] > 0.85 > found["own_fill"]
+
+
+def test_the_levels_of_a_histogram():
+    line = inspect_data.histogram([10] * 50 + [20] * 49 + [1000])
+    assert "mean 25" in line and "50 % " in line and "100 % 1000" in line and line.endswith("▁|")
