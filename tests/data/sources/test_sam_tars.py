@@ -67,6 +67,14 @@ def test_families_packed_from_different_folders_are_paired_by_file_name(tmp_path
     assert_pairs(read_all(SamSgtTars(tmp_path))[0], [1, 2])
 
 
+def test_a_file_name_alone_makes_no_pair_where_paths_agree(tmp_path):
+    hostile.tar(tmp_path / "sam_selection-1.tar", [photo(1, "x/"), photo(2, "y/")])
+    hostile.tar(tmp_path / "sam_mask-1.tar", [mask(1, "x/"), mask(3, "z/", "sa_2")])
+    source = SamSgtTars(tmp_path, on_bad="skip")
+    assert_pairs(read_all(source)[0], [1])
+    assert kinds(source.left_out) == {"missing mask": 1, "missing photo": 1}
+
+
 def test_pairs_side_by_side_in_one_tar_though_every_tar_counts_from_zero(tmp_path):
     for shard in range(2):
         members = [photo(2 * shard + n, "", f"{n:04}") for n in range(2)]
