@@ -12,7 +12,10 @@ Hardware:  8 devices with one pack of 16k slots each, as in the reference. Param
            take 234 GB over all devices; `python -m sgt_jax plan` says what fits where.
 Reaches:   not run at this size by us. The paper, with its best ratio 2:1: overall understanding 66.05 -> 67.75, CV-Bench
            73.21 -> 79.23, MMVP 83.00 -> 83.33, GenEval 78.21 -> 80.95; question answering alone: 66.44, 74.61, 82.67, 77.18.
-Variants:  :pixels  the autoencoder runs in the step, on a few canvases; nothing to tokenise
+Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen
+                    hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md tells what was compiled.
+                    A cloud name such as v5p-16 counts cores, these count chips. :1xh200_gen trains the generation expert
+           :pixels  the autoencoder runs in the step, on a few canvases; nothing to tokenise
            :32k     packs of 32k slots, the upstream default
            :local   the same road with toy sizes on a CPU; `python tests/local_road.py DIR` makes its files
            and several of them: configs/bagel_7b_sgt.py:local+pixels
@@ -22,7 +25,10 @@ Paper, project page and released code contradict each other in places; such a ch
 
 import ml_collections
 
-VARIANTS = ("pixels", "32k", "local")
+# Chips of each hardware variant, named by topology.
+TPUS = {"v5p_2x2x1": 4, "v5p_2x2x4": 16, "v6e_4x4": 16, "v6e_8x8": 64, "v5e_4x8": 32, "v5e_8x8": 64}
+GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1}
+VARIANTS = ("pixels", "32k", "local", *TPUS, *GPUS)
 
 
 def model() -> dict:
@@ -179,6 +185,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
 
+    for name in variants:
+        if name in TPUS | GPUS:
+            _fit_hardware(c, name)
     if "32k" in variants:
         c.data.budgets = {"und": 9_728, "gen": 23_040, "vit": 8_192, "labels": 2_048}
     if "local" in variants:
@@ -186,6 +195,19 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if "pixels" in variants:
         _paint_canvases(c)
     return c
+
+
+def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
+    """One row per chip, parameters and optimizer state cut up over all chips."""
+    c.data.rows = (TPUS | GPUS)[name]
+    c.mesh = dict(data=1, fsdp=-1)
+    if name in TPUS:
+        c.model.attention, c.model.attention_block = "tpu", 256
+    if name == "1xh200_gen":
+        # One device holds no optimizer state for 14 G parameters: the understanding expert, the ViT and both ends of the
+        # vocabulary stay as published, and there is no average.
+        c.freeze = (*c.freeze, "^vit/", "^connector/", "^decoder/.*und", "^decoder/(embed|lm_head)/")
+        c.ema_decay = 0.0
 
 
 def _paint_canvases(c: ml_collections.ConfigDict) -> None:

@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "align": ("align", "whether a proxy's loss and the understanding loss pull the same way"),
     "attention": ("attention", "where a model looks when it answers and when it paints"),
+    "bench": ("bench", "time a training step and its parts against what the device can do"),
     "bench-sampling": ("bench_sampling", "time what the key-value cache and batched guidance save"),
     "convert": ("convert", "write a run's weights in the published layout"),
     "embed": ("embed", "t-SNE maps of fine-grained classes, each with its probe's score"),

@@ -59,6 +59,8 @@ def _walk(jaxpr: Any, times: float, visited: Mapping[int, float], work: Work) ->
             work.flops["attention"] += times * _kernel_flops(eqn, visited)
         elif name == "dot_general":
             work.flops["matmul"] += times * _dot_flops(eqn)
+        elif name == "ragged_dot_general":
+            work.flops["matmul"] += times * _ragged_flops(eqn)
         elif name == "conv_general_dilated":
             work.flops["convolution"] += times * _conv_flops(eqn)
         else:
@@ -114,6 +116,16 @@ def _dot_flops(eqn: Any) -> float:
     (contract, _), _ = eqn.params["dimension_numbers"]
     lhs = eqn.invars[0].aval.shape
     return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(lhs[i] for i in contract)
+
+
+def _ragged_flops(eqn: Any) -> float:
+    """Every row meets one group's matrix: rows, columns and contraction once, whatever the number of groups."""
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    (contract, _), _ = numbers.dot_dimension_numbers
+    lhs, out = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    if set(numbers.lhs_ragged_dimensions) <= set(contract):  # a gradient of the matrices: the result has a group axis
+        return 2.0 * math.prod(out[1:]) * math.prod(lhs[i] for i in contract)
+    return 2.0 * math.prod(out) * math.prod(lhs[i] for i in contract)
 
 
 def _conv_flops(eqn: Any) -> float:

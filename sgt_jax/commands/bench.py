@@ -1,0 +1,244 @@
+"""Times a training step and its parts on whatever device is here, against what the device can do at most.
+
+    python -m sgt_jax bench [--size nano|7b] [--layers N] [--und N --gen N --vit N --labels N] [--json FILE]
+    python -m sgt_jax bench --mot        ways to route tokens to two experts, same products, same machine, one run
+
+Needs jax, flax and optax only. Random numbers, no data: times depend on shapes, and on the mask of a typical pack.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+SIZES = {
+    # Depth is cut: every layer costs the same. Autoencoder pictures are 4 strides of it.
+    "7b": dict(llm={}, vit={}, vae={}),
+    "nano": dict(
+        llm=dict(
+            hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
+            vocab_size=128,
+        ),
+        vit=dict(
+            hidden_size=96, intermediate_size=288, num_hidden_layers=3, num_attention_heads=4, image_size=32, patch_size=8,
+        ),
+        vae=dict(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, z_channels=2),
+        max_latent_size=4, vit_max_num_patch_per_side=4,
+    ),
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Takes the arguments after the command's name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sgt_jax bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=SIZES, default="nano")
+    parser.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
+    parser.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/attention")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    for lane, slots in (("und", 384), ("gen", 640), ("vit", 256), ("labels", 64)):
+        parser.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
+    parser.add_argument("--width", type=int, default=512, help="width of --mot; its MLP is five times as wide")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--mot", action="store_true")
+    parser.add_argument("--json", help="also write the rows to this file")
+    options = parser.parse_args(arguments)
+    parts = mot_forms(options) if options.mot else step_parts(options)
+    rows = measure(parts, options.repeats)
+    print(table(rows, options.mot))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(rows, file, indent=1)
+    return 0
+
+
+def measure(parts: dict[str, tuple[Callable, tuple]], repeats: int) -> list[dict[str, Any]]:
+    """Times every part: compiled once, then interleaved rounds, so that a noisy machine disturbs all alike.
+
+    Returns:
+      Per part: name, seconds (median), FLOPs by our count and by XLA's, and the share of the peak if it is known.
+    """
+    import jax
+
+    from sgt_jax.planning import accounting, hardware
+
+    compiled, rows = {}, []
+    for name, (function, inputs) in parts.items():
+        compiled[name] = jax.jit(function).lower(*inputs).compile()
+        jax.block_until_ready(compiled[name](*inputs))
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(repeats):
+        for name, (_, inputs) in parts.items():
+            began = time.perf_counter()
+            jax.block_until_ready(compiled[name](*inputs))
+            seconds[name].append(time.perf_counter() - began)
+    device = jax.devices()[0]
+    chip = hardware.chip_of(device.device_kind)
+    for name, (function, inputs) in parts.items():
+        flops = accounting.count(jax.make_jaxpr(function)(*inputs)).total
+        row = {"part": name, "seconds": statistics.median(seconds[name]), "flops": flops, "device": device.device_kind}
+        row["xla_flops"] = float((compiled[name].cost_analysis() or {}).get("flops", float("nan")))
+        row["of_peak"] = flops / row["seconds"] / chip.flops if chip else None
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict[str, Any]], relative: bool) -> str:
+    """The rows for people; with `relative`, beside the first."""
+    lines = [f"on {rows[0]['device']}", f"{'part':28} {'ms':>9} {'GFLOP':>9} {'GFLOP/s':>9}  {'XLA GFLOP':>9}  "]
+    lines[1] += "time and XLA FLOPs beside the first" if relative else "of peak"
+    for row in rows:
+        last = "unknown" if row["of_peak"] is None else f"{row['of_peak']:.1%}"
+        if relative:
+            last = f"{row['seconds'] / rows[0]['seconds']:.2f}  {row['xla_flops'] / rows[0]['xla_flops']:.2f}"
+        lines.append(
+            f"{row['part']:28} {row['seconds'] * 1e3:9.2f} {row['flops'] / 1e9:9.2f} "
+            f"{row['flops'] / row['seconds'] / 1e9:9.1f}  {row['xla_flops'] / 1e9:9.2f}  {last}"
+        )
+    return "\n".join(lines)
+
+
+def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
+    """The step and its parts, each with gradients where training has them."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from sgt_jax import attention, objective
+    from sgt_jax.batch import TokenInfo
+    from sgt_jax.models.bagel.config import BagelConfig
+    from sgt_jax.models.bagel.model import Bagel
+    from sgt_jax.planning.typical import typical_row
+
+    config = BagelConfig.from_dict(
+        SIZES[options.size] | dict(scan_layers=True, attention=options.attention, dtype=options.dtype)
+    )
+    llm = config.llm.__class__(**(vars(config.llm) | {"num_hidden_layers": options.layers}))
+    vit = config.vit.__class__(**(vars(config.vit) | {"num_hidden_layers": options.layers + 1}))
+    model = Bagel(config.replace(llm=llm, vit=vit))
+    lanes = {lane: getattr(options, lane) for lane in ("und", "gen", "vit", "labels")}
+    info, pictures = typical_row(lanes)
+    key = jax.random.key(0)
+    params = model.init(key)
+    batch = random_batch(key, model.config, lanes, info, pictures)
+    draws = jax.jit(model.draw)(key, batch)
+    tx = optax.adamw(1e-4)
+    weights = {"decoder": params["decoder"], "vit": params["vit"]}
+    opt_state = jax.jit(tx.init)(weights)
+    side = 4 * model.config.latent_stride
+    pixels = jax.random.uniform(key, (1, side, side, 3), minval=-1.0)
+    und_info, gen_info = (
+        TokenInfo(*(x[:, part] for x in info)) for part in (slice(lanes["und"]), slice(lanes["und"], None))
+    )
+    dtype = model.config.compute_dtype
+    x_und, x_gen = (jax.random.normal(key, (1, lanes[n], llm.hidden_size), dtype) for n in ("und", "gen"))
+    q, k, v = (
+        jax.random.normal(key, (1, lanes["und"] + lanes["gen"], heads, llm.head_size), dtype)
+        for heads in (llm.num_attention_heads, llm.num_key_value_heads, llm.num_key_value_heads)
+    )
+    settings = argparse.Namespace(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
+
+    def total(tree: Any) -> jax.Array:
+        return sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(tree))
+
+    def loss(weights: Any, batch: Any, draws: Any) -> jax.Array:
+        return objective.sgt_objective(model.forward(params | weights, batch, draws), batch, settings)[0]
+
+    def step(weights: Any, opt_state: Any, batch: Any, draws: Any) -> Any:
+        gradients = jax.grad(loss)(weights, batch, draws)
+        updates, opt_state = tx.update(gradients, opt_state, weights)
+        return optax.apply_updates(weights, updates), opt_state
+
+    def optimizer(weights: Any, opt_state: Any) -> Any:
+        updates, opt_state = tx.update(weights, opt_state, weights)
+        return optax.apply_updates(weights, updates), opt_state
+
+    def head(decoder: Any, x: jax.Array) -> jax.Array:
+        logits = model.logits({"decoder": decoder}, x)
+        return jnp.sum(jax.nn.logsumexp(logits, axis=-1))
+
+    attend = functools.partial(attention.packed_attention, backend=options.attention, block=config.attention_block)
+    return {
+        "step": (step, (weights, opt_state, batch, draws)),
+        "ViT, connector": (jax.grad(lambda p, b: total(model.see(p, b)["tokens"])), (params, batch["vit"])),
+        "autoencoder, one picture": (model.encode_moments, (params, pixels)),
+        "decoder": (
+            jax.grad(lambda p, *x: total(model.decode(p, *x)[:2])), (params, x_und, x_gen, und_info, gen_info),
+        ),
+        "attention, one layer": (jax.grad(lambda q, k, v, i: total(attend(q, k, v, i, i)), (0, 1, 2)), (q, k, v, info)),
+        "head and cross-entropy": (jax.grad(head, (0, 1)), (params["decoder"], x_und[:, : lanes["labels"]])),
+        "optimizer": (optimizer, (weights, opt_state)),
+    }  # fmt: skip
+
+
+def random_batch(key: Any, config: Any, lanes: dict[str, int], info: Any, pictures: Any) -> dict[str, dict[str, Any]]:
+    """A batch of one row with the facts of a typical pack; targets are moments, as if tokenised before."""
+    import jax
+    import jax.numpy as jnp
+
+    und, gen, vit, labels = (lanes[n] for n in ("und", "gen", "vit", "labels"))
+    zeros = functools.partial(jnp.zeros, dtype=jnp.int32)
+
+    def facts(part: slice) -> dict[str, Any]:
+        return {name: jnp.asarray(x[:, part]) for name, x in info._asdict().items()}
+
+    patch = config.vit.patch_size**2 * config.vit.num_channels
+    return {
+        "und": facts(slice(und)) | {"token": zeros((1, und)), "vit": jnp.arange(und)[None] % max(vit, 1)},
+        "gen": facts(slice(und, None))
+        | {"table": zeros((1, gen)), "noisy": zeros((1, gen)) + 1, "time": zeros((1, gen)), "token": zeros((1, gen))}
+        | {"moments": jax.random.normal(key, (1, gen, 2 * config.latent_width))},
+        "vit": {
+            "patches": jax.random.randint(key, (1, vit, patch), 0, 256).astype(jnp.uint8),
+            "table": zeros((1, vit)), "sample": jnp.asarray(pictures.sample), "image": jnp.asarray(pictures.split),
+        },
+        "labels": {
+            "slot": jnp.arange(labels)[None] % und, "target": zeros((1, labels)), "sample": zeros((1, labels)) + 1,
+            "weight": jnp.ones((1, labels)),
+        },
+    }  # fmt: skip
+
+
+def mot_forms(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
+    """One gated MLP per expert over und and gen slots, forward and backward, routed in three ways; equal results.
+
+    Static lanes slice; "both and select" computes both experts for all slots; `ragged_dot` takes slots sorted by expert.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    width, inner, und, gen = options.width, 5 * options.width, options.und, options.gen
+    keys = jax.random.split(jax.random.key(0), 4)
+    up, gate = (jax.random.normal(k, (2, width, inner)) * width**-0.5 for k in keys[:2])
+    down = jax.random.normal(keys[2], (2, inner, width)) * inner**-0.5
+    x = jax.random.normal(keys[3], (und + gen, width))
+
+    def mlp(x: jax.Array, up: jax.Array, gate: jax.Array, down: jax.Array) -> jax.Array:
+        return (jax.nn.silu(x @ gate) * (x @ up)) @ down
+
+    def lanes(x: jax.Array, *w: jax.Array) -> jax.Array:
+        return jnp.concatenate([mlp(x[:und], *(y[0] for y in w)), mlp(x[und:], *(y[1] for y in w))])
+
+    def both(x: jax.Array, *w: jax.Array) -> jax.Array:
+        first = (jnp.arange(und + gen) < und)[:, None]
+        return jnp.where(first, mlp(x, *(y[0] for y in w)), mlp(x, *(y[1] for y in w)))
+
+    def ragged(x: jax.Array, up: jax.Array, gate: jax.Array, down: jax.Array) -> jax.Array:
+        sizes = jnp.asarray([und, gen], jnp.int32)
+        inner = jax.nn.silu(jax.lax.ragged_dot(x, gate, sizes)) * jax.lax.ragged_dot(x, up, sizes)
+        return jax.lax.ragged_dot(inner, down, sizes)
+
+    def trained(form: Callable) -> Callable:
+        return jax.grad(lambda *a: jnp.sum(jnp.sin(form(*a))), argnums=(0, 1, 2, 3))
+
+    forms = {"static lanes": lanes, "both experts, then select": both, "ragged_dot": ragged}
+    return {name: (trained(form), (x, up, gate, down)) for name, form in forms.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

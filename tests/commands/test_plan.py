@@ -1,0 +1,106 @@
+"""`plan` without a compiler: topologies, out-of-memory messages, tables and errors; with libtpu, two shipped configs."""
+
+import importlib.util
+import json
+
+import pytest
+
+from configs import bagel_7b_sgt
+from sgt_jax.commands import plan
+from sgt_jax.planning import compiling, hardware
+from sgt_jax.planning.step import load_config
+
+CONFIG = "configs/bagel_7b_sgt.py"
+
+
+def test_topologies():
+    chip, sides = hardware.parse_topology("v5p:2x2x4")
+    assert (chip.name, hardware.chips_in(sides)) == ("v5p", 16)
+    for bad in ("v5p:4x4", "v5e:2x2x2", "h100:8", "v5e", "v6e:0x4", "v4:2x2x2"):
+        with pytest.raises(ValueError, match="is not like v5p:2x2x4"):
+            hardware.parse_topology(bad)
+    assert hardware.chip_of("TPU v5 lite").name == "v5e" and hardware.chip_of("cpu") is None
+
+
+def test_messages_of_the_compiler():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 16.2G of 15.75G hbm. "
+    message += "Exceeded hbm capacity by 460.5M."
+    assert compiling.out_of_memory(message) == pytest.approx(460.5 * 2**20)
+    assert compiling.out_of_memory("INVALID_ARGUMENT: no") is None
+
+
+@pytest.mark.parametrize("name", [*bagel_7b_sgt.TPUS, *bagel_7b_sgt.GPUS])
+def test_hardware_variants_have_a_row_per_chip(name):
+    config = load_config(f"{CONFIG}:{name}")
+    chips = (bagel_7b_sgt.TPUS | bagel_7b_sgt.GPUS)[name]
+    if name in bagel_7b_sgt.TPUS:
+        assert hardware.chips_in(hardware.parse_topology(name.replace("_", ":", 1))[1]) == chips
+        assert config.model.attention == "tpu"
+    assert config.data.rows == chips and config.data.budgets.und + config.data.budgets.gen == 16384
+
+
+def test_overrides():
+    config = load_config(CONFIG, ["model.remat=dots", "data.rows=32", "mesh={'fsdp': 8}"])
+    assert (config.model.remat, config.data.rows, config.mesh.to_dict()) == ("dots", 32, {"fsdp": 8})
+    with pytest.raises(ValueError, match="no field 'model.rmat'"):
+        load_config(CONFIG, ["model.rmat=dots"])
+    with pytest.raises(ValueError, match="no config file nowhere.py"):
+        load_config("nowhere.py")
+
+
+RESULT = dict(
+    config=CONFIG,
+    overrides=[],
+    topology="v5e:4x8",
+    chips=32,
+    mesh={"data": 1, "fsdp": 32, "tensor": 1, "context": 1},
+    rows=32,
+    accumulate=1,
+    remat="full",
+    slots_per_chip=16384,
+    executed={"matmul": 8e14, "attention": 1e14},
+    state={"parameters": 2e9, "ema": 2e9, "optimizer": 4e9, "gradients": 2e9, "batch": 1e6},
+    moved=4e11,
+    needed={"und": 6e14},
+    attention_blocks={"decoder": 0.2, "vit": 0.3},
+    capacity=15.75 * 2**30,
+    seconds=60.0,
+    roofline=dict(
+        compute=4.5, memory=0.5, interconnect=0.4, overlapped=4.5, serial=5.4, mfu_overlapped=0.67, mfu_serial=0.56
+    ),
+)
+
+
+def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
+    found = dict(RESULT, fits=False, over=65 * 2**20, peak=15.75 * 2**30 + 65 * 2**20)
+    found["advice"] = plan.advice(found)
+    monkeypatch.setattr(plan, "plan", lambda *_: found)
+    arguments = ["--config", CONFIG, "--topology", "v5e:4x8"]
+    assert plan.main(arguments) == 1
+    text = capsys.readouterr().out
+    assert "DOES NOT FIT by 0.06 GiB" in text and "model.remat=full_offload" in text
+    assert plan.main([*arguments, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["over"] == 65 * 2**20
+
+
+def test_what_fits(monkeypatch, capsys):
+    collective = {"kind": "all-gather", "axes": "fsdp", "count": 84, "bytes": 8e10}
+    found = dict(RESULT, fits=True, over=0.0, peak=14e9, temporaries=5e9, host=0, collectives=[collective], advice=[])
+    monkeypatch.setattr(plan, "plan", lambda *_: found)
+    assert plan.main(["--config", CONFIG, "--topology", "v5e:4x8"]) == 0
+    text = capsys.readouterr().out
+    assert "FITS, 2.71 free" in text and "all-gather" in text and "MFU 67%" in text
+
+
+def test_one_line_errors(capsys):
+    assert plan.main(["--config", CONFIG, "--topology", "v5x:2"]) == 2
+    assert plan.main(["--config", "nowhere.py", "--topology", "v5e:2x2"]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'sgt_jax[plan]'")
+@pytest.mark.parametrize("name", ["v6e_8x8", "v5p_2x2x4"])
+def test_shipped_configs_fit(name):
+    result = compiling.compile_elsewhere(f"{CONFIG}:{name}", [], name.replace("_", ":", 1))
+    assert result["fits"]
