@@ -1,6 +1,7 @@
 """One vector per picture from each stage of the understanding path: encoder, connector, chosen decoder layers."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import numpy as np
 from sgt_jax.analysis.inputs import batches, vit_size
 from sgt_jax.assistant import Assistant
 from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
 
 
 def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: int = 8) -> tuple[int, ...]:
@@ -40,7 +43,18 @@ def picture_features(
     resize = vit_size(model)
     before = [PlanItem("text", model.tokenizer.encode(prompt))] if prompt else []
     plans = [(*before, PlanItem("vit_image", resize(picture))) for picture in pictures]
-    bagel = model.bagel
+    pooled = _program(model.config, tuple(layers))
+    parts = []
+    for batch, real in batches(plans, model.layout(()), rows):
+        parts.append({name: np.asarray(x)[:real] for name, x in pooled(model.params, batch).items()})
+    order = ["vit", "connector", *(f"layer {i}" for i in layers)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in order}
+
+
+@functools.cache
+def _program(config: BagelConfig, layers: tuple[int, ...]) -> Callable[..., dict[str, jax.Array]]:
+    """The compiled forward; two checkpoints of one architecture share it."""
+    bagel = Bagel(config)
 
     @jax.jit
     def pooled(params, batch):
@@ -52,11 +66,7 @@ def picture_features(
         found = {"vit": _mean(out["vit_out"], vit), "connector": _mean(out["connector_out"], vit)}
         return found | {f"layer {i}": _mean(out[n][:, : und.shape[1]], und) for i, n in zip(layers, names)}
 
-    parts = []
-    for batch, real in batches(plans, model.layout(()), rows):
-        parts.append({name: np.asarray(x)[:real] for name, x in pooled(model.params, batch).items()})
-    order = ["vit", "connector", *(f"layer {i}" for i in layers)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in order}
+    return pooled
 
 
 def _mean(x: jax.Array, mask: jax.Array) -> jax.Array:

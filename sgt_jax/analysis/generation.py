@@ -20,6 +20,8 @@ from sgt_jax.analysis.words import CATEGORIES, Prompt
 from sgt_jax.assistant import Assistant
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.sampling import time_grid
 
 # Groups of keys: words by category, then what is reported apart. Together they cover everything.
@@ -62,7 +64,7 @@ def generation_attention(
     times = time_grid(steps, model.defaults["t2i"].shift)
     blank = PlanItem("vae_image", np.zeros((*size, 3), np.uint8), loss=True)
     plans = [(PlanItem("text", prompt.ids), blank) for prompt in prompts]
-    step = jax.jit(functools.partial(_step, model.bagel, tuple(layers), ranked))
+    step = _program(model.config, tuple(layers), ranked)
     masses, ranks = [], []
     for number, (batch, real) in enumerate(batches(plans, model.layout((size,)), rows)):
         mine = prompts[number * rows : number * rows + real]
@@ -84,6 +86,12 @@ def generation_attention(
         ranks.append(np.array(rank_steps, np.float64).reshape(steps, min(ranked, real), len(layers)).swapaxes(0, 1))
     tokens = np.array([np.bincount(prompt.categories, minlength=len(CATEGORIES)) for prompt in prompts])
     return GenerationAttention(tuple(layers), times[:-1], np.concatenate(masses), tokens, np.concatenate(ranks))
+
+
+@functools.cache
+def _program(config: BagelConfig, layers: tuple[int, ...], ranked: int):
+    """The compiled step; two checkpoints of one architecture share it."""
+    return jax.jit(functools.partial(_step, Bagel(config), layers, ranked))
 
 
 def _step(bagel, layers, ranked, params, batch, groups, x, t):

@@ -19,6 +19,8 @@ from sgt_jax.assistant import Assistant
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Sample
+from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.model import Bagel
 
 QUERIES = ("answer", "question")
 # Groups of keys. The first three cover all; "asked object" counts a picture token by how much of it the object fills.
@@ -62,7 +64,7 @@ def understanding_attention(
     coverage = [_coverage(question, resize) for question in asked]
     layout = model.layout(())
     special = jnp.asarray([layout.tokens.bos, layout.tokens.eos, layout.tokens.soi, layout.tokens.eoi])
-    step = jax.jit(functools.partial(_step, model.bagel, tuple(layers), ranked))
+    step = _program(model.config, tuple(layers), ranked)
     made = list(batches([sample.plan for sample in samples], layout, rows))
     kinds = [_kinds(samples[k * rows : (k + 1) * rows], batch) for k, (batch, _) in enumerate(made)]
     room = max(int(kind.any(-1).sum(1).max()) for kind in kinds)
@@ -86,6 +88,12 @@ def understanding_attention(
         ranks = [[spectrum(h[row, seen[row]]).rank for h in hidden] for row in range(few)]
         parts["rank"].append(np.array(ranks, np.float64).reshape(few, len(layers)))
     return UnderstandingAttention(tuple(layers), **{name: np.concatenate(x) for name, x in parts.items()})
+
+
+@functools.cache
+def _program(config: BagelConfig, layers: tuple[int, ...], ranked: int):
+    """The compiled step; two checkpoints of one architecture share it."""
+    return jax.jit(functools.partial(_step, Bagel(config), layers, ranked))
 
 
 def _step(bagel, layers, ranked, params, batch, objects, queries, kinds, special):
