@@ -17,15 +17,16 @@ from sgt_jax.analysis import inputs
 from sgt_jax.commands import analysing
 from sgt_jax.commands.analysing import AFTER, BEFORE
 from sgt_jax.data import tasks
+from sgt_jax.data.proxies import PROXIES
 
-PROXIES = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
+COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     parser = analysing.parser("align", __doc__)
     add = parser.add_argument
-    add("--proxies", nargs="+", default=list(PROXIES), metavar="NAME", help=f"(default: {' '.join(PROXIES)})")
+    add("--proxies", nargs="+", default=list(COMPARED), metavar="NAME", help=f"(default: {' '.join(COMPARED)})")
     add("--style", choices=("plain", "general"), help="of the instructions (default: plain for a tiny vocabulary)")
     add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
     add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
@@ -39,6 +40,8 @@ def align(options: argparse.Namespace) -> None:
     from sgt_jax.analysis import figures
     from sgt_jax.analysis.alignment import alignment
 
+    if unknown := [name for name in options.proxies if name not in PROXIES]:
+        raise inputs.DataError(f"no proxy '{unknown[0]}'; there are {', '.join(sorted(PROXIES))}")
     if options.n < 4:
         raise inputs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
     asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bagel
@@ -17,6 +18,7 @@ from sgt_jax.data.examples import DataError
 from sgt_jax.data.tokenizer import NANO_FILE, Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
+from sgt_jax.models.bagel.model import Bagel
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +100,13 @@ def test_probe_and_embed_write_the_same_scores_again(folders, tmp_path, capsys):
     assert (tmp_path / "embed_circle_or_square.png").stat().st_size > 5000
 
 
-def test_align_compares_proxies_with_understanding(folders, tmp_path, capsys):
+def test_align_compares_proxies_with_understanding(folders, tmp_path, monkeypatch):
+    # Compiling the autoencoder would be most of this test's time, and what it encodes does not matter here.
+    monkeypatch.setattr(Bagel, "clean_latents", lambda self, params, batch, draws: jnp.zeros(draws["noise"].shape))
     few = ["--checkpoint", str(folders / "after"), "--n", "6", "--batch", "6", "--out", str(tmp_path)]
-    assert main(["align", *few, "--proxies", "segmentation", "edges"]) == 0
+    assert main(["align", *few, "--proxies", "segmentation"]) == 0
     found = json.loads((tmp_path / "align.json").read_text())["checkpoint"]
-    assert list(found) == ["segmentation", "edges"] and all(-1 <= r["cosine"]["value"] <= 1 for r in found.values())
+    assert list(found) == ["segmentation"] and -1 <= found["segmentation"]["cosine"]["value"] <= 1
     assert np.load(tmp_path / "align.npz")["checkpoint/understanding"].shape == (32,)
     assert (tmp_path / "align.png").stat().st_size > 5000
 
