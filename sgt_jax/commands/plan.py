@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import sys
+import time
 from typing import Any
 
 from sgt_jax.planning import hardware
@@ -27,6 +28,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
+        "--estimate", action="store_true", help="do not compile: state and work as they are, activations by a rule of thumb"
+    )
+    parser.add_argument(
         "--search", action="store_true", help="rank meshes, remat policies and micro-batches; compile the best three"
     )
     parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
@@ -36,7 +40,8 @@ def main(arguments: list[str]) -> int:
         chips = hardware.chips_in(sides)
         if options.search:
             return search(options, chip, chips)
-        result = plan(options.config, options.overrides, options.topology, chip, chips)
+        make = estimated if options.estimate else plan
+        result = make(options.config, options.overrides, options.topology, chip, chips)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +66,27 @@ def plan(config_file: str, overrides: list[str], topology: str, chip: hardware.C
     result["roofline"] = roofline(chip, result["executed"], result["needed"], result["moved"], sent)
     result["advice"] = advice(result)
     return result
+
+
+def estimated(
+    config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int
+) -> dict[str, Any]:
+    """What `plan` says, without compiling: state and work are exact, activations and what is sent are a guess."""
+    from sgt_jax.planning.estimate import roofline
+
+    began = time.time()
+    result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips, "capacity": chip.memory}
+    result |= analyse(config_file, overrides, chips)
+    over = max(result["guess"] - chip.memory, 0.0)
+    line = roofline(chip, result["executed"], result["needed"], result["moved"], gathered_bytes(result))
+    result |= {"fits": not over, "over": over, "peak": result["guess"], "roofline": line}
+    return result | {"advice": advice(result), "seconds": time.time() - began}
+
+
+def gathered_bytes(found: dict[str, Any]) -> float:
+    """Bytes that a chip sends so that parameters in bfloat16 meet on all, twice per micro-batch, and gradients are spread."""
+    others = found["mesh"]["data"] * found["mesh"]["fsdp"] - 1
+    return 3 * found["accumulate"] * found["state"]["parameters"] / 2 * others
 
 
 def analyse(
@@ -136,10 +162,12 @@ def table(result: dict[str, Any]) -> str:
         f"  EMA          {state['ema'] / GIB:8.2f}",
         f"  optimizer    {state['optimizer'] / GIB:8.2f}",
     ]
-    if result["fits"]:
+    compiled = "collectives" in result
+    if "temporaries" in result:
         lines.append(f"  activations  {result['temporaries'] / GIB:8.2f}   with gradients and gathered weights")
         if result["host"]:
             lines.append(f"  on the host  {result['host'] / GIB:8.2f}")
+    if result["fits"]:
         verdict = f"FITS, {(result['capacity'] - result['peak']) / GIB:.2f} free"
     else:
         verdict = f"DOES NOT FIT by {result['over'] / GIB:.2f} GiB"
@@ -151,10 +179,11 @@ def table(result: dict[str, Any]) -> str:
         f"{result['attention_blocks']['decoder']:.0%} of the decoder's and {result['attention_blocks']['vit']:.0%} of the "
         "ViT's blocks of a typical pack",
     ]
-    if result["fits"]:
+    if compiled:
         lines += ["", "Collectives per chip and step", "  kind                axes              count       GiB"]
         for c in result["collectives"]:
             lines.append(f"  {c['kind']:19} {c['axes']:17} {c['count']:5}  {c['bytes'] / GIB:8.2f}")
+    if compiled or result["fits"]:
         lines += [
             "",
             f"Roofline: products {line['compute']:.2f} s, memory {line['memory']:.2f} s, interconnect "
@@ -165,7 +194,8 @@ def table(result: dict[str, Any]) -> str:
             "  element-wise work fused; MFU divides the model's own FLOPs, without recomputation, by the peak",
         ]
     lines += [f"  advice: {text}" for text in result["advice"]]
-    return "\n".join([*lines, f"compiled in {result['seconds']:.0f} s"])
+    how = "compiled" if compiled else "not compiled: activations and interconnect are rules of thumb; done"
+    return "\n".join([*lines, f"{how} in {result['seconds']:.0f} s"])
 
 
 def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
@@ -187,9 +217,7 @@ def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
     def rank(candidate: tuple[dict[str, Any], list[str]]) -> tuple[bool, float]:
         """First what should fit, then the fastest: products, and weights that every micro-batch gathers three times."""
         found, _ = candidate
-        share = found["mesh"]["fsdp"] - 1
-        gathered = 3 * found["accumulate"] * found["state"]["parameters"] / 2 * share
-        seconds = max(sum(found["executed"].values()) / chip.flops, gathered / chip.link)
+        seconds = max(sum(found["executed"].values()) / chip.flops, gathered_bytes(found) / chip.link)
         return found["guess"] > chip.memory, seconds
 
     candidates.sort(key=rank)

@@ -92,6 +92,18 @@ def test_what_fits(monkeypatch, capsys):
     assert "FITS, 2.71 free" in text and "all-gather" in text and "MFU 67%" in text
 
 
+@pytest.mark.parametrize(("accumulate", "chips", "status"), [(1, 16, 0), (1, 4, 1)])
+def test_estimate_needs_no_compiler(monkeypatch, capsys, accumulate, chips, status):
+    found = {k: v for k, v in RESULT.items() if k not in ("roofline", "seconds", "capacity")}
+    found |= {"mesh": {"data": 1, "fsdp": chips, "tensor": 1, "context": 1}, "accumulate": accumulate}
+    found["guess"] = 200 * 2**30 / chips
+    monkeypatch.setattr(plan, "analyse", lambda *_: found)
+    monkeypatch.setattr(plan, "compile_elsewhere", None)
+    assert plan.main(["--estimate", "--config", CONFIG, "--topology", "v5e:4x4" if chips == 16 else "v5e:2x2"]) == status
+    text = capsys.readouterr().out
+    assert "not compiled" in text and ("FITS, 3.25 free" if chips == 16 else "DOES NOT FIT by 34.25 GiB") in text
+
+
 def test_one_line_errors(capsys):
     assert plan.main(["--config", CONFIG, "--topology", "v5x:2"]) == 2
     assert plan.main(["--config", "nowhere.py", "--topology", "v5e:2x2"]) == 2
