@@ -26,7 +26,7 @@ from sgt_jax.data.pipeline import component_stream
 
 LEVELS = (0, 50, 90, 99, 100)
 BARS = " ▁▂▃▄▅▆▇█"
-BLOCK = 128  # budgets are suggested in multiples of this
+BLOCK = 128  # budgets are suggested in multiples of this, those of rows below 4,096 slots of 8
 ROUNDS = 60  # rows that a suggestion is tried on
 
 
@@ -149,15 +149,22 @@ def suggested(
     slots = budgets.get("und", 0) + budgets.get("gen", 0)
     largest = {lane: max(need.get(lane, 0) for need in stream) for lane in budgets}
     mean = {lane: max(np.mean([need.get(lane, 0) for need in stream]), 1e-9) for lane in budgets}
-    best = {"budgets": dict(budgets), "fill": -1.0}
+    own_fill = _fill(stream, budgets, pool_size)
+    holds_all = all(largest[lane] <= budgets[lane] for lane in budgets)
+    best = {"budgets": dict(budgets), "fill": own_fill if holds_all else -1.0}
+    block = BLOCK if slots >= 4096 else 8
+
+    def blocks(number: float) -> int:
+        return int(-(-number // block) * block)
+
     per_row = slots / sum(mean.get(lane, 0) for lane in ("und", "gen"))
     balanced = mean.get("und", 0) * per_row
     for tilt in (0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2):
-        und = max(_blocks(balanced * tilt), _blocks(largest.get("und", 0)))
+        und = max(blocks(balanced * tilt), blocks(largest.get("und", 0)))
         gen = slots - und if "gen" in budgets else 0
         if gen < largest.get("gen", 0):
             continue
-        tried = {lane: max(_blocks(1.3 * mean[lane] * per_row), _blocks(largest[lane])) for lane in ("vit", "labels")}
+        tried = {lane: max(blocks(1.3 * mean[lane] * per_row), blocks(largest[lane])) for lane in ("vit", "labels")}
         # Canvases are counted in pictures.
         canvases = {
             lane: max(int(np.ceil(1.3 * mean[lane] * per_row)), largest[lane]) for lane in budgets if ":" in lane
@@ -167,7 +174,7 @@ def suggested(
         fill = _fill(stream, tried, pool_size)
         if fill > best["fill"]:
             best = {"budgets": tried, "fill": fill}
-    return best | {"own_fill": _fill(stream, budgets, pool_size)}
+    return best | {"own_fill": own_fill}
 
 
 def _fill(stream: Sequence[Mapping[str, int]], budgets: Mapping[str, int], pool_size: int) -> float:
@@ -185,10 +192,6 @@ def _fill(stream: Sequence[Mapping[str, int]], budgets: Mapping[str, int], pool_
         pool = [item for i, item in enumerate(pool) if i not in chosen]
         rows += 1
     return real / max(rows * (budgets.get("und", 0) + budgets.get("gen", 0)), 1)
-
-
-def _blocks(slots: float) -> int:
-    return int(-(-slots // BLOCK) * BLOCK)
 
 
 def drawn(task: Any, part: Any, n: int) -> list[tuple[list[np.ndarray | None], str]]:

@@ -11,6 +11,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sgt_jax.commands import configured
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import check_fits
 from sgt_jax.data.records import Bad, Record, decode
+from sgt_jax.data.tokenised import read_settings
 
 AHEAD = 64  # records that are read ahead of each thread
 
@@ -41,8 +43,9 @@ def main(arguments: list[str]) -> int:
         if unknown := sorted(set(names) - set(config.data.sources)):
             raise DataError(f"no source '{unknown[0]}'; the config has {', '.join(config.data.sources)}")
         good = [validate(task, name, options.limit, options.threads) for name in names]
-        for name in sorted(task.tokenised):
-            print(f"{name}: {task.tokenised_source(name)!r}")
+        for name, root in sorted(task.tokenised.items()):
+            begun = read_settings(Path(root)) is not None
+            print(f"{name}: {task.tokenised_source(name) if begun else f'{root} is still to be made by tokenize'}")
     except USER_ERRORS as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
