@@ -77,7 +77,7 @@ class Experiment:
 
         # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
         own = {name: config.model[name] for name in COMPUTE_FIELDS if name in config.model}
-        return config_from_folder(config.init_from, config.init_base or None, **own)
+        return config_from_folder(resource(config.init_from), resource(config.init_base) or None, **own)
 
     @functools.cached_property
     def sampler(self) -> Sampler:
@@ -198,9 +198,9 @@ class Experiment:
             }
             # Masters are float32; the fixed position tables are recomputed, as the reference does in training.
             found = load_published(
-                config.init_from,
+                resource(config.init_from),
                 self.model_config,
-                base=config.init_base or None,
+                base=resource(config.init_base) or None,
                 sharding=lambda path, shape: by_path[path],
                 dtype="float32",
                 tables="recompute",

@@ -21,6 +21,8 @@ TITLES = {
         "Masks painted from photographs",
         "Held-out scenes: what the model saw, what it should paint, what it painted.",
     ),
+    "edits": ("Pictures edited on request", "One object changes, everything else should stay as it is."),
+    "prompts": ("Pictures drawn for GenEval's kinds of prompts", "Each prompt and what was drawn for it."),
     "drawings": ("Pictures drawn from captions", "Held-out captions; the right column is one scene of that caption."),
 }
 PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

@@ -164,7 +164,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             return {k: float(v) for k, v in values.items() if v.ndim == 0}
 
         loop_started, trained = time.time(), 0.0
-        if first == 0:
+        if first == 0 and config.get("evaluate_at_start", True):
             run_evaluations(0, state)
         window_start = time.time()
         data_state = batches.get_state()

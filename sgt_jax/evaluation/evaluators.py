@@ -161,7 +161,7 @@ class Masks:
         through: list[Any] = [None] * len(self._plans)
         for shape in sorted({t.shape[:2] for t in self._targets}):
             group = [i for i, t in enumerate(self._targets) if t.shape[:2] == shape]
-            pictures = _paint(sampler, params, [self._plans[i] for i in group], shape, group, options)
+            pictures = paint(sampler, params, [self._plans[i] for i in group], shape, group, options)
             for i, picture in zip(group, pictures):
                 painted[i] = picture
             if self._ceiling is None:
@@ -210,7 +210,7 @@ def _constant_for(constant: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return masks_lib.resize_masks(constant, shape)
 
 
-def _paint(
+def paint(
     sampler: Any,
     params: Any,
     plans: Sequence,
@@ -250,7 +250,7 @@ class Drawings:
         options = self._options
         shape = to_canvas(self._examples[0].image, self._experiment.canvases).shape[:2]
         numbers = range(len(self._plans))
-        drawn = _paint(self._experiment.sampler, params, self._plans, shape, numbers, options)
+        drawn = paint(self._experiment.sampler, params, self._plans, shape, numbers, options)
         from sgt_jax.evaluation import scene_oracle
 
         items: dict[str, list] = {}
@@ -303,12 +303,3 @@ class Reconstructions:
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float(10 * np.log10(255.0**2 / max(error, 1e-2)))
-
-
-EVALUATORS = {
-    "reconstructions": Reconstructions,
-    "loss": HeldOutLoss,
-    "answers": Answers,
-    "masks": Masks,
-    "drawings": Drawings,
-}

@@ -2,18 +2,30 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 
-from sgt_jax.evaluation.evaluators import EVALUATORS, Result
+from sgt_jax.evaluation import hallucination
+from sgt_jax.evaluation.evaluators import Answers, Drawings, HeldOutLoss, Masks, Reconstructions, Result
+from sgt_jax.evaluation.scene_evaluators import Edits, Hallucination, Prompts
 from sgt_jax.evaluation.statistics import Score, compare
 from sgt_jax.state import TrainState
 
 FOLDER = "evaluations"
+EVALUATORS = {
+    "answers": Answers,
+    "drawings": Drawings,
+    "edits": Edits,
+    "hallucination": Hallucination,
+    "loss": HeldOutLoss,
+    "masks": Masks,
+    "prompts": Prompts,
+    "reconstructions": Reconstructions,
+}
 
 
 class Schedule:
@@ -138,4 +150,52 @@ def _drawing_scores(after: dict, before: dict | None) -> list[Score]:
     return scores
 
 
-_BY_TYPE = {"loss": _loss_scores, "answers": _answer_scores, "masks": _mask_scores, "drawings": _drawing_scores}
+def _hallucination_scores(after: dict, before: dict | None) -> list[Score]:
+    words = {"items": "questions", "unit": "%", "groups": after["picture"]}
+    scores = [
+        compare("hallucination", "POPE accuracy", after["accuracy"], before=before and before["accuracy"], **words)
+    ]
+    for category in hallucination.CATEGORIES:
+        pick = [i for i, c in enumerate(after["category"]) if c == category]
+        part = {**words, "groups": [after["picture"][i] for i in pick], "kind": category}
+        previous = [before["accuracy"][i] for i in pick] if before else None
+        scores.append(
+            compare("hallucination", "POPE accuracy", [after["accuracy"][i] for i in pick], before=previous, **part)
+        )
+    return scores
+
+
+def _by_kind(group: str, name: str, key: str, by: str, items: str) -> Callable[[dict, dict | None], list[Score]]:
+    """Scores of the items `key`: over all, then for each value of the items `by`."""
+
+    def scores(after: dict, before: dict | None) -> list[Score]:
+        found, kinds = [], np.asarray(after[by])
+        for kind in ["", *dict.fromkeys(after[by])]:
+            pick = kinds == kind if kind else np.ones(len(kinds), bool)
+            previous = np.asarray(before[key])[pick] if before else None
+            found.append(
+                compare(group, name, np.asarray(after[key])[pick], before=previous, kind=kind, items=items, unit="%")
+            )
+        return found
+
+    return scores
+
+
+def _edit_scores(after: dict, before: dict | None) -> list[Score]:
+    words = {"items": "held-out edits", "unit": "%"}
+    parts = {"changed": "what was asked for changed", "kept": "the rest stayed"}
+    scores = _by_kind("editing", "edit exact", "exact", "kind", "held-out edits")(after, before)
+    return scores + [
+        compare("editing", label, after[k], before=before and before[k], **words) for k, label in parts.items()
+    ]
+
+
+_BY_TYPE = {
+    "answers": _answer_scores,
+    "drawings": _drawing_scores,
+    "edits": _edit_scores,
+    "hallucination": _hallucination_scores,
+    "loss": _loss_scores,
+    "masks": _mask_scores,
+    "prompts": _by_kind("text to picture", "GenEval accuracy", "accuracy", "tag", "prompts"),
+}

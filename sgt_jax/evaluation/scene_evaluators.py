@@ -1,0 +1,135 @@
+"""Evaluators that only procedural scenes allow, since their worlds and pictures are known exactly: POPE, GenEval, edits.
+
+Each has the face described in `evaluators.py`.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.sources.scene_language import with_article
+from sgt_jax.data.tasks import Editing, to_canvas
+from sgt_jax.evaluation import geneval, hallucination, scene_editing, scene_oracle
+from sgt_jax.evaluation.evaluators import Result, paint
+
+
+class Hallucination:
+    """POPE's questions on held-out scenes: is there a red circle? See `hallucination.py`.
+
+    Options: source, n (pictures), train_source and train_n (whose habits the absent classes follow), per_picture, seed,
+    max_new_tokens, batch.
+    """
+
+    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
+        self._experiment, self._options = experiment, options
+        source, train = _scenes(experiment, options["source"]), _scenes(experiment, options["train_source"])
+        classes = [(colour, shape) for colour in source.colours for shape in source.shapes]
+        habits = hallucination.habits([_classes(train, i) for i in range(min(options["train_n"], len(train)))], classes)
+        pictures = [_classes(source, i) for i in range(min(options["n"], len(source)))]
+        self.polls = hallucination.polls(pictures, habits, options["per_picture"], options["seed"])
+        encode = experiment.tokenizer.encode
+        # A present class is asked about in all three categories: answered once, counted three times.
+        self._asked = list(dict.fromkeys((p.picture, p.asked) for p in self.polls))
+        self._plans = [
+            (
+                PlanItem("vit_image", experiment.vit_size(source[i].image)),
+                PlanItem("text", list(encode(f"is there {with_article(' '.join(asked))} ?"))),
+            )
+            for i, asked in self._asked
+        ]
+
+    def __call__(self, params: Any) -> Result:
+        options = self._options
+        texts = self._experiment.sampler.answer(
+            params, self._plans, max_new_tokens=options["max_new_tokens"], batch=options["batch"]
+        )
+        said = {key: int(hallucination.says_yes(text)) for key, text in zip(self._asked, texts, strict=True)}
+        answers = [said[p.picture, p.asked] for p in self.polls]
+        return Result(
+            {
+                "accuracy": [int(a == p.present) for a, p in zip(answers, self.polls, strict=True)],
+                "said_yes": answers,
+                "present": [int(p.present) for p in self.polls],
+                "category": [p.category for p in self.polls],
+                "picture": [str(p.picture) for p in self.polls],
+            }
+        )
+
+
+class Prompts:
+    """Pictures drawn for GenEval's six kinds of prompts, judged by its rules; see `geneval.py`.
+
+    Options: source (whose shapes and colours are asked for), n (prompts of each tag), max_count, seed, batch, show, and the
+    sampler's steps, shift, text_scale.
+    """
+
+    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
+        self._experiment, self._options = experiment, options
+        self._source = _scenes(experiment, options["source"])
+        shapes, colours = self._source.shapes, self._source.colours
+        self.prompts = geneval.prompts(options["n"], shapes, colours, options["max_count"], options["seed"])
+        encode = experiment.tokenizer.encode
+        self._plans = [(PlanItem("text", list(encode(entry["prompt"]))),) for entry in self.prompts]
+
+    def __call__(self, params: Any) -> Result:
+        shape = to_canvas(self._source[0].image, self._experiment.canvases).shape[:2]
+        drawn = paint(self._experiment.sampler, params, self._plans, shape, range(len(self._plans)), self._options)
+        found = [scene_oracle.parse(picture, self._source.colours, self._source.shapes) for picture in drawn]
+        verdicts = [geneval.judge(entry, things) for entry, things in zip(self.prompts, found, strict=True)]
+        show = range(min(self._options["show"], len(drawn)))
+        return Result(
+            {
+                "accuracy": [int(v.correct) for v in verdicts],
+                "tag": [entry["tag"] for entry in self.prompts],
+                "reason": [v.reason for v in verdicts],
+                "prompt": [entry["prompt"] for entry in self.prompts],
+            },
+            ("drawn",),
+            [[drawn[i]] for i in show],
+            [self.prompts[i]["prompt"] for i in show],
+        )
+
+
+class Edits:
+    """Pictures edited on request: one object changes, the rest stays; see `scene_editing.py`.
+
+    Options: source (scenes with edits), n, see (whether the understanding encoder looks, too), seed, batch, show, and the
+    sampler's steps, shift, text_scale.
+    """
+
+    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
+        self._experiment, self._options = experiment, options
+        source = _scenes(experiment, options["source"])
+        if not source.edits:
+            raise DataError(f"{source!r} has no edits; set `edits` in config.data.sources.{options['source']}")
+        changing = (e for i in range(len(source)) if (e := source[i]).edit.extra["change"].kind != "copy")
+        self._examples = list(itertools.islice(changing, options["n"]))
+        task = Editing(experiment.tokenizer.encode, experiment.vit_size, experiment.canvases, options["see"])
+        self._plans = [task.condition(example) for example in self._examples]
+
+    def __call__(self, params: Any) -> Result:
+        shape = to_canvas(self._examples[0].image, self._experiment.canvases).shape[:2]
+        drawn = paint(self._experiment.sampler, params, self._plans, shape, range(len(self._plans)), self._options)
+        items: dict[str, list] = {}
+        for example, picture in zip(self._examples, drawn, strict=True):
+            edit = example.edit.extra
+            verdict = scene_editing.judge_edit(example.extra["scene"], edit["change"], edit["scene"], picture)
+            for name, right in verdict.items():
+                items.setdefault(name, []).append(int(right))
+        items["kind"] = [e.edit.extra["change"].kind for e in self._examples]
+        items["request"] = [e.edit.request for e in self._examples]
+        show = range(min(self._options["show"], len(drawn)))
+        rows = [[self._examples[i].image, drawn[i], self._examples[i].edit.target] for i in show]
+        return Result(items, ("before", "edited", "should be"), rows, [items["request"][i] for i in show])
+
+
+def _scenes(experiment: Any, name: str) -> Any:
+    source = experiment.source(name)
+    if not hasattr(source, "scene"):
+        raise DataError(f"source '{name}' has no scene descriptions: this evaluator is for procedural scenes")
+    return source
+
+
+def _classes(source: Any, i: int) -> list[tuple[str, str]]:
+    return [(o.colour, o.shape) for o in source.scene(i).objects]
