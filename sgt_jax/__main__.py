@@ -19,7 +19,7 @@ COMMANDS = {
     "plan": ("plan", "memory, work and time of a training step on a TPU slice, compiled without one"),
     "probe": ("probe", "how well a linear rule tells fine-grained classes apart, layer by layer"),
     "proxies": ("proxies", "list the generative proxies, and draw them from real photographs"),
-    "report": ("report", "build a run's report.html again from its files"),
+    "report": ("report", "build the report.html of a run or a study again from its files"),
     "sample": ("sample", "talk to a checkpoint, let it draw, edit and segment"),
     "tokenize": ("tokenize", "encode the targets of a config once, for training without the autoencoder"),
     "validate": ("validate", "walk the data of a config; bad records by kind and name"),

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 # Colours that matplotlib writes and that become CSS variables; the page has as many series colours.
 _INK, _RULE = "#010203", "#010204"
-_SERIES = [f"#0a000{n}" for n in range(1, 9)]
+SERIES = [f"#0a000{n}" for n in range(1, 9)]
 _POINTS = 400  # more are not visible at this size
 _SMOOTH_FROM = 40
 
@@ -85,32 +85,16 @@ def draw(
       smooth: show the single values faintly and a running mean on top, where there are many.
       points: mark every value.
     """
-    left_out = len(series) - len(_SERIES)
-    series = series[: len(_SERIES)]
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": title,
-        "text.color": _INK,
-        "font.size": 8.5,
-        "axes.edgecolor": _RULE,
-        "axes.labelcolor": _INK,
-        "xtick.color": _RULE,
-        "ytick.color": _RULE,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "grid.color": _RULE,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-    }
-    with matplotlib.rc_context(style):
+    left_out = len(series) - len(SERIES)
+    series = series[: len(SERIES)]
+    with matplotlib.rc_context(style(title)):
         figure = Figure(figsize=(3.7, 2.0), layout="constrained")
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
         figure.patch.set_visible(False)
         axes.grid(axis="y", linewidth=0.6)
         axes.tick_params(length=0)
-        for s, colour in zip(series, _SERIES):
+        for s, colour in zip(series, SERIES):
             s = _thin(s)
             smoothed = smooth and len(s.x) >= _SMOOTH_FROM
             axes.plot(
@@ -130,10 +114,37 @@ def draw(
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlim(0, max(s.x[-1] for s in series))
         axes.margins(y=0.08)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        last = "; ".join(f"{s.name} ends at {s.y[-1]:.4g}" for s in series)
+        svg = element(figure, title, f"{title}: {last}")
     note = f"{left_out} more in metrics.jsonl" if left_out > 0 else ""
-    return Curve(title, _inline(text.getvalue(), title, series), tuple(s.name for s in series), note)
+    return Curve(title, svg, tuple(s.name for s in series), note)
+
+
+def style(title: str) -> dict[str, Any]:
+    """matplotlib settings for drawings that become elements of a page; make the figure under `matplotlib.rc_context`."""
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "text.color": _INK,
+        "font.size": 8.5,
+        "axes.edgecolor": _RULE,
+        "axes.labelcolor": _INK,
+        "xtick.color": _RULE,
+        "ytick.color": _RULE,
+        "xtick.labelcolor": _INK,
+        "ytick.labelcolor": _INK,
+        "grid.color": _RULE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+    }
+
+
+def element(figure: Figure, title: str, label: str) -> str:
+    """A figure as an `<svg>` element in the page's colours; `label` is for people who do not see it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _inline(text.getvalue(), title, label)
 
 
 def _scale(axes: Any, scale: str) -> None:
@@ -190,7 +201,7 @@ def _running_mean(y: np.ndarray) -> np.ndarray:
     return np.divide(sums[high] - sums[low], total, out=np.full(len(y), np.nan), where=total > 0)
 
 
-def _inline(svg: str, title: str, series: Sequence[Series]) -> str:
+def _inline(svg: str, title: str, label: str) -> str:
     """Makes matplotlib's file an element of a page: no header, own ids, the page's colours and font."""
     svg = svg[svg.index("<svg") :]
     # matplotlib's <style> would hold for the whole page, and nothing refers to the groups' ids.
@@ -203,9 +214,8 @@ def _inline(svg: str, title: str, series: Sequence[Series]) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
     svg = svg.replace(_INK, "var(--soft)").replace(_RULE, "var(--rule)")
-    for number, colour in enumerate(_SERIES, 1):
+    for number, colour in enumerate(SERIES, 1):
         svg = svg.replace(colour, f"var(--s{number})")
     svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)
-    last = "; ".join(f"{s.name} ends at {s.y[-1]:.4g}" for s in series)
-    label = f"{title}: {last}".replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()

@@ -224,13 +224,13 @@ def _load_pictures(workdir: epath.Path, block: Mapping[str, Any]) -> dict[str, A
     """The block with pictures as data URIs, every example as one column."""
     captions = list(block.get("captions", ()))
     examples = [
-        {"pictures": [_data_uri(workdir / p) if p else None for p in row], "caption": (captions[n : n + 1] or [""])[0]}
+        {"pictures": [data_uri(workdir / p) if p else None for p in row], "caption": (captions[n : n + 1] or [""])[0]}
         for n, row in enumerate(block["rows"])
     ]
     return {"caption": "", "columns": (), **block, "examples": examples}
 
 
-def _data_uri(path: epath.Path) -> dict[str, Any]:
+def data_uri(path: epath.Path) -> dict[str, Any]:
     content = path.read_bytes()
     width, height = Image.open(io.BytesIO(content)).size
     uri = "data:image/png;base64," + base64.b64encode(content).decode()

@@ -1,17 +1,18 @@
-"""Rebuilds the report of a finished run from its files: python -m sgt_jax report WORKDIR"""
+"""Rebuilds the report of a finished run or study from its files: python -m sgt_jax report FOLDER"""
 
 import argparse
 import sys
 
-from sgt_jax import report
+from sgt_jax import report, study_report
+from sgt_jax.data.examples import DataError
 
 
 def main(argv: list[str]) -> None:
     """Takes the arguments after the command's name."""
     parser = argparse.ArgumentParser(prog="python -m sgt_jax report", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("workdir", help="the work directory of the run; needs its results.json")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("folder", help="the work directory of a run (with results.json), or the results of a study")
+    folder = parser.parse_args(argv).folder
     try:
-        print(report.build_report(arguments.workdir))
-    except FileNotFoundError as error:
+        print(study_report.build(folder) if study_report.is_study(folder) else report.build_report(folder))
+    except (FileNotFoundError, DataError) as error:
         sys.exit(f"error: {error}")

@@ -252,14 +252,15 @@ class Batches(grain.IterDataset):
         super().__init__()
         if on_bad not in ("error", "skip"):
             raise ValueError(f"on_bad is '{on_bad}', must be 'error' or 'skip'")
-        active = [part for part in components if part.weight > 0]
+        # Numbered with those of weight 0, so that switching one off leaves the others' streams as they are.
+        active = [(i, part) for i, part in enumerate(components) if part.weight > 0]
         if not active:
             raise DataError("the mixture is empty: every component has weight 0")
-        streams = [component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in enumerate(active)]
+        streams = [component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in active]
         self._rows = {}
         for r in range(rows) if own_rows is None else own_rows:
             own = [stream[r::rows] for stream in streams]
-            mixed = own[0] if len(own) == 1 else grain.MapDataset.mix(own, weights=[part.weight for part in active])
+            mixed = own[0] if len(own) == 1 else grain.MapDataset.mix(own, weights=[part.weight for _, part in active])
             self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads)
 
     def __iter__(self) -> _BatchIterator:

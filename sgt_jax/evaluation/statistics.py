@@ -103,6 +103,84 @@ def difference(a: Any, b: Any, groups: Any = None, *, resamples: int = RESAMPLES
     return Estimate(value, len(first), low, high, "paired bootstrap")
 
 
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """How one arm of a study differs from another.
+
+    Attributes:
+      difference: its mean difference over seeds and items, with an interval that holds for both.
+      p: of a t-test on the seeds' own differences; None with fewer than two seeds.
+      seeds: how many seeds are behind it.
+    """
+
+    difference: Estimate
+    p: float | None
+    seeds: int
+
+
+def contrast(a: Any, b: Any, groups: Any = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Contrast:
+    """Mean of `a` minus mean of `b`, arms that were run with several seeds and scored on the same items.
+
+    Both seeds and items (or groups of items) are resampled: an interval over items alone would hold for these very runs
+    only, and an interval over few seeds alone would be wide for want of degrees of freedom.
+
+    Args:
+      a, b: [seeds, items], the same seeds in the same order; `b` may have one row, an arm without a seed.
+      groups: [items], which items are not independent.
+    """
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.ndim != 2 or second.shape not in (first.shape, (1, first.shape[-1])):
+        raise ValueError(f"arms of different seeds or items: {list(first.shape)} against {list(second.shape)}")
+    value, low, high = _crossed(first - second, groups, resamples, seed)
+    means = first.mean(1) - second.mean(1)
+    p = None
+    if len(means) > 1:
+        # Seeds that agree to the digit leave nothing to test: certain if they differ from zero, else no difference.
+        p = float(scipy.stats.ttest_1samp(means, 0.0).pvalue) if np.ptp(means) else float(not means[0])
+    return Contrast(Estimate(value, first.shape[1], low, high, "bootstrap of seeds and items"), p, len(means))
+
+
+def mean_over_seeds(items: Any, groups: Any = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """The mean of results [seeds, items], with an interval over both; see `contrast`."""
+    results = np.asarray(items, np.float64)
+    value, low, high = _crossed(results, groups, resamples, seed)
+    return Estimate(value, results.shape[1], low, high, "bootstrap of seeds and items")
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values of several tests at once, by Holm's step-down rule; None stays None."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _crossed(results: np.ndarray, groups: Any, resamples: int, seed: int) -> tuple[float, float, float]:
+    """Mean and percentile interval of [seeds, items] when both seeds and (groups of) items are resampled."""
+    seeds, items = results.shape
+    if not items:
+        raise ValueError("no items to average")
+    counts = np.ones(items)
+    if groups is not None:
+        names, member = np.unique(np.asarray(groups), return_inverse=True)
+        counts = np.bincount(member, minlength=len(names)).astype(np.float64)
+        results = np.stack([np.bincount(member, row, len(names)) for row in results])
+    units = results.shape[1]
+    rng = np.random.default_rng(seed)
+    draws = []
+    for start in range(0, resamples, block := max(1, _BLOCK // units)):
+        n = min(block, resamples - start)
+        weights = rng.multinomial(units, np.full(units, 1 / units), size=n).astype(np.float64)
+        per_seed = weights @ results.T / (weights @ counts)[:, None]
+        chosen = rng.integers(0, seeds, (n, seeds))
+        draws.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
+    low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(results.sum() / (counts.sum() * seeds)), float(low), float(high)
+
+
 def wilson(successes: int, n: int) -> Estimate:
     """A proportion with the Wilson score interval, which stays honest at 0 and 1 where the bootstrap has no width."""
     if not 0 <= successes <= n or n == 0:

@@ -106,3 +106,36 @@ def test_score_goes_through_json():
     assert score.over_before.low > 0 and score.over_baseline.value == pytest.approx(0.8 - 0.8 / 3)
     assert score.ceiling.n == 2
     assert statistics.Score.from_dict(json.loads(json.dumps(score.to_dict()))) == score
+
+
+def test_contrast_covers_seeds_and_items():
+    """Two sources of noise: the interval over both holds the truth about as often as it says, one over items does not."""
+    rng, both, items_only = np.random.default_rng(0), 0, 0
+    for trial in range(60):
+        effect = 0.05 + rng.normal(0, 0.04, (6, 1))  # every seed has its own
+        a = effect + rng.normal(0, 0.3, (6, 150))
+        c = statistics.contrast(a, np.zeros((1, 150)), resamples=400, seed=trial)
+        both += c.difference.low <= 0.05 <= c.difference.high
+        d = statistics.difference(a.mean(0), np.zeros(150), resamples=400, seed=trial)
+        items_only += d.low <= 0.05 <= d.high
+    assert both >= 50 and items_only < both
+
+
+def test_contrast_of_known_arms():
+    a = np.tile([[1, 1, 0, 1]], (3, 1))
+    c = statistics.contrast(a, a[:1])
+    assert (c.difference.value, c.difference.low, c.difference.high, c.p, c.seeds) == (0.0, 0.0, 0.0, 1.0, 3)
+    c = statistics.contrast(a, a - 1)
+    assert c.difference.value == c.difference.low == 1.0 and c.p == 0.0
+    assert statistics.contrast(a[:1], a[:1]).p is None
+    # Items of one group stay together: with a single group there is nothing to resample but seeds.
+    grouped = statistics.contrast(a, np.zeros_like(a), groups=["p"] * 4).difference
+    assert grouped.low == grouped.high == 0.75
+    assert statistics.mean_over_seeds(a).value == 0.75
+    with pytest.raises(ValueError, match="different seeds or items"):
+        statistics.contrast(a, a[:2])
+
+
+def test_holm_steps_down():
+    assert statistics.holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06], nan_ok=True)
+    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]

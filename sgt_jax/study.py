@@ -1,0 +1,250 @@
+"""Runs a study: arms x seeds of one experiment, each scored alike, one small JSON file for each, and a report of them all.
+
+    python -m sgt_jax.study --config=configs/study/NAME.py --workdir=DIR
+
+A study's config (see configs/study/proxies.py) has `base`, a whole experiment, and `arms`: name -> what differs from it. An
+arm of `total_steps=0` scores the model that all start from; it runs once, the others once a seed. Arms that are done are
+skipped, an arm that was interrupted continues from its own checkpoint, so killing and restarting loses at most the steps
+since then and changes no number. Results go to `results` (default DIR/results), which is all that a report needs.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags, logging
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from sgt_jax.data.examples import DataError
+
+STUDY = "study.json"  # what the study is: arms, seeds, scores
+ITEMS = "items.json"  # what is the same for all arms: kinds of questions, groups of items
+RUNS = "runs"  # folder of the files per arm and seed
+PICTURES = "pictures"
+# Fields that may change between two calls: they change no number.
+_HOW = ("platform", "cpu_devices", "log_every", "profile", "report", "checkpoint", "name", "evaluate_every")
+
+
+class Run(NamedTuple):
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}_{self.seed}"
+
+
+def runs(study: Any) -> list[Run]:
+    """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
+    found = []
+    for number, seed in enumerate(study.seeds):
+        for arm, changes in study.arms.items():
+            if number == 0 or changes.get("total_steps", study.base.total_steps):
+                found.append(Run(arm, int(seed)))
+    return found
+
+
+def run_config(study: Any, run: Run) -> ConfigDict:
+    """The experiment of one run."""
+    config = ConfigDict(copy.deepcopy(study.base.to_dict()))
+    config.lock()
+    try:
+        config.update(study.arms[run.arm].to_dict())
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"arm '{run.arm}' does not fit config.base: {error}") from error
+    config.name = f"{study.name} {run.arm}, seed {run.seed}"
+    config.seed = run.seed
+    config.data.seed = run.seed
+    return config
+
+
+def fingerprint(config: ConfigDict) -> str:
+    """Changes with everything in an experiment's config that could change its numbers."""
+    fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _HOW}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run_study(study: Any, workdir: epath.PathLike, results: epath.PathLike | None = None, only: Any = ()) -> epath.Path:
+    """Runs what is still to be run and returns the report's path.
+
+    Raises:
+      DataError: `results` holds another study, or results of other settings.
+      ValueError: an arm's changes do not fit the base config.
+    """
+    from sgt_jax import train as loop
+
+    workdir = epath.Path(workdir)
+    results = epath.Path(results) if results else workdir / "results"
+    if unknown := [arm for arm in only if arm not in study.arms]:
+        raise ValueError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
+    _write_study(study, results)
+    todo = [run for run in runs(study) if not only or run.arm in only]
+    started, fresh = time.time(), 0
+    for number, run in enumerate(todo):
+        config, out = run_config(study, run), results / RUNS / f"{run.name}.json"
+        if out.exists():
+            if json.loads(out.read_text())["fingerprint"] != fingerprint(config):
+                advice = "remove it or choose other --results"
+                raise DataError(f"{out}: is of other settings than config.arms.{run.arm}; {advice}")
+            continue
+        left = f", about {(time.time() - started) / fresh * (len(todo) - number) / 60:.0f} min left" if fresh else ""
+        print(f"== {study.name}: run {number + 1} of {len(todo)}, arm {run.arm}, seed {run.seed}{left}", flush=True)
+        folder = workdir / "arms" / run.name
+        state = loop.train(config, os.fspath(folder))
+        if int(state.step) < config.total_steps:
+            print("stopped; the same command continues", flush=True)
+            return results
+        _collect(study, run, config, folder, results)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        fresh += 1
+    from sgt_jax import study_report
+
+    return study_report.build(results)
+
+
+def _write_study(study: Any, results: epath.Path) -> None:
+    """Writes what the study is, or checks that the folder is of this one."""
+    facts = {
+        "name": study.name,
+        "seeds": [int(s) for s in study.seeds],
+        "arms": {arm: json.loads(changes.to_json_best_effort()) for arm, changes in study.arms.items()},
+        "steps": {arm: changes.get("total_steps", study.base.total_steps) for arm, changes in study.arms.items()},
+        **{k: list(study[k]) for k in ("references", "understanding")},
+        **{k: study[k] for k in ("headline", "favourite")},
+        "scores": json.loads(study.scores.to_json_best_effort()),
+        "splits": study.splits.to_dict(),
+        "base": json.loads(study.base.to_json_best_effort()),
+    }
+    (results / RUNS).mkdir(parents=True, exist_ok=True)
+    path = results / STUDY
+    if path.exists() and json.loads(path.read_text())["name"] != study.name:
+        raise DataError(f"{path}: is of another study; choose other --results")
+    _write(path, facts)
+
+
+def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epath.Path) -> None:
+    """Turns what a finished run left in its work directory into one small file."""
+    from sgt_jax.evaluation.schedule import load_items
+
+    numbers, labels = {}, {}
+    for name in config.evaluators:
+        items = load_items(folder, config.total_steps, name)
+        keep = _labels(study, name)
+        labels[name] = {key: items[key] for key in sorted(keep)}
+        numbers[name] = {k: pack(v) for k, v in items.items() if k not in keep and isinstance(v[0], int | float)}
+    known = results / ITEMS
+    if not known.exists():
+        _write(known, labels)
+    elif json.loads(known.read_text()) != labels:
+        raise DataError(f"{known}: the items of arm {run.arm} are others; all arms must be scored on the same")
+    if run.seed == study.seeds[0]:
+        (results / PICTURES).mkdir(exist_ok=True)
+        for picture in (folder / "pictures").glob(f"step_{config.total_steps:07d}_*.png"):
+            name = picture.name.split("_", 2)[2]
+            (results / PICTURES / f"{run.arm}_{name}").write_bytes(picture.read_bytes())
+    summary = json.loads((folder / "run.json").read_text())
+    record = {
+        "arm": run.arm,
+        "seed": run.seed,
+        "steps": config.total_steps,
+        "fingerprint": fingerprint(config),
+        "samples": realised(folder),
+        "items": numbers,
+        # Of the last process that worked on it, if it was interrupted.
+        "timing": {**summary["parts"], "resumed_at": summary["resumed_at"]},
+    }
+    _write(results / RUNS / f"{run.name}.json", record)
+
+
+def _labels(study: Any, evaluator: str) -> set[str]:
+    """Item lists that say what an item is, not how it was done."""
+    names = {study.splits[evaluator]} if evaluator in study.splits else set()
+    for score in study.scores.values():
+        if score.evaluator == evaluator:
+            names |= {score[key] for key in ("by", "groups") if score.get(key)}
+    return names
+
+
+def realised(folder: epath.Path) -> dict[str, int]:
+    """Samples of each component that a run trained on, from its log (which a resumed run continues)."""
+    from sgt_jax.progress import read_metrics
+
+    total: dict[str, float] = {}
+    last = 0
+    for line in read_metrics(folder, kind="train"):
+        for name, value in line.items():
+            if name.startswith("samples/"):
+                total[name.removeprefix("samples/")] = total.get(name.removeprefix("samples/"), 0) + value * (
+                    line["step"] - last
+                )
+        last = line["step"]
+    return {name: round(value) for name, value in sorted(total.items())}
+
+
+def pack(values: Any) -> str | list[float]:
+    """Zeros and ones as a string of digits, other numbers rounded to four places: small files, and exact enough."""
+    array = np.asarray(values, np.float64)
+    if np.isin(array, (0, 1)).all():
+        return "".join(str(int(v)) for v in array)
+    return [round(float(v), 4) for v in array]
+
+
+def unpack(values: str | list[float]) -> np.ndarray:
+    """What `pack` packed, float64 [n]."""
+    return np.array([float(v) for v in values])
+
+
+def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
+    """The records of all runs in a results folder, in the order of their names."""
+    for path in sorted((epath.Path(results) / RUNS).glob("*.json"), key=lambda p: p.name):
+        yield json.loads(path.read_text())
+
+
+def _write(path: epath.Path, content: Any) -> None:
+    # Beside it and renamed: a kill leaves the old file or the new one.
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(content, indent=1) + "\n")
+    fresh.replace(path)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.base.total_steps=100")
+    options = flags.FLAGS
+    study = options.config
+    logging.set_verbosity(logging.WARNING)
+    from sgt_jax.main import prepare_platform
+
+    prepare_platform(study.base.platform, study.base.cpu_devices)
+    import jax
+
+    # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
+    jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
+    from sgt_jax.train import USER_ERRORS
+
+    try:
+        print(run_study(study, options.workdir, options.results, options.only))
+    except USER_ERRORS as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
+
+
+if __name__ == "__main__":
+    # Defined here and not at import: a program may use this module and have flags of its own.
+    config_flags.DEFINE_config_file("config", None, "The study: a file of configs/study/.", lock_config=True)
+    flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes.")
+    flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
+    flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,200 @@
+"""The report of a study, one self-contained HTML file made from its results folder alone; see `study.py`.
+
+`python -m sgt_jax report FOLDER` rebuilds it, also while the study is still under way.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+
+from sgt_jax import curves, report, study, study_tables
+from sgt_jax.evaluation.statistics import LEVEL
+from sgt_jax.study_tables import Column, Found
+
+REPORT = "report.html"
+DIFFERS = (
+    "The models: ours has 2 M parameters and sees 32 x 32 pictures of procedural scenes; the paper's have 7 to 14 B and see "
+    "photographs.",
+    "The judges: ours know each scene exactly; CV-Bench, POPE, GenEval and GEdit ask people's labels, detectors and models.",
+    "The groups are ours in the manner of the paper's, whose members are not published; there is no OCR here, and "
+    "'knowledge' is arithmetic in words.",
+    "The paper reports single runs without intervals; here every number is a mean over seeds and items.",
+)
+
+
+def build(folder: epath.PathLike) -> epath.Path:
+    """Writes FOLDER/report.html and returns its path.
+
+    Raises:
+      DataError: no results there.
+    """
+    folder = epath.Path(folder)
+    path = folder / REPORT
+    path.write_text(render(study_tables.read(folder), folder))
+    return path
+
+
+def render(found: Found, folder: epath.PathLike) -> str:
+    """The page as text."""
+    facts = found.facts
+    columns = study_tables.columns(found)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    for function in (report.amount, report.gain, report.integer, report.percent, report.clock, report.verdict):
+        environment.filters[function.__name__] = function
+    paper = json.loads((epath.resource_path("sgt_jax") / "assets/report/paper.json").read_text())
+    runs = sum(len(seeds) for seeds in found.records.values())
+    wanted = sum(len(facts["seeds"]) if steps else 1 for steps in facts["steps"].values())
+    return environment.get_template("study.html").render(
+        title=f"Study: {facts['name']}",
+        facts=facts,
+        runs=runs,
+        wanted=wanted,
+        claim=claim(found, {c.name: c for c in columns}),
+        columns=columns,
+        arms=list(found.records),
+        references=[r for r in facts["references"] if r in found.records],
+        figures=[markupsafe.Markup(f) for f in figures(found, columns)],
+        legend=[arm for arm in found.records if arm not in facts["references"][1:]],
+        kinds=[(name, study_tables.by_kind(found, name, _first_item(found, name))) for name in facts["splits"]],
+        sheets=sheets(folder, found),
+        cost=cost(found),
+        paper=paper,
+        differs=DIFFERS,
+        level=LEVEL,
+        base=json.dumps(facts["base"], indent=2),
+        changes=json.dumps(facts["arms"], indent=2),
+        style=environment.loader.get_source(environment, "style.css")[0],
+    )
+
+
+def claim(found: Found, columns: Mapping[str, Column]) -> str:
+    """The study's answer in a sentence, with its interval; an unfinished or empty-handed one says so."""
+    facts = found.facts
+    column, arm, reference = columns[facts["headline"]], facts["favourite"], facts["references"][0]
+    cell = column.cells.get(arm)
+    contrast = cell and cell.against.get(reference)
+    if contrast is None:
+        return f"No claim yet: {arm} and {reference} have no seed in common so far."
+    d = contrast.difference
+    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[report.verdict(d)]
+    p = cell.adjusted[reference]
+    seeds = "1 seed" if contrast.seeds == 1 else f"{contrast.seeds} seeds"
+    text = (
+        f"With {seeds}, {arm} {words} the {column.title} score against {reference}: "
+        f"{report.gain(d.value, '%')} points ({LEVEL:.0%} interval {report.gain(d.low, '%')} to {report.gain(d.high, '%')}"
+        + (f", p = {p:.2g} after Holm)" if p is not None else "; one seed allows no test)")
+    )
+    rivals = {a: c for a, c in column.cells.items() if a not in facts["references"] and facts["steps"][a]}
+    best = max(rivals, key=lambda a: rivals[a].value.value)
+    beside = f"of the {len(rivals)} arms beside {' and '.join(facts['references'])}"
+    if best == arm:
+        return f"{text}. By its mean it is the best {beside}."
+    gap = rivals[best].value.value - cell.value.value
+    return f"{text}. By its mean {best} is the best {beside}, {report.gain(gap, '%')} points from {arm}."
+
+
+def cost(found: Found) -> list[dict[str, Any]]:
+    """Per arm: steps, understanding samples and proxy samples a seed, and seconds of training where not interrupted."""
+    rows = []
+    for arm, seeds in found.records.items():
+        samples = [record["samples"] for record in seeds.values()]
+        whole = [r["timing"]["training"] for r in seeds.values() if not r["timing"]["resumed_at"]]
+        rows.append(
+            dict(arm=arm, steps=found.facts["steps"][arm], seeds=len(seeds),
+                 understanding=round(np.mean([s.get("understanding", 0) for s in samples])),
+                 proxy=round(np.mean([s.get("proxy", 0) for s in samples])),
+                 seconds=float(np.median(whole)) if whole and found.facts["steps"][arm] else None)
+        )  # fmt: skip
+    return rows
+
+
+def sheets(folder: epath.PathLike, found: Found) -> list[tuple[str, str, dict[str, Any]]]:
+    """(arm, what, picture) of the grids in the folder, by what they show."""
+    entries = []
+    for path in sorted((epath.Path(folder) / study.PICTURES).glob("*.png"), key=lambda p: p.name):
+        # Names may hold underscores themselves: the longest arm that fits is meant.
+        arms = [arm for arm in found.records if path.name.startswith(arm + "_")]
+        if arms:
+            arm = max(arms, key=len)
+            entries.append((arm, path.stem.removeprefix(arm + "_"), report.data_uri(path)))
+    order = list(found.records)
+    return sorted(entries, key=lambda e: (e[1], order.index(e[0])))
+
+
+def _first_item(found: Found, evaluator: str) -> str:
+    return next(spec["item"] for spec in found.facts["scores"].values() if spec["evaluator"] == evaluator)
+
+
+# -- Figures -----------------------------------------------------------------------------------------------------------
+
+
+def figures(found: Found, columns: Sequence[Column]) -> list[str]:
+    """The radar of understanding gains and the bars of every score's gain, both over the last arm of reference."""
+    base = found.facts["references"][-1]
+    arms = [arm for arm in found.records if any(base in c.cells[arm].against for c in columns)]
+    if not arms:
+        return []
+    axes = [c for c in columns if c.name in found.facts["understanding"]]
+    return [radar(arms, axes, base), *(bars(arms, c, base) for c in columns)]
+
+
+def radar(arms: Sequence[str], axes: Sequence[Column], base: str) -> str:
+    """Gains over `base` in points, one polygon an arm, as in the paper's figure."""
+    title = f"Understanding, points over {base}"
+    angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
+    with matplotlib.rc_context(curves.style(title)):
+        figure = Figure(figsize=(4.6, 4.0), layout="constrained")
+        figure.patch.set_visible(False)
+        ax = figure.add_subplot(projection="polar")
+        ax.patch.set_visible(False)
+        ax.set_theta_offset(np.pi / 2)
+        gains = {arm: [100 * c.cells[arm].against[base].difference.value for c in axes] for arm in arms}
+        for number, (arm, values) in enumerate(gains.items()):
+            colour = curves.SERIES[number % len(curves.SERIES)]
+            ax.plot(np.append(angles, angles[0]), [*values, values[0]], color=colour, linewidth=1.6, label=arm)
+        low, high = min(map(min, gains.values())), max(map(max, gains.values()))
+        ax.set_ylim(min(low, 0) - 0.15 * max(high - low, 1), max(high, 0) + 0.05 * max(high - low, 1))
+        ax.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=matplotlib.rcParams["text.color"], linewidth=0.9)
+        ax.set_xticks(angles, [c.title for c in axes])
+        label = "; ".join(f"{arm}: " + ", ".join(f"{v:+.1f}" for v in values) for arm, values in gains.items())
+        return curves.element(figure, title, f"{title}. {label}")
+
+
+def bars(arms: Sequence[str], column: Column, base: str) -> str:
+    """One bar an arm: gain over `base` with its interval."""
+    title = f"{column.title}, points over {base}"
+    known = [arm for arm in arms if base in column.cells[arm].against]
+    with matplotlib.rc_context(curves.style(title)):
+        figure = Figure(figsize=(3.7, 0.5 + 0.24 * len(known)), layout="constrained")
+        figure.patch.set_visible(False)
+        ax = figure.add_subplot()
+        ax.patch.set_visible(False)
+        for number, arm in enumerate(known):
+            d = column.cells[arm].against[base].difference
+            ax.barh(number, 100 * d.value, color=curves.SERIES[number % len(curves.SERIES)], height=0.7)
+            ax.plot([100 * d.low, 100 * d.high], [number] * 2, color=matplotlib.rcParams["text.color"], linewidth=1.1)
+        ax.axvline(0, color=matplotlib.rcParams["text.color"], linewidth=0.8)
+        ax.set_yticks(range(len(known)), known)
+        ax.invert_yaxis()
+        ax.tick_params(length=0)
+        ax.grid(axis="x", linewidth=0.6)
+        ax.set_title(title, fontsize=9, loc="left")
+        values = [100 * column.cells[arm].against[base].difference.value for arm in known]
+        label = ", ".join(f"{arm} {v:+.1f}" for arm, v in zip(known, values, strict=True))
+        return curves.element(figure, title, f"{title}: {label}")
+
+
+def is_study(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a study's results."""
+    return (epath.Path(folder) / study.STUDY).exists()

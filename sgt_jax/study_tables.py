@@ -1,0 +1,135 @@
+"""What the files of a study say: scores of every arm with intervals, and paired contrasts with the arms of reference."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from sgt_jax import study
+from sgt_jax.data.examples import DataError
+from sgt_jax.evaluation import statistics
+from sgt_jax.evaluation.statistics import Contrast, Estimate
+
+RESAMPLES = 2000
+
+
+class Cell(NamedTuple):
+    """One arm's score: its mean over seeds and items, and how it differs from each arm of reference."""
+
+    value: Estimate
+    against: Mapping[str, Contrast]
+    adjusted: Mapping[str, float | None]  # p-values by Holm's rule over the arms of this score
+
+
+class Column(NamedTuple):
+    """One score of all arms; `cells` is keyed by arm, only arms that have results are there."""
+
+    name: str
+    title: str
+    cells: Mapping[str, Cell]
+
+
+class Found(NamedTuple):
+    """A study's results, as read from its folder."""
+
+    facts: Mapping[str, Any]  # study.json
+    labels: Mapping[str, Mapping[str, list]]  # items.json
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]]  # arm -> seed -> its file
+
+
+def read(folder: epath.PathLike) -> Found:
+    """Reads a results folder.
+
+    Raises:
+      DataError: it is none, or runs of one arm were made with different settings.
+    """
+    folder = epath.Path(folder)
+    if not (folder / study.STUDY).exists():
+        raise DataError(f"{folder}: holds no {study.STUDY}; give the --results of a study")
+    facts = json.loads((folder / study.STUDY).read_text())
+    records: dict[str, dict[int, Any]] = {}
+    for record in study.finished(folder):
+        if record["arm"] not in facts["arms"]:
+            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {study.STUDY} does not know")
+        records.setdefault(record["arm"], {})[record["seed"]] = record
+    if not records:
+        raise DataError(f"{folder}: no run has come to its end yet")
+    labels = json.loads((folder / study.ITEMS).read_text())
+    return Found(facts, labels, {arm: records[arm] for arm in facts["arms"] if arm in records})
+
+
+def items(found: Found, arm: str, spec: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
+    """Per-item results of a score of an arm, float64 [seeds, items], and the seeds."""
+    seeds = sorted(found.records[arm])
+    pick = chosen(found, spec)
+    rows = [study.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
+    return np.stack(rows), seeds
+
+
+def chosen(found: Found, spec: Mapping[str, Any]) -> np.ndarray:
+    """Numbers of the items that a score is about."""
+    labels = found.labels[spec["evaluator"]]
+    if spec.get("of"):
+        return np.flatnonzero(np.isin(labels[spec["by"]], spec["of"]))
+    any_arm = next(iter(found.records.values()))
+    first = next(iter(any_arm.values()))
+    return np.arange(len(first["items"][spec["evaluator"]][spec["item"]]))
+
+
+def column(found: Found, name: str, spec: Mapping[str, Any], resamples: int = RESAMPLES) -> Column:
+    """One score of all arms that have results."""
+    groups = None
+    if spec.get("groups"):
+        groups = np.asarray(found.labels[spec["evaluator"]][spec["groups"]])[chosen(found, spec)]
+    results = {arm: items(found, arm, spec) for arm in found.records}
+    contrasts: dict[str, dict[str, Contrast]] = {arm: {} for arm in results}
+    adjusted: dict[str, dict[str, float | None]] = {arm: {} for arm in results}
+    for reference in found.facts["references"]:
+        if reference not in results:
+            continue
+        for arm in results:
+            pair = paired(results[arm], results[reference])
+            if arm != reference and pair is not None:
+                contrasts[arm][reference] = statistics.contrast(*pair, groups, resamples=resamples)
+        arms = [arm for arm in results if reference in contrasts[arm]]
+        for arm, p in zip(arms, statistics.holm([contrasts[arm][reference].p for arm in arms]), strict=True):
+            adjusted[arm][reference] = p
+    cells = {
+        arm: Cell(statistics.mean_over_seeds(rows, groups, resamples=resamples), contrasts[arm], adjusted[arm])
+        for arm, (rows, _) in results.items()
+    }
+    return Column(name, spec["title"], cells)
+
+
+def paired(
+    a: tuple[np.ndarray, Sequence[int]], b: tuple[np.ndarray, Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Results of the seeds that both arms have; an arm with one run stands against every seed. None: no seed is shared."""
+    (rows_a, seeds_a), (rows_b, seeds_b) = a, b
+    if len(seeds_b) == 1:
+        return rows_a, rows_b
+    if len(seeds_a) == 1 and seeds_a[0] not in seeds_b:
+        return None
+    shared = [s for s in seeds_a if s in seeds_b]
+    if not shared:
+        return None
+    if len(seeds_a) == 1:  # an arm that needs no seed, against the mean of the others
+        return rows_a, rows_b.mean(0, keepdims=True)
+    return rows_a[[seeds_a.index(s) for s in shared]], rows_b[[seeds_b.index(s) for s in shared]]
+
+
+def columns(found: Found) -> list[Column]:
+    """The scores of the study's config, in its order."""
+    return [column(found, name, spec) for name, spec in found.facts["scores"].items()]
+
+
+def by_kind(found: Found, evaluator: str, item: str) -> list[tuple[str, Mapping[str, float]]]:
+    """Mean of an evaluator's item for every kind of its split: (kind, {arm: mean})."""
+    kinds = found.labels[evaluator][found.facts["splits"][evaluator]]
+    table = []
+    for kind in dict.fromkeys(kinds):
+        spec = dict(evaluator=evaluator, item=item, by=found.facts["splits"][evaluator], of=[kind])
+        table.append((kind, {arm: float(items(found, arm, spec)[0].mean()) for arm in found.records}))
+    return table
