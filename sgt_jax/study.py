@@ -44,12 +44,22 @@ class Run(NamedTuple):
         return f"{self.arm}_{self.seed}"
 
 
+def arm_names(study: Any) -> list[str]:
+    """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order of its own)."""
+    first = list(reversed(study.references))
+    if unknown := [arm for arm in (*first, study.favourite) if arm not in study.arms]:
+        raise ValueError(
+            f"config.references or config.favourite name {unknown}; config.arms has {', '.join(study.arms)}"
+        )
+    return [*first, *(arm for arm in sorted(study.arms) if arm not in first)]
+
+
 def runs(study: Any) -> list[Run]:
     """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
     found = []
     for number, seed in enumerate(study.seeds):
-        for arm, changes in study.arms.items():
-            if number == 0 or changes.get("total_steps", study.base.total_steps):
+        for arm in arm_names(study):
+            if number == 0 or study.arms[arm].get("total_steps", study.base.total_steps):
                 found.append(Run(arm, int(seed)))
     return found
 
@@ -89,7 +99,7 @@ def run_study(study: Any, workdir: epath.PathLike, results: epath.PathLike | Non
         raise ValueError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
     _write_study(study, results)
     todo = [run for run in runs(study) if not only or run.arm in only]
-    started, fresh = time.time(), 0
+    started, fresh = time.time(), 0  # of the runs that this call had to do
     for number, run in enumerate(todo):
         config, out = run_config(study, run), results / RUNS / f"{run.name}.json"
         if out.exists():
@@ -117,11 +127,11 @@ def _write_study(study: Any, results: epath.Path) -> None:
     facts = {
         "name": study.name,
         "seeds": [int(s) for s in study.seeds],
-        "arms": {arm: json.loads(changes.to_json_best_effort()) for arm, changes in study.arms.items()},
-        "steps": {arm: changes.get("total_steps", study.base.total_steps) for arm, changes in study.arms.items()},
+        "arms": {arm: json.loads(study.arms[arm].to_json_best_effort()) for arm in arm_names(study)},
+        "steps": {arm: study.arms[arm].get("total_steps", study.base.total_steps) for arm in arm_names(study)},
         **{k: list(study[k]) for k in ("references", "understanding")},
         **{k: study[k] for k in ("headline", "favourite")},
-        "scores": json.loads(study.scores.to_json_best_effort()),
+        "scores": {name: json.loads(study.scores[name].to_json_best_effort()) for name in study.columns},
         "splits": study.splits.to_dict(),
         "base": json.loads(study.base.to_json_best_effort()),
     }

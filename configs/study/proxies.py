@@ -70,6 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
         editing=dict(title="editing", evaluator="edits", item="exact"),
         masks=dict(title="segmentation (mIoU)", evaluator="masks", item="miou"),
     )
+    c.columns = ("vision", "attributes", "hallucination", "spatial", "knowledge", "geneval", "editing", "masks")
     c.headline = "vision"
     c.understanding = ("vision", "attributes", "hallucination", "spatial", "knowledge")  # the radar's axes
     c.splits = dict(answers="kind", pope="category", prompts="tag", edits="kind")  # tables per kind
