@@ -232,3 +232,14 @@ def fetch(tree: Any) -> Any:
         return multihost_utils.process_allgather(x, tiled=True)
 
     return jax.tree.map(one, tree)
+
+
+def prepare_platform(platform: str, cpu_devices: int) -> None:
+    """Chooses the platform before JAX starts one; "" leaves the choice to JAX."""
+    if platform:
+        # An installed TPU or GPU library is otherwise probed even for a CPU run.
+        jax.config.update("jax_platforms", platform)
+    if platform == "cpu" and cpu_devices:
+        # A virtual device that waits for the others keeps a thread, even where there are fewer cores.
+        os.environ.setdefault("PJRT_NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
+        jax.config.update("jax_num_cpu_devices", cpu_devices)

@@ -22,27 +22,15 @@ STOPPED = flags.DEFINE_integer("stopped_status", 0, "Exit status after SIGTERM a
 flags.mark_flags_as_required(["config", "workdir"])
 
 
-def prepare_platform(platform: str, cpu_devices: int) -> None:
-    """Chooses the platform before JAX starts one; "" leaves the choice to JAX."""
-    import jax
-
-    if platform:
-        # An installed TPU or GPU library is otherwise probed even for a CPU run.
-        jax.config.update("jax_platforms", platform)
-    if platform == "cpu" and cpu_devices:
-        # A virtual device that waits for the others keeps a thread, even where there are fewer cores.
-        os.environ.setdefault("PJRT_NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
-
-
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.seed=1")
     config = CONFIG.value
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
-    prepare_platform(config.platform, config.cpu_devices)
+    from sgt_jax.distributed import prepare_platform
 
+    prepare_platform(config.platform, config.cpu_devices)
     sys.exit(run(config, WORKDIR.value, **{name: flag.value for name, flag in PROCESSES.items()}))
 
 

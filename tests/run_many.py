@@ -39,8 +39,9 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
     import tiny_many
 
     from sgt_jax import main as program
+    from sgt_jax.distributed import prepare_platform
 
-    program.prepare_platform("cpu", int(devices))
+    prepare_platform("cpu", int(devices))
     import jax
 
     from sgt_jax import distributed, experiment, partitioning, train

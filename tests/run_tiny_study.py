@@ -20,6 +20,7 @@ def tiny_study(file: str):
     study = module.get_config()
     base = tiny.config(total_steps=4, evaluate_at_start=False)
     base.checkpoint.every = 2
+    base.data.mixture.proxy.options = ConfigDict(dict(style="plain"))
     base.evaluators = ConfigDict(
         dict(answers=dict(type="answers", source="held_out", n=16, train_source="train", train_n=16, max_new_tokens=2,
                           batch=16))
@@ -41,7 +42,7 @@ def tiny_study(file: str):
 
 def main(file: str, workdir: str, die: str) -> None:
     """`die` is "never" or "ARM_SEED N": at step N of that run."""
-    from sgt_jax.main import prepare_platform
+    from sgt_jax.distributed import prepare_platform
 
     prepare_platform("cpu", 2)
     from sgt_jax import progress, study
