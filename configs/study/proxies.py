@@ -6,7 +6,7 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 FOLDER is the pretrained nano model, see configs/nano_sgt.py. Every arm starts from it and sees the same *understanding*
 examples in the same order, and the same replay of drawing and editing; arms differ in the proxy that fills the rest of
 their packs. `sft` leaves that room empty (equal understanding examples); `sft_long` is SFT alone for longer, so that it
-costs as much as an arm with a proxy (equal compute).
+reads as many decoder slots as an arm with a proxy (about equal compute).
 """
 
 import ml_collections
@@ -15,7 +15,7 @@ from configs import nano_sgt
 
 PROXIES = ("segmentation", "outlines", "detection", "depth", "inpainting", "edges", "reconstruction")
 STEPS = 400
-LONG = 1.5  # x STEPS: cost of a step with a proxy over one without, see docs/results.md
+LONG = 1.35  # x STEPS: decoder slots of a step with a proxy over those of one without, (168 + 48) / (128 + 32)
 
 
 def arm(proxy: str) -> dict:
