@@ -239,6 +239,7 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
     c.init_from = c.data.tokenizer = "checkpoints/BAGEL-local"
     c.schedule.warmup_steps = 2
     c.ema_decay = 0.9
+    c.data.mixture.segmentation.options.style = "plain"  # the toy tokenizer knows few words
     c.data.mixture.segmentation.vit_size.update(min_size=56, max_size=56)
     c.data.mixture.understanding.vit_size.update(min_size=56, max_size=112, max_pixels=112 * 112)
     c.data.vit_size.update(min_size=56, max_size=56)
