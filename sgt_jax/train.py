@@ -20,6 +20,7 @@ from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.models.stack import check_remat
+from sgt_jax.planning import utilisation
 from sgt_jax.progress import RunLog
 from sgt_jax.state import TrainState
 from sgt_jax.window import Window
@@ -138,6 +139,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole))
         compiled = None
 
+        work = utilisation.of_run(config, task.model_config)
         stop = distributed.StopRequest()
         waited = window_waited = 0.0
         window_start, window = time.time(), Window(rows)
@@ -202,14 +204,16 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
                 totals = window.totals()
                 realised.update(totals.samples)
                 skipped_records.update(totals.skipped)
+                fill = {lane: total / totals.steps for lane, total in totals.fill.items()}
                 scalars = dict(
                     values,
+                    **work.scalars(fill, elapsed / totals.steps),
                     steps_per_second=totals.steps / elapsed,
                     tokens_per_second=totals.tokens / elapsed,
                     data_wait=window_waited / elapsed,
                     skipped_updates=int(state.skipped),
                     skipped_records=sum(skipped_records.values()),
-                    **{f"fill/{lane}": total / totals.steps for lane, total in totals.fill.items()},
+                    **{f"fill/{lane}": share for lane, share in fill.items()},
                     **{f"samples/{name}": n / totals.steps for name, n in totals.samples.items()},
                 )
                 log.scalars(done, scalars)
