@@ -14,7 +14,7 @@ _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<type>\(.*?\)|\S+) (?P
 _COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{\s*$")
 _CALLED = re.compile(r"(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 
 
@@ -50,11 +50,14 @@ def read(text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
             kind = op.removesuffix("-start")
             if kind in _KINDS and not op.endswith("-done"):
                 members = _group(rest, mesh_shape)
-                size = _moved(kind, type_, rest, len(members), op.endswith("-start"))
+                size = _moved(kind, type_, len(members), op.endswith("-start"))
+                if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
+                    # How TPUs write it: a fusion that reduces and keeps its part; it moves half of an all-reduce.
+                    kind, size = "reduce-scatter", size / 2
                 entry_ = found[kind, _axes(members, mesh_shape)]
                 entry_[0] += times
                 entry_[1] += times * size
-            trips = int(m[1]) if op == "while" and (m := _TRIPS.search(rest)) else 1
+            trips = _trips(rest, bodies) if op == "while" else 1
             called = _CALLED.findall(rest)
             if m := _BRANCHES.search(rest):
                 called += [c.strip().lstrip("%") for c in m[1].split(",")]
@@ -64,6 +67,16 @@ def read(text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
     visit(entry, 1)
     made = [Collective(kind, axes, int(n), size) for (kind, axes), (n, size) in found.items()]
     return sorted(made, key=lambda c: -c.bytes)
+
+
+def _trips(rest: str, bodies: dict[str, list[tuple[str, str, str]]]) -> int:
+    """How often a loop runs: as the compiler noted, or from a condition that compares a counter with a constant."""
+    if m := _KNOWN.search(rest):
+        return int(m[1])
+    condition = bodies.get(m[1], []) if (m := re.search(r"condition=%?([\w.\-]+)", rest)) else []
+    limits = [int(m[1]) for op, _, text in condition if op == "constant" and (m := re.match(r"(\d+)\)", text))]
+    counts = any(op == "compare" and "direction=LT" in text for op, _, text in condition)
+    return limits[0] if counts and len(limits) == 1 else 1
 
 
 def _computations(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], str]:
@@ -89,6 +102,11 @@ def _group(rest: str, mesh_shape: Mapping[str, int]) -> list[int]:
         if m[3]:
             ids = ids.transpose([int(x) for x in m[3].split(",")])
         return [int(x) for x in ids.reshape(shape)[0]]
+    if m := re.search(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}", rest):
+        sides = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", m[1])}
+        named = re.findall(r"'(\w+)'", m[2])
+        ids = np.arange(math.prod(sides.values())).reshape(tuple(sides.values()))
+        return ids[tuple(slice(None) if name in named else 0 for name in sides)].reshape(-1).tolist()
     if m := re.search(r"replica_groups=\{\{([\d,]+)\}", rest):
         return [int(x) for x in m[1].split(",")]
     if m := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest):
@@ -102,7 +120,7 @@ def _axes(members: list[int], mesh_shape: Mapping[str, int]) -> str:
     return "+".join(a for a, row in zip(mesh_shape, places) if len(set(row.tolist())) > 1) or "-"
 
 
-def _moved(kind: str, type_: str, rest: str, members: int, started: bool) -> float:
+def _moved(kind: str, type_: str, members: int, started: bool) -> float:
     """Bytes that a chip sends in one ring collective over `members` chips."""
     arrays = [_BYTES.get(d, 4) * math.prod(int(x) for x in s.split(",") if x) for d, s in _ARRAY.findall(type_)]
     if started and kind in ("all-gather", "collective-permute") and len(arrays) > 1:

@@ -45,6 +45,33 @@ def test_loops_axes_and_bytes():
     assert found["all-reduce", "data+fsdp"].bytes == 2 * 32 * 4 * 7 / 8
 
 
+TPU = """
+%body.1 (p: (s32[], bf16[8,16])) -> (s32[], bf16[8,16]) {
+  %g = bf16[1,64]{1,0:T(8,128)(2,1)S(1)} all-gather(%x), replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}, dimensions={1}
+  %f = bf16[16]{0:T(256)} fusion(%g), kind=kCustom, calls=%all-reduce-scatter.clone.1
+}
+
+%all-reduce-scatter.clone.1 (input.2: bf16[64]) -> bf16[16] {
+  %all-reduce.4 = bf16[64]{0:T(8,128)(2,1)} all-reduce(%input.2), replica_groups={{0,1,2,3}}, to_apply=%add
+}
+
+%region_1.2_spmd (p: (s32[], bf16[8,16])) -> pred[] {
+  %constant.1 = s32[]{:T(128)} constant(28)
+  ROOT %lt.10 = pred[]{:T(512)} compare(%i, %constant.1), direction=LT
+}
+
+ENTRY %main.1 (p: f32[32]) -> f32[32] {
+  %while.27 = (s32[]{:T(128)}, bf16[8,16]{1,0}) while(%init), condition=%region_1.2_spmd, body=%body.1, metadata={}
+}
+"""
+
+
+def test_as_the_tpu_compiler_writes():
+    found = {c.kind: c for c in collectives.read(TPU, {"data": 2, "fsdp": 4})}
+    assert found["all-gather"] == collectives.Collective("all-gather", "fsdp", 28, 28 * 64 * 2 * 3 / 4)
+    assert found["reduce-scatter"] == collectives.Collective("reduce-scatter", "fsdp", 28, 28 * 64 * 2 * 3 / 4)
+
+
 def test_a_compiled_program():
     mesh = partitioning.make_mesh({"data": 2, "tensor": 2}, jax.devices()[:4])
     rows = jax.NamedSharding(mesh, jax.P("data"))
