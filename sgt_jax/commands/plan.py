@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--estimate", action="store_true", help="do not compile: state and work as they are, activations by a rule of thumb"
+        "--estimate",
+        action="store_true",
+        help="do not compile: state and work as they are, activations by a rule of thumb",
     )
     parser.add_argument(
         "--search", action="store_true", help="rank meshes, remat policies and micro-batches; compile the best three"
@@ -68,14 +70,18 @@ def plan(config_file: str, overrides: list[str], topology: str, chip: hardware.C
     return result
 
 
-def estimated(
-    config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int
-) -> dict[str, Any]:
+def estimated(config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int) -> dict[str, Any]:
     """What `plan` says, without compiling: state and work are exact, activations and what is sent are a guess."""
     from sgt_jax.planning.estimate import roofline
 
     began = time.time()
-    result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips, "capacity": chip.memory}
+    result = {
+        "config": config_file,
+        "overrides": overrides,
+        "topology": topology,
+        "chips": chips,
+        "capacity": chip.memory,
+    }
     result |= analyse(config_file, overrides, chips)
     over = max(result["guess"] - chip.memory, 0.0)
     line = roofline(chip, result["executed"], result["needed"], result["moved"], gathered_bytes(result))

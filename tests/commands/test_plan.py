@@ -99,7 +99,9 @@ def test_estimate_needs_no_compiler(monkeypatch, capsys, accumulate, chips, stat
     found["guess"] = 200 * 2**30 / chips
     monkeypatch.setattr(plan, "analyse", lambda *_: found)
     monkeypatch.setattr(plan, "compile_elsewhere", None)
-    assert plan.main(["--estimate", "--config", CONFIG, "--topology", "v5e:4x4" if chips == 16 else "v5e:2x2"]) == status
+    assert (
+        plan.main(["--estimate", "--config", CONFIG, "--topology", "v5e:4x4" if chips == 16 else "v5e:2x2"]) == status
+    )
     text = capsys.readouterr().out
     assert "not compiled" in text and ("FITS, 3.25 free" if chips == 16 else "DOES NOT FIT by 34.25 GiB") in text
 
