@@ -25,11 +25,11 @@ KINDS = (
 EDITS = ("colour", "shape", "remove")
 
 
-def scenes(**options) -> dict:
-    """One to four objects that overlap, in a world where some things are common and some keep company."""
-    sizes = dict(small=(0.13, 0.16), large=(0.2, 0.25))
+def scenes(max_objects: int = 3, **options) -> dict:
+    """One to three objects that overlap, in a world where some things are common and some keep company."""
+    sizes = dict(small=(0.14, 0.17), large=(0.21, 0.26))
     world = dict(prior=0.7, company=0.25, max_overlap=0.35)
-    return dict(type="scenes", size=SIZE, min_objects=1, max_objects=4, sizes=sizes, kinds=KINDS, **world, **options)
+    return dict(type="scenes", size=SIZE, min_objects=1, max_objects=max_objects, sizes=sizes, kinds=KINDS, **world, **options)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     # -- Evaluation: what a person wants to see on the way; the full scores are a study's (configs/study/proxies.py).
     sampler = dict(shift=2.0, batch=64, seed=1, show=8)
-    c.evaluate_every = 4_000
+    c.evaluate_every = 1_000
     c.evaluators = ml_collections.ConfigDict(
         dict(
             loss=dict(type="loss", source="held_out_all", batches=2),
