@@ -29,7 +29,8 @@ def scenes(max_objects: int = 3, **options) -> dict:
     """One to three objects that overlap, in a world where some things are common and some keep company."""
     sizes = dict(small=(0.14, 0.17), large=(0.21, 0.26))
     world = dict(prior=0.7, company=0.25, max_overlap=0.35)
-    return dict(type="scenes", size=SIZE, min_objects=1, max_objects=max_objects, sizes=sizes, kinds=KINDS, **world, **options)
+    world |= dict(sizes=sizes, min_objects=1, max_objects=max_objects)
+    return dict(type="scenes", size=SIZE, kinds=KINDS, **world, **options)
 
 
 def get_config() -> ml_collections.ConfigDict:

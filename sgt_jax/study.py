@@ -5,17 +5,21 @@
 A study's config (see configs/study/proxies.py) has `base`, a whole experiment, and `arms`: name -> what differs from it. An
 arm of `total_steps=0` scores the model that all start from; it runs once, the others once a seed. Arms that are done are
 skipped, an arm that was interrupted continues from its own checkpoint, so killing and restarting loses at most the steps
-since then and changes no number. Results go to `results` (default DIR/results), which is all that a report needs.
+since then and changes no number. The same command started twice shares the runs out: a run has one worker at a time, and
+two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two. Results go to `results` (default
+DIR/results), which is all that a report needs.
 """
 
+import contextlib
 import copy
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,27 +103,53 @@ def run_study(study: Any, workdir: epath.PathLike, results: epath.PathLike | Non
         raise ValueError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
     _write_study(study, results)
     todo = [run for run in runs(study) if not only or run.arm in only]
-    started, fresh = time.time(), 0  # of the runs that this call had to do
+    started, before = time.time(), _done(results, todo)
     for number, run in enumerate(todo):
         config, out = run_config(study, run), results / RUNS / f"{run.name}.json"
-        if out.exists():
-            if json.loads(out.read_text())["fingerprint"] != fingerprint(config):
-                advice = "remove it or choose other --results"
-                raise DataError(f"{out}: is of other settings than config.arms.{run.arm}; {advice}")
-            continue
-        left = f", about {(time.time() - started) / fresh * (len(todo) - number) / 60:.0f} min left" if fresh else ""
-        print(f"== {study.name}: run {number + 1} of {len(todo)}, arm {run.arm}, seed {run.seed}{left}", flush=True)
-        folder = workdir / "arms" / run.name
-        state = loop.train(config, os.fspath(folder))
-        if int(state.step) < config.total_steps:
-            print("stopped; the same command continues", flush=True)
-            return results
-        _collect(study, run, config, folder, results)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        fresh += 1
+        with _claimed(workdir / "arms" / f"{run.name}.lock") as mine:
+            if out.exists():
+                if json.loads(out.read_text())["fingerprint"] != fingerprint(config):
+                    advice = "remove it or choose other --results"
+                    raise DataError(f"{out}: is of other settings than config.arms.{run.arm}; {advice}")
+                continue
+            if not mine:
+                print(f"== {study.name}: arm {run.arm}, seed {run.seed} is under way in another process", flush=True)
+                continue
+            # Workers side by side finish runs for one another, so time goes by what is done, by whomever.
+            done = _done(results, todo)
+            pace = (time.time() - started) / max(done - before, 1)
+            left = f", about {pace * (len(todo) - done) / 60:.0f} min left" if done > before else ""
+            print(f"== {study.name}: run {number + 1} of {len(todo)}, arm {run.arm}, seed {run.seed}{left}", flush=True)
+            folder = workdir / "arms" / run.name
+            state = loop.train(config, os.fspath(folder))
+            if int(state.step) < config.total_steps:
+                print("stopped; the same command continues", flush=True)
+                return results
+            _collect(study, run, config, folder, results)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     from sgt_jax import study_report
 
     return study_report.build(results)
+
+
+def _done(results: epath.Path, wanted: Sequence[Run]) -> int:
+    return sum((results / RUNS / f"{run.name}.json").exists() for run in wanted)
+
+
+@contextlib.contextmanager
+def _claimed(path: epath.Path) -> Iterator[bool]:
+    """Whether this process may work on a run: one at a time may. The system frees the lock of a process that dies."""
+    if "://" in os.fspath(path):  # cloud storage has no locks; one worker at a time is up to the user there
+        yield True
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _write_study(study: Any, results: epath.Path) -> None:
@@ -221,8 +251,8 @@ def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
 
 
 def _write(path: epath.Path, content: Any) -> None:
-    # Beside it and renamed: a kill leaves the old file or the new one.
-    fresh = path.with_suffix(".tmp")
+    # Beside it and renamed: a kill leaves the old file or the new one. Workers side by side write files of their own.
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
     fresh.write_text(json.dumps(content, indent=1) + "\n")
     fresh.replace(path)
 

@@ -71,6 +71,35 @@ def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
         study.run_study(changed, folder / "straight")
 
 
+def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
+    path = tmp_path / "arms" / "sft_0.lock"
+    claim = (
+        "import sys, time; from etils import epath; from sgt_jax import study\n"
+        "with study._claimed(epath.Path(sys.argv[1])) as mine: print(mine, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", claim, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        with study._claimed(path) as mine:
+            assert not mine
+        other.kill()
+        other.wait()
+        with study._claimed(path) as mine:
+            assert mine
+
+
+def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, capsys):
+    config = proxies.get_config()
+    trained = []
+    monkeypatch.setattr("sgt_jax.train.train", lambda config, folder: trained.append(config.name) or 1 / 0)
+    monkeypatch.setattr("sgt_jax.study_report.build", lambda results: results / "report.html")
+    with study._claimed(tmp_path / "arms" / "base_0.lock"):
+        study.run_study(config, tmp_path, only=["base"])
+    assert not trained and "arm base, seed 0 is under way in another process" in capsys.readouterr().out
+    with pytest.raises(ZeroDivisionError):
+        study.run_study(config, tmp_path, only=["base"])
+    assert trained == ["proxies base, seed 0"]
+
+
 def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
     config = proxies.get_config()
     found = study.runs(config)
