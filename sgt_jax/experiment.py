@@ -151,7 +151,8 @@ class Experiment:
         config = self.config
         if config.vae_from:
             return resource(config.vae_from)
-        places = [os.path.join(folder, weights.VAE_FILE) for folder in (config.init_from, config.init_base) if folder]
+        folders = (resource(folder) for folder in (config.init_from, config.init_base) if folder)
+        places = [os.path.join(folder, weights.VAE_FILE) for folder in folders]
         found = [path for path in places if os.path.exists(path)]
         if not found:
             raise DataError(
