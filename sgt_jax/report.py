@@ -130,6 +130,28 @@ def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
     }
 
 
+def plain_table(scores: Sequence[Score]) -> str:
+    """The headline scores of a run as a table for a terminal: before, after and the paired change, with intervals."""
+
+    def between(e: Estimate, unit: str, write: Any) -> str:
+        return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]".replace(_NB + "%", "")
+
+    rows = [("held-out score, 95 % intervals", "before", "after", "change", "trivial")]
+    for s in scores:
+        if s.kind:
+            continue
+        name = s.name + (", %" if s.unit == "%" else f", {s.unit}" if s.unit else "")
+        cells = [
+            amount(s.before.value, s.unit).replace(_NB + "%", "") if s.before else "",
+            between(s.after, s.unit, amount),
+            between(s.over_before, s.unit, gain) if s.over_before else "",
+            amount(s.baseline.value, s.unit).replace(_NB + "%", "") if s.baseline else "",
+        ]
+        rows.append((f"{name} (n = {s.after.n})", *cells))
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 # Filters of the templates ---------------------------------------------------------------------------------------------
 
 
@@ -184,7 +206,7 @@ def sentence(score: Score) -> str:
     text = f"{amount(score.after.value, score.unit)} on {integer(score.after.n)} {score.items}"
     rivals = (
         (f"the {score.baseline_name or 'baseline'}", score.baseline, score.over_baseline),
-        ("the untrained model", score.before, score.over_before),
+        ("the model before training", score.before, score.over_before),
     )
     points = " points" if score.unit == "%" else ""
     clauses = [

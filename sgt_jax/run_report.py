@@ -55,6 +55,7 @@ def write(
     counts: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         counts[path[0].key] = counts.get(path[0].key, 0) + leaf.size
+    before = f"the model in {config.init_from}, where training began" if config.init_from else "the same model untrained"
     pictures = []
     for name, result in results.items():
         if result.rows:
@@ -86,7 +87,7 @@ def write(
             "pictures": pictures,
             "data": _data(config, experiment, summary, last),
             "notes": [
-                f"Scored were the {weights} after step {steps[-1] if steps else 0}; 'before' is the same model untrained.",
+                f"Scored were the {weights} after step {steps[-1] if steps else 0}; 'before' is {before}.",
                 "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers.",
             ],
             "config": config.to_dict(),

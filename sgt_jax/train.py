@@ -13,7 +13,7 @@ import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax import distributed, experiment, optimizer, partitioning, run_report
+from sgt_jax import distributed, experiment, optimizer, partitioning, report, run_report
 from sgt_jax import state as state_lib
 from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints
 from sgt_jax.data.examples import DataError
@@ -52,7 +52,7 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
             return loss_fn(optimizer.merge(trainable, frozen), batch, key, **part)
 
         (loss, metrics), gradients = optimizer.value_and_grad(loss_of, trainable, config.accumulate)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = tx.update(gradients, state.opt_state, trainable)
         updated = optax.apply_updates(trainable, updates)
@@ -247,6 +247,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             (workdir / "run.json").write_text(json.dumps(summary, indent=2))
             if config.report:
                 page = run_report.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
+                log.message(report.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict())))
                 log.message(f"report: {page}")
     batches.close()
     return state

@@ -291,6 +291,19 @@ def test_no_results_is_one_clear_line(tmp_path):
         report.build_report(tmp_path)
 
 
+def test_the_terminal_table_has_headlines_before_after_and_change():
+    right, wrong = [1] * 80 + [0] * 20, [1] * 40 + [0] * 60
+    scores = [
+        statistics.compare("understanding", "answers", right, before=wrong, baseline=wrong, unit="%"),
+        statistics.compare("understanding", "answers", right, before=wrong, kind="count", unit="%"),
+        statistics.compare("segmentation", "mIoU", [0.5] * 10),
+    ]
+    head, answers, masks = report.plain_table(scores).splitlines()
+    assert re.sub("  +", "|", head) == "held-out score, 95 % intervals|before|after|change|trivial"
+    assert re.match(r"answers, % \(n = 100\) +40\.0 +80\.0 \[71\.\d, 86\.\d\] +\+40\.0 \[.*\] +40\.0$", answers)
+    assert re.match(r"mIoU \(n = 10\) +0\.500 \[0\.500, 0\.500\]$", masks) and masks.index("0.500") > head.index("before")
+
+
 def test_sentence_says_better_worse_or_neither():
     rng = np.random.default_rng(0)
     low, high = rng.normal(0.3, 0.1, 200), rng.normal(0.6, 0.1, 200)
