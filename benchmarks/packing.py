@@ -45,7 +45,7 @@ def measure(budgets: Mapping[str, int], pool_size: int, rows: int = 300, seed: i
     """Real slots per slot of each lane and of the decoder, samples per row, and the share of records that were skipped."""
     needed = rows * sum(budgets[lane] for lane in DECODER) // 2_000 + 10 * pool_size
     # No row is skipped for good: the packer logs each record that exceeds a budget, here some in ten thousand.
-    iterator = iter(RowDataset(_Stream(needed, budgets, seed), SPEC, budgets, pool_size, read_threads=0))
+    iterator = iter(RowDataset([_Stream(needed, budgets, seed)], SPEC, budgets, pool_size, read_threads=0))
     real, samples, skipped = Counter(), Counter(), Counter()
     for _ in range(rows):
         lanes, taken, skips = next(iterator)

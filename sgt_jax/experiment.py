@@ -100,8 +100,8 @@ class Experiment:
         canvases = self.canvases if canvases is None else canvases
         vit_size = tasks.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
         if kind == "proxy":
-            options, latents = spec.get("options", {}), spec.get("latents", False)
-            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, options, latents)
+            how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
+            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)
         if kind == "understanding":
             return tasks.Understanding(encode, vit_size)
         if kind == "text_to_image":
@@ -174,6 +174,7 @@ class Experiment:
             pool_size=data.pool_size,
             read_threads=data.read_threads,
             on_bad=data.on_bad,
+            stages=data.get("stages", ()),
         )
 
     def init(self, key: jax.Array) -> Any:

@@ -6,8 +6,9 @@ A study's config (see configs/study/proxies.py) has `base`, a whole experiment, 
 arm of `total_steps=0` scores the model that all start from; it runs once, the others once a seed. Arms that are done are
 skipped, an arm that was interrupted continues from its own checkpoint, so killing and restarting loses at most the steps
 since then and changes no number. The same command started twice shares the runs out: a run has one worker at a time, and
-two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two. Results go to `results` (default
-DIR/results), which is all that a report needs.
+two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two. What other studies have run with
+the very same settings is taken from their results (--reuse=FOLDER,...). Results go to `results` (default DIR/results), which
+is all that a report needs.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import copy
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -72,10 +74,14 @@ def run_config(study: Any, run: Run) -> ConfigDict:
     """The experiment of one run."""
     config = ConfigDict(copy.deepcopy(study.base.to_dict()))
     config.lock()
+    changes = study.arms[run.arm].to_dict()
+    new = changes.pop("new", {})
     try:
-        config.update(study.arms[run.arm].to_dict())
+        config.update(changes)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"arm '{run.arm}' does not fit config.base: {error}") from error
+    with config.unlocked():  # fields that the base leaves to their defaults: said apart, so that a slip stays an error
+        config.update(new)
     config.name = f"{study.name} {run.arm}, seed {run.seed}"
     config.seed = run.seed
     config.data.seed = run.seed
@@ -88,13 +94,20 @@ def fingerprint(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def run_study(study: Any, workdir: epath.PathLike, results: epath.PathLike | None = None, only: Any = ()) -> epath.Path:
-    """Runs what is still to be run and returns the report's path.
+def run_study(
+    study: Any,
+    workdir: epath.PathLike,
+    results: epath.PathLike | None = None,
+    only: Any = (),
+    reuse: Sequence[epath.PathLike] = (),
+) -> epath.Path:
+    """Runs what is still to be run and returns the report's path; what `reuse`, results of other studies, has is copied.
 
     Raises:
       DataError: `results` holds another study, or results of other settings.
       ValueError: an arm's changes do not fit the base config.
     """
+    from sgt_jax import study_reuse
     from sgt_jax import train as loop
 
     workdir = epath.Path(workdir)
@@ -103,6 +116,7 @@ def run_study(study: Any, workdir: epath.PathLike, results: epath.PathLike | Non
         raise ValueError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
     _write_study(study, results)
     todo = [run for run in runs(study) if not only or run.arm in only]
+    study_reuse.take(study, todo, results, reuse)
     started, before = time.time(), _done(results, todo)
     for number, run in enumerate(todo):
         config, out = run_config(study, run), results / RUNS / f"{run.name}.json"
@@ -163,28 +177,31 @@ def _write_study(study: Any, results: epath.Path) -> None:
         **{k: study[k] for k in ("headline", "favourite")},
         "scores": {name: json.loads(study.scores[name].to_json_best_effort()) for name in study.columns},
         "splits": study.splits.to_dict(),
+        **({"about": study.about} if "about" in study else {}),
+        **({"curve": json.loads(study.curve.to_json_best_effort())} if "curve" in study else {}),
         "base": json.loads(study.base.to_json_best_effort()),
     }
     (results / RUNS).mkdir(parents=True, exist_ok=True)
     path = results / STUDY
     if path.exists() and json.loads(path.read_text())["name"] != study.name:
         raise DataError(f"{path}: is of another study; choose other --results")
-    _write(path, facts)
+    write_json(path, facts)
 
 
 def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epath.Path) -> None:
     """Turns what a finished run left in its work directory into one small file."""
+    from sgt_jax import study_history
     from sgt_jax.evaluation.schedule import load_items
 
     numbers, labels = {}, {}
     for name in config.evaluators:
         items = load_items(folder, config.total_steps, name)
-        keep = _labels(study, name)
+        keep = item_labels(study, name)
         labels[name] = {key: items[key] for key in sorted(keep)}
         numbers[name] = {k: pack(v) for k, v in items.items() if k not in keep and isinstance(v[0], int | float)}
     known = results / ITEMS
     if not known.exists():
-        _write(known, labels)
+        write_json(known, labels)
     elif json.loads(known.read_text()) != labels:
         raise DataError(f"{known}: the items of arm {run.arm} are others; all arms must be scored on the same")
     if run.seed == study.seeds[0]:
@@ -203,10 +220,12 @@ def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epa
         # Of the last process that worked on it, if it was interrupted.
         "timing": {**summary["parts"], "resumed_at": summary["resumed_at"]},
     }
-    _write(results / RUNS / f"{run.name}.json", record)
+    if study.get("history"):
+        record["history"] = study_history.history(study, config, folder)
+    write_json(results / RUNS / f"{run.name}.json", record)
 
 
-def _labels(study: Any, evaluator: str) -> set[str]:
+def item_labels(study: Any, evaluator: str) -> set[str]:
     """Item lists that say what an item is, not how it was done."""
     names = {study.splits[evaluator]} if evaluator in study.splits else set()
     for score in study.scores.values():
@@ -215,13 +234,15 @@ def _labels(study: Any, evaluator: str) -> set[str]:
     return names
 
 
-def realised(folder: epath.Path) -> dict[str, int]:
-    """Samples of each component that a run trained on, from its log (which a resumed run continues)."""
+def realised(folder: epath.Path, upto: float = math.inf) -> dict[str, int]:
+    """Samples of each component that a run trained on up to a step, from its log (which a resumed run continues)."""
     from sgt_jax.progress import read_metrics
 
     total: dict[str, float] = {}
     last = 0
     for line in read_metrics(folder, kind="train"):
+        if line["step"] > upto:
+            break
         for name, value in line.items():
             if name.startswith("samples/"):
                 total[name.removeprefix("samples/")] = total.get(name.removeprefix("samples/"), 0) + value * (
@@ -250,7 +271,7 @@ def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
         yield json.loads(path.read_text())
 
 
-def _write(path: epath.Path, content: Any) -> None:
+def write_json(path: epath.Path, content: Any) -> None:
     # Beside it and renamed: a kill leaves the old file or the new one. Workers side by side write files of their own.
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
     fresh.write_text(json.dumps(content, indent=1) + "\n")
@@ -273,7 +294,7 @@ def main(argv: list[str]) -> None:
     from sgt_jax.train import USER_ERRORS
 
     try:
-        print(run_study(study, options.workdir, options.results, options.only))
+        print(run_study(study, options.workdir, options.results, options.only, options.reuse))
     except USER_ERRORS as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
@@ -286,5 +307,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes.")
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
+    flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

@@ -30,7 +30,7 @@ def results(folder, arms, seeds=(0, 1, 2)):
     config = proxies.get_config()
     config.seeds = tuple(seeds)
     study._write_study(config, folder)
-    study._write(folder / study.ITEMS, LABELS)
+    study.write_json(folder / study.ITEMS, LABELS)
     easy = {name: np.random.default_rng(1).random(n) for name, (_, n) in ITEMS.items()}
     for number, run in enumerate(study.runs(config)):
         if run.arm not in arms:
@@ -46,7 +46,7 @@ def results(folder, arms, seeds=(0, 1, 2)):
         record = dict(arm=run.arm, seed=run.seed, steps=400 * trained, fingerprint="x", items=items,
                       samples=dict(understanding=6400) if trained else {},
                       timing=dict(start=1.0, training=200.0, evaluation=9.0, other=1.0, resumed_at=0))  # fmt: skip
-        study._write(folder / study.RUNS / f"{run.name}.json", record)
+        study.write_json(folder / study.RUNS / f"{run.name}.json", record)
     return folder
 
 

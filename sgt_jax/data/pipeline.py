@@ -127,12 +127,13 @@ class _RowIterator(grain.DatasetIterator):
         self._dataset = dataset
         self._restart(0, [])
 
-    def _restart(self, position: int, pool: Sequence[int]) -> None:
+    def _restart(self, position: int, pool: Sequence[int], packs: int = 0) -> None:
         options = grain.ReadOptions(self._dataset.read_threads, max(2 * self._dataset.read_threads, 1))
+        stream = self._dataset.streams[sum(packs >= end for end in self._dataset.ends)]
         # Slicing the stream is random access, so restoring costs no replay.
-        self._stream = iter(self._dataset.stream[position:].to_iter_dataset(options))
-        self._position = position
-        self._pool = [(i, self._dataset.stream[i]) for i in pool]
+        self._stream = iter(stream[position:].to_iter_dataset(options))
+        self._position, self._packs = position, packs
+        self._pool = [(i, stream[i]) for i in pool]
 
     def __next__(self) -> tuple[dict, tuple[LaidOut, ...], Counter]:
         data = self._dataset
@@ -155,24 +156,32 @@ class _RowIterator(grain.DatasetIterator):
         chosen = choose([item.lanes for _, item in self._pool], data.budgets)
         taken = tuple(self._pool[i][1] for i in chosen)
         self._pool = [entry for i, entry in enumerate(self._pool) if i not in set(chosen)]
+        self._packs += 1
+        if self._packs in data.ends:  # what still waits belongs to the stage that has ended
+            self._restart(0, [], self._packs)
         return pack([item.lanes for item in taken], data.spec, data.budgets), taken, skipped
 
     def get_state(self) -> dict[str, Any]:
-        return {"position": self._position, "pool": [i for i, _ in self._pool]}
+        state = {"position": self._position, "pool": [i for i, _ in self._pool]}
+        return state | ({"packs": self._packs} if self._dataset.ends else {})
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._restart(state["position"], state["pool"])
+        self._restart(state["position"], state["pool"], state.get("packs", 0))
 
 
 @dataclasses.dataclass
 class RowDataset:
-    """One row: an endless stream of LaidOut, packed into lanes of the given budgets."""
+    """One row: endless streams of LaidOut, packed into lanes of the given budgets.
 
-    stream: Any
+    There is one stream, or one for each stage; `ends` are the packs after which the next one begins.
+    """
+
+    streams: Sequence[Any]
     spec: Any
     budgets: Mapping[str, int]
     pool_size: int
     read_threads: int
+    ends: Sequence[int] = ()
     max_skips: int = 100  # in a row: then it is not a bad record but a dead mount or a wrong path
 
     def __iter__(self) -> _RowIterator:
@@ -235,6 +244,7 @@ class Batches(grain.IterDataset):
         pool_size: int = 16,
         read_threads: int = 0,
         on_bad: str = "error",
+        stages: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Builds the graph; reads nothing yet.
 
@@ -248,23 +258,64 @@ class Batches(grain.IterDataset):
           pool_size: samples a row chooses from.
           read_threads: reading threads per row; order and state do not depend on it.
           on_bad: "error" raises at the first unusable record, "skip" counts and logs it.
+          stages: none, or mixtures that follow one another: {"steps": of this stage (not of the last one), "weights":
+            {component: weight instead of its own}}. A step takes one pack of every row, so stages change at an exact step.
         """
         super().__init__()
         if on_bad not in ("error", "skip"):
             raise ValueError(f"on_bad is '{on_bad}', must be 'error' or 'skip'")
-        # Numbered with those of weight 0, so that switching one off leaves the others' streams as they are.
-        active = [(i, part) for i, part in enumerate(components) if part.weight > 0]
-        if not active:
-            raise DataError("the mixture is empty: every component has weight 0")
-        streams = [component_stream(part, layout, budgets, seed * 1009 + i, on_bad) for i, part in active]
+        parts = _staged(components, stages)
+        # A component that had its turn in an earlier stage goes on with another order, and not with the same records.
+        turns = [[sum(p[i].weight > 0 for p in parts[:k]) for i in range(len(components))] for k in range(len(parts))]
+        mixtures = []
+        for k, stage in enumerate(parts):
+            # Numbered with those of weight 0, so that switching one off leaves the others' streams as they are.
+            active = [(i, part) for i, part in enumerate(stage) if part.weight > 0]
+            if not active:
+                raise DataError("the mixture is empty: every component has weight 0")
+            seeds = [seed * 1009 + i + turns[k][i] * _NEXT_TURN for i, _ in active]
+            streams = [component_stream(part, layout, budgets, s, on_bad) for s, (_, part) in zip(seeds, active)]
+            mixtures.append((streams, [part.weight for _, part in active]))
+        ends = tuple(np.cumsum([int(stage["steps"]) for stage in stages[:-1]]).tolist())
         self._rows = {}
         for r in range(rows) if own_rows is None else own_rows:
-            own = [stream[r::rows] for stream in streams]
-            mixed = own[0] if len(own) == 1 else grain.MapDataset.mix(own, weights=[part.weight for _, part in active])
-            self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads)
+            mixed = [_mixed([stream[r::rows] for stream in streams], weights) for streams, weights in mixtures]
+            self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads, ends)
 
     def __iter__(self) -> _BatchIterator:
         return _BatchIterator(self._rows)
+
+
+_NEXT_TURN = 7_919_009  # apart from every seed * 1009 + number of a component that a person would choose
+
+
+def _mixed(streams: Sequence[Any], weights: Sequence[float]) -> Any:
+    return streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, weights=weights)
+
+
+def _staged(components: Sequence[Component], stages: Sequence[Mapping[str, Any]]) -> list[list[Component]]:
+    """The components of every stage with their weights there.
+
+    Raises:
+      DataError: a stage names no component, or only the last one may be without an end and another one is.
+    """
+    if not stages:
+        return [list(components)]
+    found = []
+    for number, stage in enumerate(stages):
+        where = f"config.data.stages[{number}]"
+        last = number == len(stages) - 1
+        if (
+            set(stage) - {"steps"} != {"weights"}
+            or ("steps" in stage) == last
+            or (not last and int(stage["steps"]) < 1)
+        ):
+            raise DataError(f"{where}: needs weights and, unless it is the last, steps from 1 on; it has {dict(stage)}")
+        weights = stage["weights"]
+        if unknown := set(weights) - {part.name for part in components}:
+            raise DataError(f"{where}: no {sorted(unknown)} in config.data.mixture")
+        found.append([dataclasses.replace(part, weight=weights.get(part.name, part.weight)) for part in components])
+    return found
 
 
 def prefetched(batches: Batches, buffer: int) -> Any:

@@ -62,12 +62,13 @@ class Proxy:
     """A generative proxy: [photo through the ViT] [instruction, droppable] [target to paint].
 
     Attributes:
-      proxy: registry name, see `sgt_jax.data.proxies`.
+      proxy: registry name, see `sgt_jax.data.proxies`; several joined by "+" take turns at random, each as often.
       encode: text -> token ids.
       vit_size: resize rule of the photo.
       canvases: sizes allowed for the target, or a resize rule.
       options: keyword options of the proxy (palette, wording style, ...).
       latents: show the photo also as clean latents, in front, as BAGEL's editing does. SGT does not.
+      photo_as_target: paint the photo, whatever the instruction asks for: what the reference's loaders did for a while.
     """
 
     proxy: str
@@ -76,11 +77,19 @@ class Proxy:
     canvases: Canvases | VitSize
     options: dict = dataclasses.field(default_factory=dict)
     latents: bool = False
+    photo_as_target: bool = False
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        names = self.proxy.split("+")
         if example.moments:
+            if len(names) > 1 or self.photo_as_target:
+                raise DataError(f"{example.name}: tokenised targets are those of one proxy, not of '{self.proxy}'")
             return self._tokenised(example, rng)
-        pair = make_pair(self.proxy, example, rng, **self.options)
+        # One name draws nothing, so that its stream is what it was before there could be several.
+        name = names[int(rng.integers(len(names)))] if len(names) > 1 else self.proxy
+        pair = make_pair(name, example, rng, **self.options)
+        if self.photo_as_target:
+            pair = pair._replace(target=pair.condition, flat=False)
         # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
         nearest = pair.flat and self.options.get("resize", "nearest") == "nearest"
         plan = (

@@ -1,0 +1,45 @@
+"""Beside its relatives: RecA (paint the photo again) and UniMRG (photo, depth and outlines), under the same code.
+
+Command:   python -m sgt_jax.study --config=configs/study/baselines.py --workdir=/tmp/baselines --reuse=docs/results/proxies \
+               --config.base.init_from=FOLDER
+Hardware:  2 CPU cores; kill it anywhere and run the same command again.
+
+  segmentation    SGT: proxy : understanding = 1.5 : 1
+  reconstruction  RecA's target, mixed with SFT like every other proxy
+  reca            RecA's own recipe: reconstruction without understanding data, and all that understands is frozen, so that
+                  answers cannot change; what it may change is drawing
+  unimrg          UniMRG's three targets taking turns, together as many as the other arms' one
+  unimrg_3        the same in UniMRG's own proportions, one understanding example to one of each
+
+Understanding examples and replay are the same in all arms but `reca`, which has no understanding examples; `unimrg_3` paints
+twice as much and costs accordingly.
+"""
+
+import ml_collections
+
+from configs.study import common, ratio
+
+UNIMRG = "reconstruction+depth+outlines"
+# Everything on the way from a picture or a text to an answer.
+UNDERSTANDING = ("^vit/", "^connector/", "^decoder/.*und", "^decoder/(embed|lm_head)/")
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The study; see configs/study/common.py for base and scores."""
+    about = (
+        "How does segmentation compare with its published relatives, RecA and UniMRG? Same base model, replay and scores; "
+        "arms differ in what is painted, `reca` also in what is trained, and `unimrg_3` in how much is painted."
+    )
+    more = ratio.arm(3.0)
+    more["data"]["mixture"]["proxy"]["proxy"] = UNIMRG
+    arms = dict(
+        segmentation=common.painting("segmentation"),
+        reconstruction=common.painting("reconstruction"),
+        reca=dict(
+            data=dict(mixture=dict(proxy=dict(proxy="reconstruction"), understanding=dict(weight=0.0))),
+            freeze=("^vae/", "pos_embed", *UNDERSTANDING),
+        ),
+        unimrg=common.painting(UNIMRG),
+        unimrg_3=more,
+    )
+    return common.study("baselines", arms, "segmentation", about)

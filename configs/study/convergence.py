@@ -1,0 +1,37 @@
+"""Does the proxy make understanding converge faster? SFT with and without segmentation, scored all along the run.
+
+Command:   python -m sgt_jax.study --config=configs/study/convergence.py --workdir=/tmp/convergence \
+               --config.base.init_from=FOLDER
+Hardware:  2 CPU cores; kill it anywhere and run the same command again.
+
+Both arms see the same understanding examples at the same step, so steps and understanding tokens agree between them; decoder
+slots (compute) do not, and the report shows the curves over each. Scores along the way cost time, so only answers, POPE and
+masks are scored, and masks on fewer pictures. The learning rate falls over the last 40 % of the steps, as in every
+study, which lifts the end of every curve.
+"""
+
+import ml_collections
+
+from configs import nano_sgt
+from configs.study import common
+
+EVERY = 50  # steps between scores
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The study; see configs/study/common.py for base and scores."""
+    about = (
+        "Does joint training converge faster or higher than SFT alone? Two arms with the same understanding examples at the "
+        f"same steps, scored before training and after every {EVERY} steps."
+    )
+    c = common.study("convergence", dict(segmentation={}), "segmentation", about)
+    c.history = True
+    c.base.evaluate_every = EVERY
+    c.base.evaluate_at_start = True
+    c.arms.base.evaluate_at_start = False  # it has no other step
+    scorers = nano_sgt.evaluators()
+    scorers["masks"]["n"] = 48
+    c.base.evaluators = ml_collections.ConfigDict({name: scorers[name] for name in ("answers", "pope", "masks")})
+    c.columns = tuple(name for name in c.columns if c.scores[name].evaluator in c.base.evaluators)
+    c.splits = {name: by for name, by in c.splits.items() if name in c.base.evaluators}
+    return c

@@ -1,0 +1,39 @@
+"""How many different proxy scenes? From 30 to 30,000, painted equally often in all (the paper's data scaling).
+
+Command:   python -m sgt_jax.study --config=configs/study/scaling.py --workdir=/tmp/scaling --reuse=docs/results/proxies \
+               --config.base.init_from=FOLDER
+Hardware:  2 CPU cores; kill it anywhere and run the same command again.
+
+Arms differ in the number of *distinct* scenes whose segmentation is painted and in nothing else: steps, compute,
+understanding examples, replay and the number of paintings (about 9,600) are the same, so a small pool is repeated: 30 scenes
+320 times each, while of 30,000 a third is ever seen. The paper's samples are seen about once, so there data and training
+grow together; here only variety grows.
+"""
+
+import ml_collections
+
+from configs.study import common
+
+SCENES = (30, 100, 300, 1_000, 3_000, 30_000)  # the last one is what configs/nano_sgt.py has
+
+
+def name(scenes: int) -> str:
+    """What the arm with so many scenes is called; names sort as numbers do."""
+    return f"scenes_{scenes:05d}"
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The study; see configs/study/common.py for base and scores."""
+    about = (
+        "How many different pictures does the proxy need? All arms paint about as many segmentations in as many steps and "
+        "see the same understanding examples; they differ in how many distinct scenes the paintings are of."
+    )
+    arms = {name(n): dict(data=dict(sources=dict(painted=dict(num=n)))) for n in SCENES}
+    c = common.study("scaling", arms, name(SCENES[-1]), about)
+    c.curve = dict(
+        label="distinct segmentation scenes",
+        log=True,
+        points=dict(sft=0.0) | {name(n): float(n) for n in SCENES},
+        paper="scaling",
+    )
+    return c
