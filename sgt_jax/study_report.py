@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from sgt_jax import curves, report, study, study_tables
+from sgt_jax import curves, report, study, study_curves, study_tables
 from sgt_jax.evaluation.statistics import LEVEL
 from sgt_jax.study_tables import Column, Found
 
@@ -52,12 +52,12 @@ def render(found: Found, folder: epath.PathLike) -> str:
     )  # fmt: skip
     for function in (report.amount, report.gain, report.integer, report.percent, report.clock, report.verdict):
         environment.filters[function.__name__] = function
-    paper = json.loads((epath.resource_path("sgt_jax") / "assets/report/paper.json").read_text())
+    paper = paper_of(facts["name"])
     runs = sum(len(seeds) for seeds in found.records.values())
     wanted = sum(len(facts["seeds"]) if steps else 1 for steps in facts["steps"].values())
     return environment.get_template("study.html").render(
         title=f"Study: {facts['name']}",
-        facts=facts,
+        facts={"about": "", **facts},
         runs=runs,
         wanted=wanted,
         claim=claim(found, {c.name: c for c in columns}),
@@ -66,6 +66,13 @@ def render(found: Found, folder: epath.PathLike) -> str:
         references=[r for r in facts["references"] if r in found.records],
         figures=[markupsafe.Markup(f) for f in figures(found, columns)],
         legend=[arm for arm in found.records if arm not in facts["references"][1:]],
+        sections=study_curves.sections(found, columns, paper),
+        reused=[
+            f"{arm}, seed {s} ({r['reused']})"
+            for arm, d in found.records.items()
+            for s, r in d.items()
+            if "reused" in r
+        ],
         kinds=[(name, study_tables.by_kind(found, name, _first_item(found, name))) for name in facts["splits"]],
         sheets=sheets(folder, found),
         cost=cost(found),
@@ -76,6 +83,14 @@ def render(found: Found, folder: epath.PathLike) -> str:
         changes=json.dumps(facts["arms"], indent=2),
         style=environment.loader.get_source(environment, "style.css")[0],
     )
+
+
+def paper_of(name: str) -> dict[str, Any]:
+    """What the paper says about a study of this name, and a note; of an unknown one, what it says about proxies."""
+    paper = json.loads((epath.resource_path("sgt_jax") / "assets/report/paper.json").read_text())
+    known = name if name in paper["notes"] else "proxies"
+    tables = [table for table in paper["tables"] if known in table["studies"]]
+    return paper | {"tables": tables, "note": paper["notes"][known]}
 
 
 def claim(found: Found, columns: Mapping[str, Column]) -> str:

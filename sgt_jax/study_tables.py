@@ -13,6 +13,7 @@ from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
 
 RESAMPLES = 2000
+OVERALL = "overall"
 
 
 class Cell(NamedTuple):
@@ -80,27 +81,43 @@ def chosen(found: Found, spec: Mapping[str, Any]) -> np.ndarray:
 
 def column(found: Found, name: str, spec: Mapping[str, Any], resamples: int = RESAMPLES) -> Column:
     """One score of all arms that have results."""
-    groups = None
-    if spec.get("groups"):
-        groups = np.asarray(found.labels[spec["evaluator"]][spec["groups"]])[chosen(found, spec)]
-    results = {arm: items(found, arm, spec) for arm in found.records}
+    return _compared(found, name, spec["title"], [spec], resamples)
+
+
+def overall(found: Found, resamples: int = RESAMPLES) -> Column:
+    """The plain mean of the groups of understanding scores, as the paper has it."""
+    specs = [found.facts["scores"][name] for name in found.facts["understanding"]]
+    return _compared(found, OVERALL, "understanding, overall", specs, resamples)
+
+
+def _compared(found: Found, name: str, title: str, specs: Sequence[Mapping[str, Any]], resamples: int) -> Column:
+    """The mean of some scores: of each arm, and against the arms of reference."""
+    groups = [_groups(found, spec) for spec in specs]
+    results = {arm: [items(found, arm, spec) for spec in specs] for arm in found.records}
     contrasts: dict[str, dict[str, Contrast]] = {arm: {} for arm in results}
     adjusted: dict[str, dict[str, float | None]] = {arm: {} for arm in results}
     for reference in found.facts["references"]:
         if reference not in results:
             continue
         for arm in results:
-            pair = paired(results[arm], results[reference])
-            if arm != reference and pair is not None:
-                contrasts[arm][reference] = statistics.contrast(*pair, groups, resamples=resamples)
+            pairs = [paired(a, b) for a, b in zip(results[arm], results[reference], strict=True)]
+            if arm != reference and pairs[0] is not None:
+                parts = [(*pair, g) for pair, g in zip(pairs, groups, strict=True)]
+                contrasts[arm][reference] = statistics.contrast_of_parts(parts, resamples=resamples)
         arms = [arm for arm in results if reference in contrasts[arm]]
         for arm, p in zip(arms, statistics.holm([contrasts[arm][reference].p for arm in arms]), strict=True):
             adjusted[arm][reference] = p
-    cells = {
-        arm: Cell(statistics.mean_over_seeds(rows, groups, resamples=resamples), contrasts[arm], adjusted[arm])
-        for arm, (rows, _) in results.items()
-    }
-    return Column(name, spec["title"], cells)
+    cells = {}
+    for arm, parts in results.items():
+        rows = [(found_items, g) for (found_items, _), g in zip(parts, groups, strict=True)]
+        cells[arm] = Cell(statistics.mean_of_parts(rows, resamples=resamples), contrasts[arm], adjusted[arm])
+    return Column(name, title, cells)
+
+
+def _groups(found: Found, spec: Mapping[str, Any]) -> np.ndarray | None:
+    if not spec.get("groups"):
+        return None
+    return np.asarray(found.labels[spec["evaluator"]][spec["groups"]])[chosen(found, spec)]
 
 
 def paired(
@@ -120,9 +137,21 @@ def paired(
     return rows_a[[seeds_a.index(s) for s in shared]], rows_b[[seeds_b.index(s) for s in shared]]
 
 
-def columns(found: Found) -> list[Column]:
-    """The scores of the study's config, in its order."""
-    return [column(found, name, spec) for name, spec in found.facts["scores"].items()]
+def columns(found: Found, resamples: int = RESAMPLES) -> list[Column]:
+    """The scores of the study's config, in its order, after the mean of those of understanding."""
+    specs = found.facts["scores"].items()
+    return [overall(found, resamples), *(column(found, name, spec, resamples) for name, spec in specs)]
+
+
+def at_step(found: Found, step: int) -> Found:
+    """The results as they were after a step, of the arms that were scored there; see `study_history.py`."""
+    records: dict[str, dict[int, Any]] = {}
+    for arm, seeds in found.records.items():
+        for seed, record in seeds.items():
+            for entry in record.get("history", ()):
+                if entry["step"] == step:
+                    records.setdefault(arm, {})[seed] = {**record, **entry}
+    return found._replace(records=records)
 
 
 def by_kind(found: Found, evaluator: str, item: str) -> list[tuple[str, Mapping[str, float]]]:

@@ -128,23 +128,38 @@ def contrast(a: Any, b: Any, groups: Any = None, *, resamples: int = RESAMPLES, 
       a, b: [seeds, items], the same seeds in the same order; `b` may have one row, an arm without a seed.
       groups: [items], which items are not independent.
     """
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if first.ndim != 2 or second.shape not in (first.shape, (1, first.shape[-1])):
-        raise ValueError(f"arms of different seeds or items: {list(first.shape)} against {list(second.shape)}")
-    value, low, high = _crossed(first - second, groups, resamples, seed)
-    means = first.mean(1) - second.mean(1)
+    return contrast_of_parts([(a, b, groups)], resamples=resamples, seed=seed)
+
+
+def contrast_of_parts(parts: Sequence[tuple[Any, Any, Any]], *, resamples: int = RESAMPLES, seed: int = 0) -> Contrast:
+    """The contrast of a plain mean of several scores, each given as (a, b, groups) of `contrast`.
+
+    Seeds are resampled for all parts together, items within each part.
+    """
+    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64), groups) for a, b, groups in parts]
+    for first, second, _ in pairs:
+        if first.ndim != 2 or second.shape not in (first.shape, (1, first.shape[-1])):
+            raise ValueError(f"arms of different seeds or items: {list(first.shape)} against {list(second.shape)}")
+    value, low, high = _crossed([(a - b, groups) for a, b, groups in pairs], resamples, seed)
+    means = np.mean([a.mean(1) - b.mean(1) for a, b, _ in pairs], axis=0)
     p = None
     if len(means) > 1:
         # Seeds that agree to the digit leave nothing to test: certain if they differ from zero, else no difference.
         p = float(scipy.stats.ttest_1samp(means, 0.0).pvalue) if np.ptp(means) else float(not means[0])
-    return Contrast(Estimate(value, first.shape[1], low, high, "bootstrap of seeds and items"), p, len(means))
+    items = sum(a.shape[1] for a, _, _ in pairs)
+    return Contrast(Estimate(value, items, low, high, "bootstrap of seeds and items"), p, len(means))
 
 
 def mean_over_seeds(items: Any, groups: Any = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """The mean of results [seeds, items], with an interval over both; see `contrast`."""
-    results = np.asarray(items, np.float64)
-    value, low, high = _crossed(results, groups, resamples, seed)
-    return Estimate(value, results.shape[1], low, high, "bootstrap of seeds and items")
+    return mean_of_parts([(items, groups)], resamples=resamples, seed=seed)
+
+
+def mean_of_parts(parts: Sequence[tuple[Any, Any]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """The plain mean of several scores, each given as (items, groups) of `mean_over_seeds`."""
+    results = [(np.asarray(items, np.float64), groups) for items, groups in parts]
+    value, low, high = _crossed(results, resamples, seed)
+    return Estimate(value, sum(r.shape[1] for r, _ in results), low, high, "bootstrap of seeds and items")
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -158,27 +173,33 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _crossed(results: np.ndarray, groups: Any, resamples: int, seed: int) -> tuple[float, float, float]:
-    """Mean and percentile interval of [seeds, items] when both seeds and (groups of) items are resampled."""
-    seeds, items = results.shape
-    if not items:
-        raise ValueError("no items to average")
-    counts = np.ones(items)
-    if groups is not None:
-        names, member = np.unique(np.asarray(groups), return_inverse=True)
-        counts = np.bincount(member, minlength=len(names)).astype(np.float64)
-        results = np.stack([np.bincount(member, row, len(names)) for row in results])
-    units = results.shape[1]
+def _crossed(parts: Sequence[tuple[np.ndarray, Any]], resamples: int, seed: int) -> tuple[float, float, float]:
+    """Mean and percentile interval of the mean of several [seeds, items], seeds and (groups of) items resampled."""
+    summed = []
+    for results, groups in parts:
+        if not results.shape[1]:
+            raise ValueError("no items to average")
+        counts = np.ones(results.shape[1])
+        if groups is not None:
+            names, member = np.unique(np.asarray(groups), return_inverse=True)
+            counts = np.bincount(member, minlength=len(names)).astype(np.float64)
+            results = np.stack([np.bincount(member, row, len(names)) for row in results])
+        summed.append((results, counts))
+    seeds = summed[0][0].shape[0]
     rng = np.random.default_rng(seed)
     draws = []
-    for start in range(0, resamples, block := max(1, _BLOCK // units)):
+    for start in range(0, resamples, block := max(1, _BLOCK // max(r.shape[1] for r, _ in summed))):
         n = min(block, resamples - start)
-        weights = rng.multinomial(units, np.full(units, 1 / units), size=n).astype(np.float64)
-        per_seed = weights @ results.T / (weights @ counts)[:, None]
+        per_seed = np.zeros((n, seeds))
+        for results, counts in summed:
+            units = results.shape[1]
+            weights = rng.multinomial(units, np.full(units, 1 / units), size=n).astype(np.float64)
+            per_seed += weights @ results.T / (weights @ counts)[:, None] / len(summed)
         chosen = rng.integers(0, seeds, (n, seeds))
         draws.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
     low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(results.sum() / (counts.sum() * seeds)), float(low), float(high)
+    value = np.mean([results.sum() / (counts.sum() * seeds) for results, counts in summed])
+    return float(value), float(low), float(high)
 
 
 def wilson(successes: int, n: int) -> Estimate:
