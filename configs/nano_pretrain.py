@@ -1,14 +1,16 @@
 """The base model of the post-training study: BAGEL's architecture at 2 M parameters, pretrained with its two skills apart.
 
 Command:   python -m sgt_jax.main --config=configs/nano_pretrain.py --workdir=/tmp/nano_pretrain
-Hardware:  2 CPU cores, 2 GB of memory; it may be stopped and started again at any time.
+           python -m sgt_jax convert /tmp/nano_pretrain /tmp/nano_base --dtype f32
+Hardware:  2 CPU cores, 2 GB of memory, about 40 minutes; it may be stopped and started again at any time.
+Reaches:   see docs/results.md (measured). ema.safetensors and the configs of /tmp/nano_base ship in sgt_jax/assets/nano.
 
 Understanding and generation are *decoupled*: questions are asked about some scenes, pictures are drawn from captions and
 edited on other scenes, and the understanding encoder never has a part in drawing. So nothing has yet tied the two
 together: that is what SGT is for (configs/nano_sgt.py, configs/study/proxies.py).
 
-The schedule is warm-up, stable, decay, and the stable phase may end early. After step S, this decays over the next 20 %:
-    ... --config.total_steps=$((S * 5 / 4)) --config.schedule.decay_fraction=0.2
+The schedule is warm-up, stable, decay: a run that was stopped at step S in the stable phase may be given any other end after
+S, and is the same run as one that had that end from the start. --config.total_steps=16000 goes on learning.
 """
 
 import ml_collections
@@ -37,7 +39,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The experiment; see configs/nano.py for the fields that are not explained here."""
     c = nano.get_config()
     c.name = "nano_pretrain"
-    c.total_steps = 16_000
+    c.total_steps = 4_200
     c.schedule = dict(name="warmup_stable_decay", warmup_steps=100, decay_fraction=0.2, final_fraction=0.0)
     c.ema_decay = 0.995
 

@@ -1,12 +1,12 @@
 """The first study: is segmentation the best proxy? One base model, one arm a proxy, several seeds.
 
-Command:   python -m sgt_jax.study --config=configs/study/proxies.py --workdir=/tmp/proxies --config.base.init_from=FOLDER
+Command:   python -m sgt_jax.study --config=configs/study/proxies.py --workdir=/tmp/proxies --results=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
-FOLDER is the pretrained nano model, see configs/nano_sgt.py. Every arm starts from it and sees the same *understanding*
-examples in the same order, and the same replay of drawing and editing; arms differ in the proxy that fills the rest of
-their packs. `sft` leaves that room empty (equal understanding examples); `sft_long` is SFT alone for longer, so that it
-reads as many decoder slots as an arm with a proxy (about equal compute).
+The base model is the pretrained nano model that ships with the package, see configs/nano_sgt.py. Every arm starts from it
+and sees the same *understanding* examples in the same order, and the same replay of drawing and editing; arms differ in the
+proxy that fills the rest of their packs. `sft` leaves that room empty (equal understanding examples); `sft_long` is SFT
+alone for longer, so that it reads as many decoder slots as an arm with a proxy (about equal compute).
 """
 
 import ml_collections
