@@ -14,7 +14,7 @@ import ml_collections
 from configs import nano_sgt
 
 PROXIES = ("segmentation", "outlines", "detection", "depth", "inpainting", "edges", "reconstruction")
-STEPS = 400
+STEPS = 300
 LONG = 1.35  # x STEPS: decoder slots of a step with a proxy over those of one without, (168 + 48) / (128 + 32)
 
 
