@@ -1,7 +1,7 @@
 """Beside its relatives: RecA (paint the photo again) and UniMRG (photo, depth and outlines), under the same code.
 
-Command:   python -m sgt_jax.study --config=configs/study/baselines.py --workdir=/tmp/baselines --reuse=docs/results/proxies \
-               --config.base.init_from=FOLDER
+Command:   python -m sgt_jax.study --config=configs/study/baselines.py --workdir=/tmp/baselines \
+               --results=docs/results/baselines --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
   segmentation    SGT: proxy : understanding = 1.5 : 1

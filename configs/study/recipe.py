@@ -1,14 +1,14 @@
 """What of the recipe matters? One change at a time to SFT with segmentation, mixed, everything trained.
 
-Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/tmp/recipe --reuse=docs/results/proxies \
-               --config.base.init_from=FOLDER
+Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/tmp/recipe \
+               --results=docs/results/recipe --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 All arms see the same understanding examples, and about as many segmentations (9,600) but for `photo_target`:
 
   mixed         the base: proxy, understanding and replay in every step
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
-                steps, since the stages come one after the other; the learning rate falls over the last 160 steps in both
+                steps, since the stages come one after the other; the learning rate falls over the last 120 steps in both
   frozen_vit    the understanding encoder is not trained
   frozen_und    the understanding expert of the decoder is not trained (encoder, connector and vocabulary are)
   latents       the painter sees the photo as clean latents, too, and need not understand it
@@ -20,7 +20,7 @@ import ml_collections
 
 from configs.study import common
 
-PAINT_STEPS = 340  # as many paintings as `mixed` makes in its 400 steps: rows without a conversation hold 1.82 of them
+PAINT_STEPS = 255  # as many paintings as `mixed` makes in its 300 steps: rows without a conversation hold 1.82 of them
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,7 +1,7 @@
 """How many different proxy scenes? From 30 to 30,000, painted equally often in all (the paper's data scaling).
 
-Command:   python -m sgt_jax.study --config=configs/study/scaling.py --workdir=/tmp/scaling --reuse=docs/results/proxies \
-               --config.base.init_from=FOLDER
+Command:   python -m sgt_jax.study --config=configs/study/scaling.py --workdir=/tmp/scaling \
+               --results=docs/results/scaling --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Arms differ in the number of *distinct* scenes whose segmentation is painted and in nothing else: steps, compute,
