@@ -1,6 +1,7 @@
 """Does the proxy make understanding converge faster? SFT with and without segmentation, scored all along the run.
 
-Command:   python -m sgt_jax.study --config=configs/study/convergence.py --workdir=/tmp/convergence --results=docs/results/convergence
+Command:   python -m sgt_jax.study --config=configs/study/convergence.py --workdir=/tmp/convergence \
+               --results=docs/results/convergence
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Both arms see the same understanding examples at the same step, so steps and understanding tokens agree between them; decoder
