@@ -13,6 +13,7 @@ COMMANDS = {
     "embed": ("embed", "t-SNE maps of fine-grained classes, each with its probe's score"),
     "export-vae": ("export_vae", "write the autoencoder of a nano_vae run, with the scale of its latents"),
     "ingest": ("ingest", "write a data set as shards of records, which training reads at random"),
+    "mechanism": ("mechanism", "one page on what tuning changed inside a model, from the analyses' files"),
     "mask-loss": ("mask_loss", "what of painted instances can be read back: noise, resizing, autoencoder"),
     "inspect-data": ("inspect_data", "lengths, budgets, fill, mixture and pictures of what a config trains on"),
     "parity": ("parity", "compare this code with recorded numbers of the reference"),

@@ -1,0 +1,301 @@
+"""The mechanism page: what `probe`, `embed`, `attention` and `align` found before and after tuning, as one HTML file.
+
+It is made from their files alone, so it can be built anywhere. Sections whose files are absent are left out, and the page
+says which command makes them.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from etils import epath
+
+from sgt_jax import report, study_report, study_tables
+from sgt_jax.analysis import mechanism_figures as figures
+from sgt_jax.analysis import prediction
+from sgt_jax.data.examples import DataError
+from sgt_jax.evaluation.statistics import LEVEL, Estimate
+
+PARTS = ("probe", "embed", "attention", "align")
+QUERIES = ("answer", "question")
+BEFORE, AFTER = "before", "checkpoint"  # as in the files
+
+
+class Cell(NamedTuple):
+    """A cell of a heat map: its text, a colour of the page, how strong it is in percent, whether it stands out."""
+
+    text: str
+    colour: str
+    strength: int
+    certain: bool = False
+
+
+class HeatMap(NamedTuple):
+    """A table of cells with colours."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+
+
+def build(
+    folder: str | os.PathLike,
+    out: str | os.PathLike | None = None,
+    *,
+    study: str | os.PathLike | None = None,
+    alignments: Sequence[str | os.PathLike] = (),
+) -> Path:
+    """Writes the page (default FOLDER/mechanism.html) and returns its path.
+
+    Args:
+      folder: what the four commands wrote, all or some of them, with --before.
+      study: results of a study whose arms are proxies: alignment is then held against their gains.
+      alignments: align.json files to read instead of the folder's.
+
+    Raises:
+      DataError: no such files, one that is damaged or made without --before, or a study that does not fit.
+    """
+    folder = Path(folder)
+    found = {name: load(folder / f"{name}.json", name) for name in PARTS if (folder / f"{name}.json").exists()}
+    if alignments:
+        found["align"] = {}
+    if not found:
+        raise DataError(f"{folder}: holds none of {', '.join(f'{p}.json' for p in PARTS)}; see docs/analysis.md")
+    align_files = [Path(p) for p in alignments] or ([folder / "align.json"] if "align" in found else [])
+    aligned = {str(path): load(path, "align") for path in align_files}
+    page = render(found, folder, aligned, study_tables.read(study) if study else None)
+    path = Path(out) if out else folder / "mechanism.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def load(path: Path, analysis: str) -> dict[str, Any]:
+    """The content of one command's JSON file.
+
+    Raises:
+      DataError: it cannot be read, or is another command's, or one without --before where the page compares.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict) or content.get("analysis") != analysis:
+        raise DataError(f"{path}: was not written by `python -m sgt_jax {analysis}`")
+    if analysis != "align" and not content.get("options", {}).get("before"):
+        raise DataError(f"{path}: was made without --before; the page compares two checkpoints")
+    return content
+
+
+def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: study_tables.Found | None) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    for function in (report.amount, report.gain, report.percent, report.verdict):
+        environment.filters[function.__name__] = function
+    paper = study_report.paper_of("proxies")["mechanism"]
+    anything = next((content for content in [*found.values(), *aligned.values()] if content), {})
+    attention = found.get("attention", {})
+    sections = dict(
+        probe=separability(found["probe"]) if "probe" in found else None,
+        embed=maps(found["embed"], folder) if "embed" in found else None,
+        understanding=answering(attention["understanding"], paper) if "understanding" in attention else None,
+        generation=painting(attention["generation"], paper) if "generation" in attention else None,
+        align=foretelling(aligned, study, paper) if aligned else None,
+    )
+    return environment.get_template("mechanism.html").render(
+        models={which: _short(anything["options"].get(key)) for which, key in (("before", BEFORE), ("after", AFTER))},
+        **sections,
+        said=[section["said"] for section in sections.values() if section and section.get("said")],
+        absent=[name for name in PARTS if name not in found],
+        level=LEVEL,
+        style=environment.loader.get_source(environment, "style.css")[0],
+    )
+
+
+def _short(path: str | None) -> str:
+    """The last part of a checkpoint's path: where it lay is nobody's business."""
+    return Path(path).name if path else "–"
+
+
+# -- Separability ------------------------------------------------------------------------------------------------------
+
+
+def separability(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Probe scores of every pair and feature before and after, and their paired changes."""
+    pairs, verdicts = [], []
+    for section in content["pairs"]:
+        rows = []
+        for feature, after in section[AFTER].items():
+            change = Estimate.from_dict(section["change"][feature])
+            verdicts.append(report.verdict(change))
+            rows.append(
+                dict(feature=feature, before=_estimate(section[BEFORE][feature]["accuracy"]),
+                     after=_estimate(after["accuracy"]), change=change,
+                     fisher=(section[BEFORE][feature]["fisher"], after["fisher"]),
+                     silhouette=(section[BEFORE][feature]["silhouette"], after["silhouette"]),
+                     separable=[_flag(s[feature]) for s in (section[BEFORE], section[AFTER])])
+            )  # fmt: skip
+        pairs.append(dict(name=section["pair"], classes=section["classes"], n=section["n"], rows=rows))
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    said = (
+        f"Fine-grained classes: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does better "
+        f"after tuning in {better}, worse in {worse}, and not distinguishably otherwise in {len(verdicts) - better - worse}."
+    )
+    return dict(pairs=pairs, said=said, count=len(verdicts))
+
+
+def _flag(entry: Mapping[str, Any]) -> str:
+    return ("trivially" if entry["trivial"] else "yes") if entry["separable"] else "no"
+
+
+def maps(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The t-SNE maps that `embed` drew, with the scores of their probes in the pictures."""
+    pictures = []
+    for section in content["pairs"]:
+        path = epath.Path(folder / f"embed_{section['pair'].replace(' ', '_')}.png")
+        if not path.exists():
+            raise DataError(f"{path}: is missing; embed.json speaks of it")
+        pictures.append(dict(name=section["pair"], n=section["n"], picture=report.data_uri(path)))
+    return dict(pictures=pictures)
+
+
+# -- Attention ---------------------------------------------------------------------------------------------------------
+
+
+def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, Any]:
+    """Shares of attention on the picture and on the object asked about, by layer."""
+    layers = [cell["layer"] for cell in content[AFTER]["answer"]["layers"]]
+    columns, rows, things = [str(n) for n in layers], [], []
+    names = {BEFORE: "before", AFTER: "after"}
+    for kind in QUERIES:
+        for which, name in names.items():
+            cells = content[which][kind]["layers"]
+            rows.append((f"{kind}, {name}", _shares([_estimate(c["share"]) for c in cells])))
+            things.append((f"{kind}, {name}", _shares([_estimate(c["object"]) for c in cells])))
+        changes = [Estimate.from_dict(e) for e in content["change"][kind]]
+        rows.append((f"{kind}, change", _changes(changes)))
+    answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
+    largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
+    certain = sum(report.verdict(e) != "same" for e in answer)
+    said = (
+        f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
+        f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
+    )
+    theirs = paper["understanding"]
+    top = max(abs(v) for _, values in theirs["rows"] for v in values)
+    printed = [
+        (arm, [Cell(report.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values])
+        for arm, values in theirs["rows"]
+    ]
+    return dict(
+        share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
+        object=HeatMap("Of that, on the object asked about, percent", columns, things),
+        even=content[AFTER]["object_area"],
+        paper=HeatMap(theirs["title"], [str(n) for n in theirs["layers"]], printed),
+        said=said,
+    )
+
+
+def _shares(estimates: Sequence[Estimate | None]) -> list[Cell]:
+    return [
+        Cell("–", "--s1", 0) if e is None else Cell(f"{100 * e.value:.1f}", "--s1", _strength(e.value, 1.0))
+        for e in estimates
+    ]
+
+
+def _changes(estimates: Sequence[Estimate]) -> list[Cell]:
+    top = max(abs(e.value) for e in estimates)
+    return [
+        Cell(report.gain(e.value, "%"), _sign(e.value), _strength(e.value, top), report.verdict(e) != "same")
+        for e in estimates
+    ]
+
+
+def _sign(value: float) -> str:
+    return "--s1" if value >= 0 else "--s2"
+
+
+def _strength(value: float, top: float) -> int:
+    return round(60 * min(abs(value) / top, 1.0)) if top else 0  # percent; more would swallow the number
+
+
+def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, Any]:
+    """Shares of the painter's attention on kinds of words."""
+    words = list(content[AFTER]["categories"])
+    bars = {
+        name: [_estimate(content[w]["categories"][c]) for c in words]
+        for w, name in ((BEFORE, "before"), (AFTER, "after"))
+    }
+    theirs = paper["generation"]
+    printed = {f"paper, {arm}": values for arm, values in theirs["rows"]}
+    shift = {c: bars["after"][i].value - bars["before"][i].value for i, c in enumerate(words)}
+    most = max(shift, key=lambda c: abs(shift[c]))
+    said = (
+        f"Painting: of the attention on the prompt's words, {most} words have "
+        f"{report.amount(bars['before'][words.index(most)].value, '%')} before and "
+        f"{report.amount(bars['after'][words.index(most)].value, '%')} after; no other kind moves more."
+    )
+    return dict(
+        ours=figures.word_bars("Attention on kinds of words, percent", words, bars),
+        paper=figures.plain_bars(theirs["title"], theirs["words"], printed),
+        words=words,
+        tokens=content[AFTER]["tokens"],
+        per_token={w: content[w]["per_token"] for w in (BEFORE, AFTER)},
+        all_keys={w: content[w]["all_keys"] for w in (BEFORE, AFTER)},
+        said=said,
+    )
+
+
+# -- Alignment ---------------------------------------------------------------------------------------------------------
+
+
+def foretelling(
+    aligned: Mapping[str, Any], study: study_tables.Found | None, paper: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Alignment of each proxy's gradient with understanding's before training, and what its arm then gained."""
+    entries = prediction.merged(aligned)
+    gains = prediction.gains(study, list(entries)) if study else {}
+    rows = [
+        dict(
+            proxy=proxy,
+            score=e["score"],
+            cosine=_estimate(e["cosine"]),
+            reliability=e["reliability"],
+            gain=gains.get(proxy),
+        )
+        for proxy, e in sorted(entries.items(), key=lambda item: -item[1]["score"])
+    ]
+    first = next(iter(aligned.values()))
+    section = dict(
+        rows=rows, place=first["place"], n=first["n"], paper=paper["alignment"], figure=None, found={}, said=""
+    )
+    if not study:
+        return section
+    known = list(gains)
+    y = [100 * gains[p].value for p in known]
+    measures = {"score": [entries[p]["score"] for p in known], "cosine": [entries[p]["cosine"]["value"] for p in known]}
+    section["found"] = {name: prediction.correlation(x, y) for name, x in measures.items()}
+    reference = study.facts["references"][0]
+    section["reference"] = reference
+    section["figure"] = figures.gain_over_alignment(known, measures["score"], [gains[p] for p in known], reference)
+    r = section["found"]["score"]
+    section["said"] = (
+        f"Foretelling: over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding "
+        f"over {reference} correlate with r = {report.gain(r.pearson)[:-1]} (p = {r.p:.2g} by re-ordering the proxies)."
+    )
+    return section
+
+
+def _estimate(entry: Mapping[str, Any] | None) -> Estimate | None:
+    return None if entry is None else Estimate.from_dict(entry)
+
+
+def _signed(e: Estimate) -> str:
+    value, low, high = (report.gain(v, "%") for v in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
