@@ -144,8 +144,8 @@ def separability(content: Mapping[str, Any]) -> dict[str, Any]:
         pairs.append(dict(name=section["pair"], classes=section["classes"], n=section["n"], rows=rows))
     better, worse = verdicts.count("better"), verdicts.count("worse")
     said = (
-        f"Fine-grained classes: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does better "
-        f"after tuning in {better}, worse in {worse}, and not distinguishably otherwise in {len(verdicts) - better - worse}."
+        f"Fine-grained classes: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does "
+        f"better after tuning in {better}, worse in {worse}, and not distinguishably otherwise in {len(verdicts) - better - worse}."
     )
     return dict(pairs=pairs, said=said, count=len(verdicts))
 
@@ -189,10 +189,9 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
     )
     theirs = paper["understanding"]
     top = max(abs(v) for _, values in theirs["rows"] for v in values)
-    printed = [
-        (arm, [Cell(report.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values])
-        for arm, values in theirs["rows"]
-    ]
+    printed = []
+    for arm, values in theirs["rows"]:
+        printed.append((arm, [Cell(report.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
         object=HeatMap("Of that, on the object asked about, percent", columns, things),
@@ -287,7 +286,7 @@ def foretelling(
     r = section["found"]["score"]
     section["said"] = (
         f"Foretelling: over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding "
-        f"over {reference} correlate with r = {report.gain(r.pearson)[:-1]} (p = {r.p:.2g} by re-ordering the proxies)."
+        f"over {reference} correlate with r = {r.pearson:+.2f} (p = {r.p:.2g} by re-ordering the proxies)."
     )
     return section
 
