@@ -4,7 +4,7 @@ Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/t
                --results=docs/results/recipe --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
-All arms see the same understanding examples, and about as many segmentations (9,600) but for `photo_target`:
+All arms see the same understanding examples, and about as many segmentations (7,200) but for `photo_target`:
 
   mixed         the base: proxy, understanding and replay in every step
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
