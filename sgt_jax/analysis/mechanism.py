@@ -22,6 +22,7 @@ from sgt_jax.evaluation.statistics import LEVEL, Estimate
 PARTS = ("probe", "embed", "attention", "align")
 QUERIES = ("answer", "question")
 BEFORE, AFTER = "before", "checkpoint"  # as in the files
+RELIABLE = 0.3  # cosine of the mean gradients of two halves, below which a mean is mostly noise
 
 
 class Cell(NamedTuple):
@@ -274,6 +275,13 @@ def foretelling(
     section = dict(
         rows=rows, place=first["place"], n=first["n"], paper=paper["alignment"], figure=None, found={}, said=""
     )
+    halves = min(e["reliability"][1] for e in entries.values())
+    if halves < RELIABLE:
+        section["said"] = (
+            "Foretelling: the mean gradient of the answers' loss is mostly noise here (two halves of its own pictures agree "
+            f"with a cosine of {report.gain(halves)}), as on a model that has long been trained on answers, so no alignment "
+            "with it means much; more pictures (align --n) may help. "
+        )
     if not study:
         return section
     known = list(gains)
@@ -284,9 +292,9 @@ def foretelling(
     section["reference"] = reference
     section["figure"] = figures.gain_over_alignment(known, measures["score"], [gains[p] for p in known], reference)
     r = section["found"]["score"]
-    section["said"] = (
-        f"Foretelling: over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding "
-        f"over {reference} correlate with r = {r.pearson:+.2f} (p = {r.p:.2g} by re-ordering the proxies)."
+    section["said"] = (section["said"] or "Foretelling: ") + (
+        f"Over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding over "
+        f"{reference} correlate with r = {r.pearson:+.2f} (p = {r.p:.2g} by re-ordering the proxies)."
     )
     return section
 

@@ -111,7 +111,7 @@ def test_the_page_says_what_was_planted_and_stands_alone(folder, study, capsys):
     assert "does better after tuning in 1, worse in 0, and not distinguishably otherwise in 1" in page
     assert "changes most in layer 1, by −31.0 (−33.0 to −29.0) %; in 1 of the 2 layers" in page
     assert "position words have 10.0\xa0% before and 25.0\xa0% after" in page
-    assert "over 4 proxies" in page and ("r = +0.9" in page or "r = +1.0" in page)
+    assert "Foretelling: Over 4 proxies" in page and ("r = +0.9" in page or "r = +1.0" in page)
     assert "<b>−31.0</b>" in page and "var(--s2) 60%" in page and "<b>+1.0</b>" not in page
     # The paper's numbers beside ours, and two sentences for every figure.
     assert "+20.9" in page and "28.1" in page and "0.80 over 7 skills" in page
@@ -147,6 +147,16 @@ def test_correlations_are_exact_and_honest_about_few_points():
         prediction.correlation([1, 2], [1, 2])
 
 
+def test_an_alignment_with_noise_is_called_so(folder):
+    noisy = align()
+    for entry in noisy["before"].values():
+        entry["reliability"] = [0.9, -0.26]
+    (folder / "align.json").write_text(json.dumps(noisy))
+    page = mechanism.build(folder).read_text()
+    assert "mostly noise here" in page and "a cosine of −0.260" in page
+    assert "No study was given" in page and "Over 4 proxies" not in page
+
+
 def test_missing_parts_are_left_out_and_named(folder):
     for name in ("probe", "align", "embed"):
         (folder / f"{name}.json").unlink()
@@ -165,7 +175,7 @@ def test_alignments_may_come_one_file_a_proxy(folder, study, tmp_path):
         files[-1].write_text(json.dumps(align((score,), (name,))))
     (folder / "align.json").unlink()
     page = mechanism.build(folder, study=study, alignments=files).read_text()
-    assert "over 4 proxies" in page and "no align.json" not in page
+    assert "Over 4 proxies" in page and "no align.json" not in page
     with pytest.raises(DataError, match="proxy 'depth' is in another file"):
         prediction.merged({"a": align(), "b": align((1.0,), ("depth",))})
     other = dict(align((1.0,), ("mae",)), place="somewhere else")
