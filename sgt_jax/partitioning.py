@@ -26,6 +26,8 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
     "copies": ("data",),
     "slots": ("context",),
     "embed": ("fsdp",),
+    # Kept in parts and gathered by `whole` where it is used; an array that the mesh does not divide stays whole.
+    "stored": ("fsdp",),
     "heads": ("tensor",),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
@@ -41,6 +43,7 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
     (r"embed_tokens/embedding$|embed/embedding$", ("vocab", "embed")),
     (r"lm_head/kernel$", ("embed", "vocab")),
     (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", None)),
+    (r"(^|/)vae/.*kernel$|_pos_embed/table$|position_embedding/embedding$", ("stored",)),
 )
 
 
@@ -115,7 +118,9 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     for size, name in zip(shape[len(shape) - len(logical) :], logical):
         axes = tuple(a for a in LOGICAL[name] if mesh.shape[a] > 1) if name else ()
         parts = math.prod(mesh.shape[a] for a in axes)
-        if size % parts:
+        if name == "stored" and size % parts:
+            axes = ()
+        elif size % parts:
             raise ValueError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}")
         if taken := set(axes) & {a for entry in spec for a in entry or ()}:
             raise ValueError(f"the table splits two dimensions of {path} {logical} over mesh axes {sorted(taken)}")
@@ -159,6 +164,11 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
     if (mesh := _current()) is None:
         return x
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, _spec(x.shape, logical, mesh)))
+
+
+def whole(tree: Any) -> Any:
+    """Parameters that the table cuts up as "stored", put together on every device for use."""
+    return jax.tree.map(lambda x: constrain(x, *(None,) * x.ndim), tree)
 
 
 def per_shard(function: Callable[..., Any], arguments: Sequence[Any], logical: Sequence[tuple[str | None, ...]]) -> Any:

@@ -4,6 +4,7 @@ Parameters are float32; `dtype` is the dtype of matmul inputs and activations. S
 tables are float32 whatever `dtype` is.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,43 @@ def uniform_fan_in(
     """Uniform in +-1/sqrt(fan_in); a kernel's fan-in is the product of all its dimensions but the last."""
     fan_in = fan_in or int(np.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
+
+
+def _product(x: jax.Array, kernel: jax.Array, precision: Any, out_dtype: Any) -> jax.Array:
+    return jnp.einsum("...i,io->...o", x, kernel.astype(x.dtype), precision=precision, preferred_element_type=out_dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product(x: jax.Array, kernel: jax.Array, precision: Any, out_dtype: Any) -> jax.Array:
+    """x [..., in] @ kernel [in, out], computed from inputs in x's dtype.
+
+    The kernel's gradient leaves its matmul in the kernel's own dtype, float32, and is summed over devices in it: left to
+    itself it would be rounded to x's dtype first, and so would every step of that sum.
+    """
+    return _product(x, kernel, precision, out_dtype)
+
+
+def _forward(x: Any, kernel: Any, precision: Any, out_dtype: Any) -> tuple[jax.Array, tuple]:
+    # A frozen kernel needs no x in the backward pass, and costs no product there.
+    saved = (x.value if kernel.perturbed else None, kernel.value if x.perturbed else None)
+    return _product(x.value, kernel.value, precision, out_dtype), (saved, jnp.zeros((), x.value.dtype))
+
+
+def _backward(precision: Any, out_dtype: Any, residuals: tuple, dy: Any) -> tuple[jax.Array | None, jax.Array | None]:
+    del out_dtype
+    (x, kernel), like = residuals
+    if isinstance(dy, jax.custom_derivatives.SymbolicZero):
+        return None, None
+    dy = dy.astype(like.dtype)
+    dx = dk = None
+    if kernel is not None:
+        dx = jnp.einsum("...o,io->...i", dy, kernel.astype(dy.dtype), precision=precision)
+    if x is not None:
+        dk = jnp.einsum("...i,...o->io", x, dy, precision=precision, preferred_element_type=jnp.float32)
+    return dx, dk
+
+
+product.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 class Linear(nn.Module):
@@ -45,13 +83,11 @@ class Linear(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
         out_dtype = self.out_dtype or self.dtype
-        y = jnp.einsum(
-            "...i,io->...o", x.astype(self.dtype), kernel.astype(self.dtype),
-            precision=self.precision, preferred_element_type=out_dtype,
-        )  # fmt: skip
+        y = product(x.astype(self.dtype), kernel, self.precision, out_dtype)
         if self.use_bias:
             init = self.bias_init or (lambda key, shape: uniform_fan_in(key, shape, fan_in=fan_in))
-            y = y + self.param("bias", init, (self.features,)).astype(out_dtype)
+            # Added in float32, as its gradient is a sum over all slots.
+            y = (y + self.param("bias", init, (self.features,))).astype(out_dtype)
         return y
 
 
@@ -66,7 +102,8 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
-        return wide.astype(self.dtype) * scale.astype(self.dtype)
+        # The product in float32, as the gradient of the weight is a sum over all slots.
+        return (wide.astype(self.dtype) * scale).astype(self.dtype)
 
 
 class LayerNorm(nn.Module):

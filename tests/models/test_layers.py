@@ -101,3 +101,31 @@ def test_linear_accumulates_in_float32_when_asked():
     x = jnp.ones((1, 4097), jnp.bfloat16)
     module = layers.Linear(1, use_bias=False, dtype=jnp.bfloat16, out_dtype=jnp.float32)
     assert module.apply({"params": {"kernel": jnp.ones((4097, 1))}}, x)[0, 0] == 4097
+
+
+def test_gradients_of_weights_are_sums_in_float32():
+    """A sum over 4097 slots is exact, though the activations are bfloat16, which has no 4097."""
+    x = jnp.ones((4097, 1), jnp.bfloat16)
+    module = layers.Linear(1, dtype=jnp.bfloat16)
+    params = module.init(jax.random.key(0), x)["params"]
+    gradients = jax.grad(lambda p: module.apply({"params": p}, x).astype(jnp.float32).sum())(params)
+    assert gradients["kernel"].item() == gradients["bias"].item() == 4097
+    norm = layers.RMSNorm(0.0, jnp.bfloat16)
+    gradient = jax.grad(lambda s: norm.apply({"params": {"scale": s}}, x).astype(jnp.float32).sum())(jnp.ones(1))
+    assert gradient.item() == 4097
+
+
+def test_a_frozen_kernel_costs_no_product_backwards():
+    """Scanned and recomputed as in the decoder: one product forward, one recomputed, and only those that are asked for."""
+
+    def products(wrt):
+        def loss(x, kernel):
+            def layer(x, _):
+                return jnp.sin(layers.product(jnp.sin(x), kernel, None, jnp.float32)), None
+
+            return jnp.sum(jax.lax.scan(jax.checkpoint(layer), x, None, length=3)[0])
+
+        jaxpr = jax.make_jaxpr(jax.grad(loss, wrt))(jnp.ones((2, 4)), jnp.ones((4, 4)))
+        return str(jaxpr).count("dot_general[")
+
+    assert products(0) == 3 and products(1) == products((0, 1)) == 4

@@ -11,7 +11,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat
 from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.partitioning import constrain
+from sgt_jax.partitioning import constrain, whole
 
 _xavier, _lecun = nn.initializers.xavier_uniform(), nn.initializers.lecun_normal()
 
@@ -78,7 +78,7 @@ class PositionTable(nn.Module):
                 return random_code_table(side, width, cfg.position_seed)
             return jax.random.normal(key, shape) * width**-0.5
 
-        return self.param("embedding", init, (side * side, width))[index]
+        return whole(self.param("embedding", init, (side * side, width)))[index]
 
 
 class VisionTransformer(nn.Module):
