@@ -7,6 +7,7 @@ What depends on the mask alone is made once per step by `prepare` and shared by 
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ def prepare(query_info: TokenInfo, key_info: TokenInfo, *, backend: str = "xla",
     if not chosen.local or (mesh := _mesh()) is None:
         return chosen.prepare(query_info, key_info, block)
     # Every device plans its own rows and queries; its numbers come back under a leading axis of devices.
-    rows, context = _axes(mesh)
+    rows, context = _axes(mesh, *query_info.sample.shape)
     whole = query_info is key_info and not context
 
     def plan(query: TokenInfo, key: TokenInfo) -> Any:
@@ -113,8 +114,8 @@ def attend(
     if (mesh := _mesh()) is None:
         return chosen.attend(q_BSHD, k_BTKD, v_BTKD, prepared, block, precision)
     # Queries are split over the context axis, keys and values are gathered there.
-    rows, context = _axes(mesh)
-    heads = tuple(axis for axis in ("tensor",) if mesh.shape[axis] > 1)
+    rows, context = _axes(mesh, *q_BSHD.shape[:2])
+    heads = _used(mesh, k_BTKD.shape[2], "tensor")
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array, prepared: Any) -> jax.Array:
         return chosen.attend(q, k, v, jax.tree.map(lambda x: x[0], prepared), block, precision)
@@ -132,13 +133,15 @@ def _mesh() -> Any:
     return None if mesh.empty or mesh.size == 1 or mesh.manual_axes else mesh
 
 
-def _axes(mesh: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Mesh axes over which rows are spread, and over which the slots of a row are."""
+def _axes(mesh: Any, rows: int, queries: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Mesh axes over which rows are spread, and over which the queries of a row are."""
+    return _used(mesh, rows, "data", "fsdp"), _used(mesh, queries, "context")
 
-    def used(*axes: str) -> tuple[str, ...]:
-        return tuple(axis for axis in axes if mesh.shape[axis] > 1)
 
-    return used("data", "fsdp"), used("context")
+def _used(mesh: Any, size: int, *axes: str) -> tuple[str, ...]:
+    """Those of these axes that are there; none if they do not divide the size: then every device computes all of it."""
+    used = tuple(axis for axis in axes if mesh.shape[axis] > 1)
+    return used if size % math.prod(mesh.shape[axis] for axis in used) == 0 else ()
 
 
 def packed_attention(

@@ -1,5 +1,7 @@
 """The TPU kernels, run step by step on the CPU, against plain attention; and how many blocks they visit."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,6 +187,17 @@ def test_split_over_a_mesh(shape):
         split = jax.jit(jax.grad(loss), static_argnums=1)(qkv, "tpu_interpret")
     for a, b in zip(plain, split):
         np.testing.assert_allclose(b, a, atol=3e-6)
+
+
+def test_rows_that_the_mesh_does_not_divide():
+    """A single row that is evaluated, an odd number of slots, one key-value head: every device computes the whole."""
+    info = TokenInfo(*(x[:1] for x in CASES["random"]))
+    q, k, v = (x[:1] for x in random_qkv(6))
+    k, v = k[:, :, :1], v[:, :, :1]
+    plain = packed_attention(q, k, v, info, info)
+    with jax.set_mesh(partitioning.make_mesh({"data": 2, "tensor": 2}, jax.devices()[:4])):
+        alone = jax.jit(functools.partial(packed_attention, backend="tpu_interpret", block=BLOCK))(q, k, v, info, info)
+    np.testing.assert_allclose(alone, plain, atol=3e-6)
 
 
 def test_block_that_the_kernel_refuses():

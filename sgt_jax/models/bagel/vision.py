@@ -107,6 +107,7 @@ class VisionTransformer(nn.Module):
         info = segment_info(sample, image)
         mask = prepare(info, info, backend=cfg.attention, block=cfg.attention_block)
         x, _ = run_layers(VitLayer, {"config": cfg}, cfg.vit_layers, cfg.scan_layers, cfg.remat, x, None, mask)
+        x = constrain(x, "rows", "slots", None)
         return LayerNorm(cfg.vit.layer_norm_eps, cfg.compute_dtype, name="post_layernorm")(x)
 
 
@@ -119,5 +120,6 @@ class Connector(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         cfg = self.config
         kw: dict[str, Any] = dict(bias_init=None, dtype=cfg.compute_dtype, precision=cfg.precision)
-        x = gelu_tanh(Linear(cfg.llm.hidden_size, name="fc1", **kw)(x))
-        return Linear(cfg.llm.hidden_size, name="fc2", **kw)(x)
+        # Said at every step: left alone, the compiler cuts channels up as the kernels are and gathers the rows of all.
+        x = gelu_tanh(constrain(Linear(cfg.llm.hidden_size, name="fc1", **kw)(x), "rows", "slots", None))
+        return constrain(Linear(cfg.llm.hidden_size, name="fc2", **kw)(x), "rows", "slots", None)
