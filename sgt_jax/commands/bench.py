@@ -1,12 +1,14 @@
 """Times a training step and its parts on whatever device is here, against what the device can do at most.
 
     python -m sgt_jax bench [--size nano|7b] [--layers N] [--und N --gen N --vit N --labels N] [--json FILE]
-    python -m sgt_jax bench --mot        ways to route tokens to two experts, same products, same machine, one run
+    python -m sgt_jax bench --mot            the step with three ways to route slots to two experts, in one run
+    python -m sgt_jax bench --data FILE.py   also the time of making a batch of a config's data
 
-Needs jax, flax and optax only. Random numbers, no data: times depend on shapes, and on the mask of a typical pack.
+Needs jax, flax and optax only, but for --data. Random numbers: times depend on shapes, and on the mask of a typical pack.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import statistics
@@ -43,13 +45,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     for lane, slots in (("und", 384), ("gen", 640), ("vit", 256), ("labels", 64)):
         parser.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
-    parser.add_argument("--width", type=int, default=512, help="width of --mot; its MLP is five times as wide")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--mot", action="store_true")
+    parser.add_argument("--mot", action="store_true", help="compare ways to route, not parts")
+    parser.add_argument("--data", metavar="CONFIG", help="a config whose data is timed, too")
     parser.add_argument("--json", help="also write the rows to this file")
     options = parser.parse_args(arguments)
-    parts = mot_forms(options) if options.mot else step_parts(options)
-    rows = measure(parts, options.repeats)
+    rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
+    if options.data:
+        rows.append(data_row(options.data, options.repeats))
     print(table(rows, options.mot))
     if options.json:
         with open(options.json, "w") as file:
@@ -103,14 +106,50 @@ def table(rows: list[dict[str, Any]], relative: bool) -> str:
     return "\n".join(lines)
 
 
-def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
-    """The step and its parts, each with gradients where training has them."""
+@dataclasses.dataclass
+class Inputs:
+    """A model of the asked-for size, and what its step takes: one row with the facts of a typical pack."""
+
+    model: Any
+    params: Any
+    weights: Any
+    opt_state: Any
+    batch: Any
+    draws: Any
+    tx: Any
+    info: Any
+    lanes: dict[str, int]
+
+    def step(self, model: Any) -> Callable:
+        """The update with `model`, which takes the same parameters."""
+        import jax
+        import optax
+
+        from sgt_jax import objective
+
+        settings = argparse.Namespace(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
+
+        def loss(weights: Any, params: Any, batch: Any, draws: Any) -> jax.Array:
+            return objective.sgt_objective(model.forward(params | weights, batch, draws), batch, settings)[0]
+
+        def step(weights: Any, opt_state: Any, params: Any, batch: Any, draws: Any) -> Any:
+            gradients = jax.grad(loss)(weights, params, batch, draws)
+            updates, opt_state = self.tx.update(gradients, opt_state, weights)
+            return optax.apply_updates(weights, updates), opt_state
+
+        return step
+
+    @property
+    def arguments(self) -> tuple:
+        """What a step takes."""
+        return self.weights, self.opt_state, self.params, self.batch, self.draws
+
+
+def inputs(options: argparse.Namespace) -> Inputs:
+    """Random numbers of the asked-for sizes."""
     import jax
-    import jax.numpy as jnp
     import optax
 
-    from sgt_jax import attention, objective
-    from sgt_jax.batch import TokenInfo
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
     from sgt_jax.planning.typical import typical_row
@@ -126,36 +165,42 @@ def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]
     key = jax.random.key(0)
     params = model.init(key)
     batch = random_batch(key, model.config, lanes, info, pictures)
-    draws = jax.jit(model.draw)(key, batch)
     tx = optax.adamw(1e-4)
     weights = {"decoder": params["decoder"], "vit": params["vit"]}
-    opt_state = jax.jit(tx.init)(weights)
-    side = 4 * model.config.latent_stride
+    draws = jax.jit(model.draw)(key, batch)
+    return Inputs(model, params, weights, jax.jit(tx.init)(weights), batch, draws, tx, info, lanes)
+
+
+def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
+    """The step and its parts, each with gradients where training has them."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from sgt_jax import attention
+    from sgt_jax.batch import TokenInfo
+
+    given = inputs(options)
+    model, params, lanes, info, key = given.model, given.params, given.lanes, given.info, jax.random.key(1)
+    config, llm = model.config, model.config.llm
+    side = 4 * config.latent_stride
     pixels = jax.random.uniform(key, (1, side, side, 3), minval=-1.0)
     und_info, gen_info = (
         TokenInfo(*(x[:, part] for x in info)) for part in (slice(lanes["und"]), slice(lanes["und"], None))
     )
-    dtype = model.config.compute_dtype
-    x_und, x_gen = (jax.random.normal(key, (1, lanes[n], llm.hidden_size), dtype) for n in ("und", "gen"))
+    x_und, x_gen = (
+        jax.random.normal(key, (1, lanes[n], llm.hidden_size), config.compute_dtype) for n in ("und", "gen")
+    )
     q, k, v = (
-        jax.random.normal(key, (1, lanes["und"] + lanes["gen"], heads, llm.head_size), dtype)
+        jax.random.normal(key, (1, lanes["und"] + lanes["gen"], heads, llm.head_size), config.compute_dtype)
         for heads in (llm.num_attention_heads, llm.num_key_value_heads, llm.num_key_value_heads)
     )
-    settings = argparse.Namespace(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
 
     def total(tree: Any) -> jax.Array:
         return sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(tree))
 
-    def loss(weights: Any, batch: Any, draws: Any) -> jax.Array:
-        return objective.sgt_objective(model.forward(params | weights, batch, draws), batch, settings)[0]
-
-    def step(weights: Any, opt_state: Any, batch: Any, draws: Any) -> Any:
-        gradients = jax.grad(loss)(weights, batch, draws)
-        updates, opt_state = tx.update(gradients, opt_state, weights)
-        return optax.apply_updates(weights, updates), opt_state
-
     def optimizer(weights: Any, opt_state: Any) -> Any:
-        updates, opt_state = tx.update(weights, opt_state, weights)
+        updates, opt_state = given.tx.update(weights, opt_state, weights)
         return optax.apply_updates(weights, updates), opt_state
 
     def head(decoder: Any, x: jax.Array) -> jax.Array:
@@ -164,16 +209,47 @@ def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]
 
     attend = functools.partial(attention.packed_attention, backend=options.attention, block=config.attention_block)
     return {
-        "step": (step, (weights, opt_state, batch, draws)),
-        "ViT, connector": (jax.grad(lambda p, b: total(model.see(p, b)["tokens"])), (params, batch["vit"])),
+        "step": (given.step(model), given.arguments),
+        "ViT, connector": (jax.grad(lambda p, b: total(model.see(p, b)["tokens"])), (params, given.batch["vit"])),
         "autoencoder, one picture": (model.encode_moments, (params, pixels)),
         "decoder": (
             jax.grad(lambda p, *x: total(model.decode(p, *x)[:2])), (params, x_und, x_gen, und_info, gen_info),
         ),
         "attention, one layer": (jax.grad(lambda q, k, v, i: total(attend(q, k, v, i, i)), (0, 1, 2)), (q, k, v, info)),
         "head and cross-entropy": (jax.grad(head, (0, 1)), (params["decoder"], x_und[:, : lanes["labels"]])),
-        "optimizer": (optimizer, (weights, opt_state)),
+        "optimizer": (optimizer, (given.weights, given.opt_state)),
     }  # fmt: skip
+
+
+def routed_steps(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
+    """The same step with slots sent to the experts in every way of `routing.FORMS`; all take the same arguments."""
+    from sgt_jax.models.bagel import routing
+    from sgt_jax.models.bagel.model import Bagel
+
+    given = inputs(options)
+    steps = {}
+    for name in routing.FORMS:
+        model = Bagel(given.model.config)
+        model.decoder = routing.decoder(given.model.config, name)
+        steps[name] = (given.step(model), given.arguments)
+    return steps
+
+
+def data_row(file: str, repeats: int) -> dict[str, Any]:
+    """The row of making one batch of a config's data on the host, without anything made ahead."""
+    from sgt_jax import experiment
+    from sgt_jax.planning.step import load_config
+
+    batches = iter(experiment.build(load_config(file)).batches())
+    next(batches)  # fills the pools
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        next(batches)
+        seconds.append(time.perf_counter() - began)
+    batches.close()
+    part = {"part": "data, one batch", "seconds": statistics.median(seconds), "flops": 0.0, "device": "host"}
+    return part | {"xla_flops": 0.0, "of_peak": None}
 
 
 def random_batch(key: Any, config: Any, lanes: dict[str, int], info: Any, pictures: Any) -> dict[str, dict[str, Any]]:
@@ -202,42 +278,6 @@ def random_batch(key: Any, config: Any, lanes: dict[str, int], info: Any, pictur
             "weight": jnp.ones((1, labels)),
         },
     }  # fmt: skip
-
-
-def mot_forms(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
-    """One gated MLP per expert over und and gen slots, forward and backward, routed in three ways; equal results.
-
-    Static lanes slice; "both and select" computes both experts for all slots; `ragged_dot` takes slots sorted by expert.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    width, inner, und, gen = options.width, 5 * options.width, options.und, options.gen
-    keys = jax.random.split(jax.random.key(0), 4)
-    up, gate = (jax.random.normal(k, (2, width, inner)) * width**-0.5 for k in keys[:2])
-    down = jax.random.normal(keys[2], (2, inner, width)) * inner**-0.5
-    x = jax.random.normal(keys[3], (und + gen, width))
-
-    def mlp(x: jax.Array, up: jax.Array, gate: jax.Array, down: jax.Array) -> jax.Array:
-        return (jax.nn.silu(x @ gate) * (x @ up)) @ down
-
-    def lanes(x: jax.Array, *w: jax.Array) -> jax.Array:
-        return jnp.concatenate([mlp(x[:und], *(y[0] for y in w)), mlp(x[und:], *(y[1] for y in w))])
-
-    def both(x: jax.Array, *w: jax.Array) -> jax.Array:
-        first = (jnp.arange(und + gen) < und)[:, None]
-        return jnp.where(first, mlp(x, *(y[0] for y in w)), mlp(x, *(y[1] for y in w)))
-
-    def ragged(x: jax.Array, up: jax.Array, gate: jax.Array, down: jax.Array) -> jax.Array:
-        sizes = jnp.asarray([und, gen], jnp.int32)
-        inner = jax.nn.silu(jax.lax.ragged_dot(x, gate, sizes)) * jax.lax.ragged_dot(x, up, sizes)
-        return jax.lax.ragged_dot(inner, down, sizes)
-
-    def trained(form: Callable) -> Callable:
-        return jax.grad(lambda *a: jnp.sum(jnp.sin(form(*a))), argnums=(0, 1, 2, 3))
-
-    forms = {"static lanes": lanes, "both experts, then select": both, "ragged_dot": ragged}
-    return {name: (trained(form), (x, up, gate, down)) for name, form in forms.items()}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Compiles the real step ahead of time with libtpu (pip install 'sgt_jax[plan]'); 
 """
 
 import argparse
-import itertools
+import functools
 import json
 import sys
 import time
@@ -33,6 +33,9 @@ def main(arguments: list[str]) -> int:
         help="do not compile: state and work as they are, activations by a rule of thumb",
     )
     parser.add_argument(
+        "--thorough", action="store_true", help="optimise the program as for running: the same memory, minutes more"
+    )
+    parser.add_argument(
         "--search", action="store_true", help="rank meshes, remat policies and micro-batches; compile the best three"
     )
     parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
@@ -42,7 +45,7 @@ def main(arguments: list[str]) -> int:
         chips = hardware.chips_in(sides)
         if options.search:
             return search(options, chip, chips)
-        make = estimated if options.estimate else plan
+        make = estimated if options.estimate else functools.partial(plan, thorough=options.thorough)
         result = make(options.config, options.overrides, options.topology, chip, chips)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,12 +54,14 @@ def main(arguments: list[str]) -> int:
     return 0 if result["fits"] else 1
 
 
-def plan(config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int) -> dict[str, Any]:
+def plan(
+    config_file: str, overrides: list[str], topology: str, chip: hardware.Chip, chips: int, thorough: bool = False
+) -> dict[str, Any]:
     """Everything that the command knows of a step on a slice, as plain data; bytes and FLOPs are per chip."""
     from sgt_jax.planning.estimate import roofline
 
     guess = analyse(config_file, overrides, chips)
-    found = compile_elsewhere(config_file, overrides, topology)
+    found = compile_elsewhere(config_file, overrides, topology, thorough)
     result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips} | guess | found
     result["capacity"] = chip.memory
     if result["fits"]:
@@ -84,23 +89,15 @@ def estimated(config_file: str, overrides: list[str], topology: str, chip: hardw
     }
     result |= analyse(config_file, overrides, chips)
     over = max(result["guess"] - chip.memory, 0.0)
-    line = roofline(chip, result["executed"], result["needed"], result["moved"], gathered_bytes(result))
+    line = roofline(chip, result["executed"], result["needed"], result["moved"], result["sent"])
     result |= {"fits": not over, "over": over, "peak": result["guess"], "roofline": line}
     return result | {"advice": advice(result), "seconds": time.time() - began}
 
 
-def gathered_bytes(found: dict[str, Any]) -> float:
-    """Bytes that a chip sends so that parameters in bfloat16 meet on all, twice per micro-batch, and gradients are spread."""
-    others = found["mesh"]["data"] * found["mesh"]["fsdp"] - 1
-    return 3 * found["accumulate"] * found["state"]["parameters"] / 2 * others
-
-
-def analyse(
-    config_file: str, overrides: list[str], chips: int, worked: dict[str, tuple] | None = None
-) -> dict[str, Any]:
+def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str, Any] | None = None) -> dict[str, Any]:
     """What can be said without compiling: state by the table of shardings, work by the jaxpr.
 
-    `worked` remembers work by remat policy: no mesh and no micro-batch changes it.
+    `known` remembers the state's shapes, and work by remat policy: no mesh and no micro-batch changes either.
     """
     import jax
 
@@ -111,13 +108,14 @@ def analyse(
 
     config = load_config(config_file, overrides)
     mesh = partitioning.make_mesh(config.mesh, chips)
-    planned = plan_step(config, mesh)
+    known = {} if known is None else known
+    planned = plan_step(config, mesh, known.get("state"))
+    known["state"] = planned.state
     state = estimate.state_bytes(planned)
     rows = config.data.rows
-    worked = {} if worked is None else worked
-    if planned.model.remat not in worked:
-        worked[planned.model.remat] = estimate.work_of(planned)
-    executed, needed, shares = worked[planned.model.remat]
+    if planned.model.remat not in known:
+        known[planned.model.remat] = estimate.work_of(planned)
+    executed, needed, shares = known[planned.model.remat]
     fixed = state["parameters"] + state["ema"] + state["optimizer"]
     return {
         "mesh": dict(mesh.shape),
@@ -127,6 +125,7 @@ def analyse(
         "slots_per_chip": rows * (config.data.budgets["und"] + config.data.budgets["gen"]) // chips,
         "state": state,
         "guess": fixed + state["gradients"] + estimate.activation_bytes(planned, rows / chips / config.accumulate),
+        "sent": estimate.sent_bytes(planned, config.accumulate),
         "executed": {kind: n / chips for kind, n in executed.flops.items()},
         "moved": executed.bytes / chips + 2 * fixed,
         "needed": {part: n / chips for part, n in needed.items()},
@@ -205,39 +204,23 @@ def table(result: dict[str, Any]) -> str:
 
 
 def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
-    """Ranks what can be changed without changing the mathematics, and compiles the three best."""
-    candidates, worked = [], {}
-    for tensor, context, remat, accumulate in itertools.product(
-        (1, 2, 4), (1, 2, 4), ("dots", "full", "full_offload"), (1, 2, 4)
-    ):
-        if chips % (tensor * context):
-            continue
-        mesh = dict(data=1, fsdp=chips // (tensor * context), tensor=tensor, context=context)
-        changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
-        try:
-            found = analyse(options.config, [*options.overrides, *changes], chips, worked)
-        except ValueError:
-            continue  # this mesh does not divide the model or the rows
-        candidates.append((found, changes))
+    """Ranks what can be changed without changing the mathematics, compiles the three best, prints the best first."""
+    from sgt_jax.planning.candidates import ranked
 
-    def rank(candidate: tuple[dict[str, Any], list[str]]) -> tuple[bool, float]:
-        """First what should fit, then the fastest: products, and weights that every micro-batch gathers three times."""
-        found, _ = candidate
-        seconds = max(sum(found["executed"].values()) / chip.flops, gathered_bytes(found) / chip.link)
-        return found["guess"] > chip.memory, seconds
-
-    candidates.sort(key=rank)
+    known: dict[str, Any] = {}
+    found = ranked(lambda changes: analyse(options.config, [*options.overrides, *changes], chips, known), chip, chips)
     results = []
-    for _, changes in candidates[:3]:
+    for changes in found[:3]:
         try:
-            results.append(plan(options.config, [*options.overrides, *changes], options.topology, chip, chips))
+            made = plan(options.config, [*options.overrides, *changes], options.topology, chip, chips, options.thorough)
+            results.append(made)
         except PlanError as error:
             print(f"error: {' '.join(changes)}: {error}", file=sys.stderr)
-    results.sort(key=lambda r: (not r["fits"], r["roofline"]["overlapped"]))
+    results.sort(key=lambda r: (not r["fits"], r["roofline"]["overlapped"], r["roofline"]["serial"]))
     if options.json:
         print(json.dumps(results, indent=1))
     else:
-        print(f"{len(candidates)} candidates ranked, {len(results)} compiled, the best first\n")
+        print(f"{len(found)} candidates ranked, {len(results)} compiled, the best first\n")
         for result in results:
             print(f"{' '.join(result['overrides'])}\n{table(result)}\n")
     return 0 if results and results[0]["fits"] else 1

@@ -91,6 +91,12 @@ class Linear(nn.Module):
         return y
 
 
+def rms(x: jax.Array, epsilon: float) -> jax.Array:
+    """x over its root mean square along the last axis, in float32."""
+    wide = x.astype(jnp.float32)
+    return wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + epsilon)
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis: statistics in float32, cast back, then times the weight."""
 
@@ -100,10 +106,8 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        wide = x.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
         # The product in float32, as the gradient of the weight is a sum over all slots.
-        return (wide.astype(self.dtype) * scale).astype(self.dtype)
+        return (rms(x, self.epsilon).astype(self.dtype) * scale).astype(self.dtype)
 
 
 class LayerNorm(nn.Module):

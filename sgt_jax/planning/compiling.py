@@ -29,8 +29,13 @@ class PlanError(ValueError):
     """The step cannot be planned; one line says why."""
 
 
-def compile_elsewhere(config_file: str, overrides: list[str], topology: str, timeout: float = 3600) -> dict[str, Any]:
+def compile_elsewhere(
+    config_file: str, overrides: list[str], topology: str, thorough: bool = False, timeout: float = 3600
+) -> dict[str, Any]:
     """Compiles in a child process.
+
+    `thorough` optimises the program as for a run; otherwise only what decides about memory and collectives is done with
+    care, which takes a fraction of the time.
 
     Returns:
       {"seconds", "fits", "over": bytes beyond the chip's memory, "memory": {...}, "collectives": [...]}; see `measure`.
@@ -48,7 +53,15 @@ def compile_elsewhere(config_file: str, overrides: list[str], topology: str, tim
         TPU_ACCELERATOR_TYPE=_TYPES[chip.name].format(chips=chips, cores=2 * chips),
         TF_CPP_MIN_LOG_LEVEL="3",
     )
-    command = [sys.executable, "-m", "sgt_jax.planning.compiling", config_file, topology, *overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "sgt_jax.planning.compiling",
+        config_file,
+        topology,
+        str(int(thorough)),
+        *overrides,
+    ]
     with _one_at_a_time():
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     for line in done.stdout.splitlines():
@@ -93,14 +106,18 @@ def out_of_memory(message: str) -> float | None:
 
 
 def main(arguments: list[str]) -> int:
-    """The child: config file, topology, overrides."""
+    """The child: config file, topology, "1" if thorough, overrides."""
     import jax
     from jax.experimental import topologies
 
     from sgt_jax import partitioning
     from sgt_jax.planning.step import load_config, plan_step
 
-    config_file, topology, *overrides = arguments
+    config_file, topology, thorough, *overrides = arguments
+    if thorough == "0":
+        # Most of the time goes into machine code: registers and schedules of every kernel. How hard the compiler tries to
+        # fit the memory is another setting, and stays as it is.
+        jax.config.update("jax_optimization_level", "O0")
     began = time.time()
 
     def say(**result: Any) -> int:

@@ -73,8 +73,10 @@ class PlannedStep:
             return jitted.lower(self.state, self.batch)
 
 
-def plan_step(config: Any, mesh: Any) -> PlannedStep:
+def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     """The step of a config on a mesh of devices, which may be those of a topology description.
+
+    `shapes` are those of the state, from a plan of the same model and optimizer, if there was one: tracing takes seconds.
 
     Raises:
       ValueError: the mesh does not fit the rows or the model.
@@ -88,7 +90,8 @@ def plan_step(config: Any, mesh: Any) -> PlannedStep:
     def create(key: jax.Array) -> state_lib.TrainState:
         return state_lib.create(task.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
 
-    shapes = jax.eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
+    if shapes is None:
+        shapes = jax.eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
     shardings = partitioning.tree_shardings(shapes, mesh)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     return PlannedStep(

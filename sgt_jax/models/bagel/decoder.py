@@ -161,9 +161,14 @@ class Embedding(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding table, layers, final norms and language head."""
+    """Embedding table, layers, final norms and language head.
+
+    Attributes:
+      layer: the module of a layer; another one routes slots to the same experts in another way (`routing.py`).
+    """
 
     config: BagelConfig
+    layer: type[nn.Module] = DecoderLayer
 
     def setup(self) -> None:
         cfg, llm = self.config, self.config.llm
@@ -218,7 +223,7 @@ class Decoder(nn.Module):
         keep = tuple(sorted({kind for kind, _ in wanted} | ({"k", "v"} if return_kv else set())))
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
-            DecoderLayer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
+            self.layer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
             x, per_layer, rotary, mask,
         )  # fmt: skip
 

@@ -1,0 +1,35 @@
+"""What of a config can be changed without changing the mathematics, ranked before anything is compiled."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from sgt_jax.planning import estimate
+from sgt_jax.planning.hardware import Chip
+
+TENSOR = CONTEXT = ACCUMULATE = (1, 2, 4)
+REMAT = ("dots", "full", "full_offload")
+
+
+def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: int) -> list[list[str]]:
+    """Overrides of a config, the most promising first: what should fit, then what the roofline says is fastest.
+
+    What is left of the chips is `fsdp`. Where products hide all else, the candidate that moves and sends less is before.
+    That offloaded layer inputs travel to the host is not counted; "full_offload" stands behind "full" for it.
+
+    Args:
+      analyse: overrides -> facts, as `commands.plan.analyse` gives them; ValueError if the mesh divides something badly.
+    """
+    found = []
+    for tensor, context, remat, accumulate in itertools.product(TENSOR, CONTEXT, REMAT, ACCUMULATE):
+        if chips % (tensor * context):
+            continue
+        mesh = dict(data=1, fsdp=chips // (tensor * context), tensor=tensor, context=context)
+        changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
+        try:
+            facts = analyse(changes)
+        except ValueError:
+            continue  # this mesh does not divide the model or the rows
+        line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], facts["sent"])
+        found.append(((facts["guess"] > chip.memory, line["overlapped"], line["serial"]), changes))
+    return [changes for _, changes in sorted(found, key=lambda one: one[0])]
