@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 from sgt_jax.planning import hardware
@@ -34,8 +35,8 @@ def compile_elsewhere(
 ) -> dict[str, Any]:
     """Compiles in a child process.
 
-    `thorough` optimises the program as for a run; otherwise only what decides about memory and collectives is done with
-    care, which takes a fraction of the time.
+    `thorough` goes on to machine code, which shows that every kernel compiles, too, and how large the program is; otherwise
+    the compiler is stopped when memory, schedule and collectives are settled, which takes a fraction of the time.
 
     Returns:
       {"seconds", "fits", "over": bytes beyond the chip's memory, "memory": {...}, "collectives": [...]}; see `measure`.
@@ -81,7 +82,7 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def measure(compiled: Any, mesh: Any) -> dict[str, Any]:
+def measure(compiled: Any, mesh_shape: dict[str, int]) -> dict[str, Any]:
     """What a compiled step takes, per chip."""
     from sgt_jax.planning import collectives
 
@@ -92,7 +93,7 @@ def measure(compiled: Any, mesh: Any) -> dict[str, Any]:
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
         "host": memory.host_temp_size_in_bytes,
-        "collectives": [vars(c) for c in collectives.read(compiled.as_text(), dict(mesh.shape))],
+        "collectives": [vars(c) for c in collectives.read(compiled.as_text(), mesh_shape)],
     }
 
 
@@ -102,6 +103,10 @@ def out_of_memory(message: str) -> float | None:
     found = re.search(r"[Ee]xceeded hbm capacity by ([\d.]+)([KMGT]?)", message)
     if found:
         return float(found[1]) * units[found[2]]
+    # Said early, when the largest arrays alone are too much.
+    found = re.search(r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", message)
+    if found:
+        return float(found[1]) * units[found[2]] - float(found[3]) * units[found[4]]
     return 0.0 if "RESOURCE_EXHAUSTED" in message else None
 
 
@@ -114,10 +119,6 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.planning.step import load_config, plan_step
 
     config_file, topology, thorough, *overrides = arguments
-    if thorough == "0":
-        # Most of the time goes into machine code: registers and schedules of every kernel. How hard the compiler tries to
-        # fit the memory is another setting, and stays as it is.
-        jax.config.update("jax_optimization_level", "O0")
     began = time.time()
 
     def say(**result: Any) -> int:
@@ -133,15 +134,31 @@ def main(arguments: list[str]) -> int:
         planned = plan_step(config, partitioning.make_mesh(config.mesh, devices))
     except ValueError as error:
         return say(error=str(error))
-    lowered = planned.lower()
+    lowered, shape = planned.lower(), dict(planned.mesh.shape)
     try:
-        compiled = lowered.compile()
+        facts = measure(lowered.compile(), shape) if thorough == "1" else _settled(lowered, shape)
     except jax.errors.JaxRuntimeError as error:
         over = out_of_memory(str(error))
         if over is None:
             return say(error=f"the step does not compile for {topology}: {str(error)[:800]}")
         return say(fits=False, over=over, largest=_largest(str(error)))
-    return say(fits=True, over=0.0, **measure(compiled, planned.mesh))
+    say(fits=True, over=0.0, thorough=thorough == "1", **facts)
+    os._exit(0)  # does not wait for a compiler that is still at work
+
+
+def _settled(lowered: Any, mesh_shape: dict[str, int]) -> dict[str, Any]:
+    """What `measure` says, from the compiler's dump, while it goes on compiling in another thread."""
+    from sgt_jax.planning import collectives, dumped
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        options = dumped.OPTIONS | {"xla_dump_to": folder}
+        compiling = futures.ThreadPoolExecutor(1).submit(lowered.compile, compiler_options=options)
+        while (found := dumped.ready(folder)) is None:
+            if compiling.done():
+                return measure(compiling.result(), mesh_shape)
+            time.sleep(0.5)
+    program, buffers = found
+    return dumped.memory(buffers) | {"collectives": [vars(c) for c in collectives.read(program, mesh_shape)]}
 
 
 def _largest(message: str) -> list[str]:

@@ -26,6 +26,10 @@ def test_messages_of_the_compiler():
     message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 16.2G of 15.75G hbm. "
     message += "Exceeded hbm capacity by 460.5M."
     assert compiling.out_of_memory(message) == pytest.approx(460.5 * 2**20)
+    early = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (58.75G) exceeds "
+    )
+    assert compiling.out_of_memory(early + "available HBM (31.25G).") == 27.5 * 2**30
     assert compiling.out_of_memory("INVALID_ARGUMENT: no") is None
 
 
@@ -96,7 +100,7 @@ def test_what_fits(monkeypatch, capsys):
 def test_estimate_needs_no_compiler(monkeypatch, capsys, accumulate, chips, status):
     found = {k: v for k, v in RESULT.items() if k not in ("roofline", "seconds", "capacity")}
     found |= {"mesh": {"data": 1, "fsdp": chips, "tensor": 1, "context": 1}, "accumulate": accumulate}
-    found["guess"] = 200 * 2**30 / chips
+    found |= {"guess": 200 * 2**30 / chips, "sent": 1e10}
     monkeypatch.setattr(plan, "analyse", lambda *_: found)
     monkeypatch.setattr(plan, "compile_elsewhere", None)
     assert (

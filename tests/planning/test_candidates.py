@@ -1,0 +1,95 @@
+"""`plan --search` without a compiler: what is ranked before what, and that the best three are compiled."""
+
+import json
+
+import jax
+import pytest
+
+from sgt_jax import partitioning
+from sgt_jax.commands import plan
+from sgt_jax.planning import candidates, estimate, hardware
+from sgt_jax.planning.compiling import PlanError
+from sgt_jax.planning.step import load_config, plan_step
+
+CONFIG = "configs/bagel_7b_sgt.py:v6e_8x8"
+V6E = hardware.CHIPS["v6e"]
+
+
+def facts(guess=10e9, compute=9e14, sent=1e10):
+    return dict(guess=guess, executed={"matmul": compute}, needed={"und": 7e14}, moved=1e11, sent=sent)
+
+
+def test_what_fits_comes_first_then_what_is_fast_then_what_sends_less():
+    order = {
+        "remat=full accumulate=1": facts(),
+        "remat=full accumulate=2": facts(sent=2e10),  # hidden behind the products: as fast, but more to hide
+        "remat=full_offload accumulate=1": facts(compute=9.5e14),
+        "remat=dots accumulate=1": facts(compute=8e14, guess=40e9),  # fastest, and too large
+    }
+    asked = []
+
+    def analyse(changes):
+        mesh, remat, accumulate = changes
+        asked.append(mesh)
+        if mesh != "mesh={'data': 1, 'fsdp': 64, 'tensor': 1, 'context': 1}":
+            raise ValueError("does not divide")
+        return order.get(f"{remat.removeprefix('model.')} {accumulate}") or facts(guess=50e9)
+
+    found = candidates.ranked(analyse, V6E, 64)
+    assert [" ".join(changes[1:]).replace("model.", "") for changes in found[:4]] == list(order)
+    assert len(found) == 9 and len(set(asked)) == 9  # every mesh was tried
+
+
+def test_meshes_that_the_chips_cannot_make_are_not_tried():
+    def analyse(changes):
+        assert "'fsdp': 0" not in changes[0]
+        return facts()
+
+    assert len(candidates.ranked(analyse, V6E, 2)) == 3 * 3 * 3  # 1x1, 2x1, 1x2
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return plan_step(load_config(CONFIG), partitioning.make_mesh({"fsdp": 64}, 64))
+
+
+def test_each_way_to_cut_up_the_model_has_its_price(planned):
+    def sent(accumulate=1, **mesh):
+        config = load_config(CONFIG)
+        other = plan_step(config, partitioning.make_mesh(mesh, 64), planned.state)
+        return estimate.sent_bytes(other, accumulate)
+
+    plain = sent(fsdp=64)
+    # 14.6 G parameters: bfloat16 weights twice, float32 gradients once.
+    assert plain == pytest.approx(8 * 14.69e9, rel=0.02)
+    assert sent(2, fsdp=64) == 2 * plain
+    # All-reduces of activations, three passes of 28 layers with two each, of two rows of 16k slots.
+    assert sent(fsdp=32, tensor=2) > 3 * 28 * 2 * 2 * 16384 * 3584 * 2
+    assert plain < sent(fsdp=32, context=2) < sent(fsdp=32, tensor=2)
+    assert sent(data=2, fsdp=32) > plain
+
+
+def test_little_lies_whole_on_every_chip(planned):
+    whole = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(planned.state.params):
+        if leaf.sharding.shard_shape(leaf.shape) == leaf.shape:
+            whole[partitioning.path_name(path)] = leaf.size * 4
+    assert sum(whole.values()) < 24 * 2**20, sorted(whole.items(), key=lambda one: -one[1])[:5]
+
+
+def test_search_compiles_the_best_three_and_prints_the_best_first(monkeypatch, capsys):
+    seconds = {"a": 3.0, "b": 1.0, "d": 0.5}
+    monkeypatch.setattr(candidates, "ranked", lambda analyse, chip, chips: [["a"], ["b"], ["c"], ["d"]])
+
+    def compiled(config, overrides, topology, chip, chips, thorough):
+        if overrides[-1] == "c":
+            raise PlanError("no")
+        line = {"overlapped": seconds[overrides[-1]], "serial": 4.0}
+        return {"overrides": overrides, "fits": True, "roofline": line}
+
+    monkeypatch.setattr(plan, "plan", compiled)
+    arguments = ["--search", "--json", "--config", CONFIG, "--topology", "v6e:8x8", "data.rows=64"]
+    assert plan.main(arguments) == 0
+    out = capsys.readouterr()
+    assert [r["overrides"] for r in json.loads(out.out)] == [["data.rows=64", "b"], ["data.rows=64", "a"]]
+    assert out.err == "error: c: no\n"
