@@ -89,7 +89,7 @@ def estimated(config_file: str, overrides: list[str], topology: str, chip: hardw
     }
     result |= analyse(config_file, overrides, chips)
     over = max(result["guess"] - chip.memory, 0.0)
-    line = roofline(chip, result["executed"], result["needed"], result["moved"], result["sent"])
+    line = roofline(chip, result["executed"], result["needed"], result["moved"], sum(result["sent"].values()))
     result |= {"fits": not over, "over": over, "peak": result["guess"], "roofline": line}
     return result | {"advice": advice(result), "seconds": time.time() - began}
 

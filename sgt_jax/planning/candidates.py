@@ -14,8 +14,9 @@ REMAT = ("dots", "full", "full_offload")
 def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: int) -> list[list[str]]:
     """Overrides of a config, the most promising first: what should fit, then what the roofline says is fastest.
 
-    What is left of the chips is `fsdp`. Where products hide all else, the candidate that moves and sends less is before.
-    That offloaded layer inputs travel to the host is not counted; "full_offload" stands behind "full" for it.
+    What is left of the chips is `fsdp`. Weights travel while products run; activations that tensor and context exchange
+    are waited for. Where products hide the rest, the candidate that moves and sends less is before. That offloaded layer
+    inputs travel to the host is not counted; "full_offload" stands behind "full" for it.
 
     Args:
       analyse: overrides -> facts, as `commands.plan.analyse` gives them; ValueError if the mesh divides something badly.
@@ -30,6 +31,8 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
             facts = analyse(changes)
         except ValueError:
             continue  # this mesh does not divide the model or the rows
-        line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], facts["sent"])
-        found.append(((facts["guess"] > chip.memory, line["overlapped"], line["serial"]), changes))
+        sent = facts["sent"]
+        line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], sent["weights"])
+        waited = sent["activations"] / chip.link
+        found.append(((facts["guess"] > chip.memory, line["overlapped"] + waited, line["serial"]), changes))
     return [changes for _, changes in sorted(found, key=lambda one: one[0])]

@@ -58,8 +58,8 @@ def activation_bytes(planned: PlannedStep, rows: float) -> float:
     return kept + max(layer + weights, logits)
 
 
-def sent_bytes(planned: PlannedStep, accumulate: int) -> float:
-    """A guess of what one chip sends in a step: for ranking, before compiling.
+def sent_bytes(planned: PlannedStep, accumulate: int) -> dict[str, float]:
+    """A guess of what one chip sends in a step, "weights" and "activations": for ranking, before compiling.
 
     Weights in bfloat16 are gathered for the forward and the backward pass of every micro-batch, float32 gradients are
     summed after each, copies of the model once more; tensor parallelism sums what it splits twice a layer, context
@@ -70,15 +70,15 @@ def sent_bytes(planned: PlannedStep, accumulate: int) -> float:
     lanes = {lane: next(iter(fields.values())).shape[1] for lane, fields in planned.batch.items()}
     rows = planned.batch["und"]["sample"].shape[0] / (shape["data"] * shape["fsdp"])
     part = per_chip(planned.state.params) * (shape["fsdp"] - 1)
-    sent = accumulate * part * (2 * 2 / 4 + 1)
+    weights = accumulate * part * (2 * 2 / 4 + 1)
     if shape["data"] > 1:
-        sent += 2 * per_chip(planned.state.params) * (shape["data"] - 1) / shape["data"]
+        weights += 2 * per_chip(planned.state.params) * (shape["data"] - 1) / shape["data"]
     passes = 2 if model.remat == "none" else 3
     tensor, context = shape["tensor"], shape["context"]
     slots = rows * (lanes["und"] + lanes["gen"])
     summed = 2 * 2 * (tensor - 1) / tensor * slots / context * llm.hidden_size
     gathered = 2 * (context - 1) / context * slots * 2 * llm.num_key_value_heads * llm.head_size / tensor
-    return sent + passes * llm.num_hidden_layers * 2 * (summed + gathered)
+    return {"weights": weights, "activations": passes * llm.num_hidden_layers * 2 * (summed + gathered)}
 
 
 def work_of(planned: PlannedStep) -> tuple[Work, dict[str, float], dict[str, float]]:
