@@ -58,6 +58,7 @@ def model() -> dict:
         # All tokens of a picture share one rotary position, so these tables carry all of space. On a 4x4 grid the usual
         # sine tables are nearly parallel; random row and column codes tell neighbours apart at once.
         position_init="random_codes",
+        position_scale=1.0,
         copy_init_moe=False,
         scan_layers=False,
         remat="none",

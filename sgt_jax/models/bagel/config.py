@@ -81,6 +81,8 @@ class BagelConfig:
       copy_init_moe: a fresh model's generation set starts as a copy of the understanding set.
       position_init: "sincos" as in BAGEL, or "random_codes" (also for the ViT's learned table), better on small grids.
       position_seed: of the random codes.
+      position_scale: standard deviation of the random codes of the two fixed tables. They are added to what the connector
+        makes of a patch, which grows in training and would drown codes of size 1.
       scan_layers: layers stacked into one array and scanned (fast compilation), or unrolled (faster on CPU).
       remat: "none", "full" (keep only layer inputs), "dots" (and matmul results), or with "_offload" in host memory.
       attention: a backend of sgt_jax/attention.py; attention_block: its query block.
@@ -102,6 +104,7 @@ class BagelConfig:
     copy_init_moe: bool = True
     position_init: str = "sincos"
     position_seed: int = 0
+    position_scale: float = 1.0
     scan_layers: bool = False
     remat: str = "none"
     attention: str = "xla"

@@ -67,7 +67,8 @@ def position_tables(config: BagelConfig) -> dict[str, jax.Array]:
     sides = {"vit_pos_embed": config.vit_max_num_patch_per_side, "latent_pos_embed": config.max_latent_size}
     width = config.llm.hidden_size
     if config.position_init == "random_codes":
-        return {n: random_code_table(g, width, config.position_seed + i + 1) for i, (n, g) in enumerate(sides.items())}
+        scale, seed = config.position_scale, config.position_seed
+        return {n: scale * random_code_table(g, width, seed + i + 1) for i, (n, g) in enumerate(sides.items())}
     return {n: sincos_table(g, width) for n, g in sides.items()}
 
 
