@@ -43,7 +43,7 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
     (r"embed_tokens/embedding$|embed/embedding$", ("vocab", "embed")),
     (r"lm_head/kernel$", ("embed", "vocab")),
     (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", None)),
-    (r"position_embedding/embedding$", ("stored",)),
+    (r"(^|/)vae/.*kernel$|_pos_embed/table$|position_embedding/embedding$", ("stored",)),
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from sgt_jax import partitioning
@@ -71,6 +72,14 @@ def test_each_way_to_cut_up_the_model_has_its_price(planned):
     assert 0 < context["activations"] == tensor["activations"] / 7
     # Copies that hold everything only sum gradients.
     assert sent(data=64)["weights"] == pytest.approx(2 * 4 * 14.69e9, rel=0.03)
+
+
+def test_little_lies_whole_on_every_chip(planned):
+    whole = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(planned.state.params):
+        if leaf.sharding.shard_shape(leaf.shape) == leaf.shape:
+            whole[partitioning.path_name(path)] = leaf.size * 4
+    assert sum(whole.values()) < 24 * 2**20, sorted(whole.items(), key=lambda one: -one[1])[:5]
 
 
 def test_search_compiles_the_best_three_and_prints_the_best_first(monkeypatch, capsys):

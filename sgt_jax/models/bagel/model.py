@@ -18,7 +18,7 @@ from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
 from sgt_jax.models.layers import Linear, random_code_table, shift_time, sincos_table, time_features
 from sgt_jax.models.stack import unstacked
-from sgt_jax.partitioning import constrain
+from sgt_jax.partitioning import constrain, whole
 
 Params = Mapping[str, Any]
 Draws = Mapping[str, Any]
@@ -60,6 +60,11 @@ def to_unit_range(pixels: jax.Array) -> jax.Array:
 def _rows(x: jax.Array, index: jax.Array) -> jax.Array:
     """x [R, S, W] at index [R, T] -> [R, T, W]; negative indices read slot 0 (mask the result)."""
     return jnp.take_along_axis(x, jnp.maximum(index, 0)[..., None], axis=1)
+
+
+def _fixed(table: jax.Array, dtype: Any) -> jax.Array:
+    """A table that is never trained, on every device; rounded first, so that half the bytes travel."""
+    return whole(jax.lax.stop_gradient(table).astype(dtype))
 
 
 def position_tables(config: BagelConfig) -> dict[str, jax.Array]:
@@ -154,11 +159,11 @@ class Bagel:
 
     def encode_moments(self, params: Params, pixels: jax.Array) -> jax.Array:
         """[N, H, W, 3], uint8 or in [-1, 1] -> moments [N, h, w, 2C], mean channels first."""
-        return self.vae.apply({"params": params["vae"]}, to_unit_range(pixels), method="encode")
+        return self.vae.apply({"params": whole(params["vae"])}, to_unit_range(pixels), method="encode")
 
     def decode_latent(self, params: Params, z: jax.Array) -> jax.Array:
         """Unscaled latents [N, h, w, C] -> pictures [N, H, W, 3], about in [-1, 1]."""
-        return self.vae.apply({"params": params["vae"]}, z, method="decode")
+        return self.vae.apply({"params": whole(params["vae"])}, z, method="decode")
 
     def sample_latent(self, mean: jax.Array, logvar: jax.Array, noise: jax.Array) -> jax.Array:
         """A draw from the posterior, scaled as the decoder sees it. Any shape."""
@@ -183,8 +188,8 @@ class Bagel:
         """The ViT lane -> "vit_out", "connector_out" and "tokens" (with the position table), each [R, V, width]."""
         out = self.vit.apply({"params": params["vit"]}, vit["patches"], vit["table"], vit["sample"], vit["image"])
         connected = self.connector.apply({"params": params["connector"]}, out)
-        table = jax.lax.stop_gradient(params["vit_pos_embed"]["table"])[vit["table"]]
-        return {"vit_out": out, "connector_out": connected, "tokens": connected + table.astype(connected.dtype)}
+        table = _fixed(params["vit_pos_embed"]["table"], connected.dtype)
+        return {"vit_out": out, "connector_out": connected, "tokens": connected + table[vit["table"]]}
 
     def embed_und(self, params: Params, und: Mapping[str, jax.Array], seen: jax.Array | None) -> jax.Array:
         """The und lane and the ViT tokens [R, V, width] (None: no ViT lane) -> decoder inputs [R, U, width]."""
@@ -203,7 +208,7 @@ class Bagel:
         x = self.vae2llm.apply({"params": params["vae2llm"]}, x_t)
         x = x + self.time_embedder.apply({"params": params["time_embedder"]}, t)
         x = constrain(x, "rows", "slots", None)
-        return x + jax.lax.stop_gradient(params["latent_pos_embed"]["table"])[table].astype(x.dtype)
+        return x + _fixed(params["latent_pos_embed"]["table"], x.dtype)[table]
 
     def decode(
         self, params: Params, x_und: jax.Array, x_gen: jax.Array, info_und: TokenInfo, info_gen: TokenInfo,
