@@ -6,7 +6,7 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Both arms see the same understanding examples at the same step, so steps and understanding tokens agree between them; decoder
 slots (compute) do not, and the report shows the curves over each. Scores along the way cost time, so only answers, POPE and
-masks are scored, and masks on fewer pictures. The learning rate falls over the last 40 % of the steps, as in every
+masks are scored, and masks on fewer pictures. The learning rate falls over the last 30 % of the steps, as in every
 study, which lifts the end of every curve.
 """
 
@@ -15,7 +15,7 @@ import ml_collections
 from configs import nano_sgt
 from configs.study import common
 
-EVERY = 50  # steps between scores
+EVERY = 100  # steps between scores
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -4,11 +4,11 @@ Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/t
                --results=docs/results/recipe --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
-All arms see the same understanding examples, and about as many segmentations (7,200) but for `photo_target`:
+All arms see the same understanding examples, and about as many segmentations (14,400) but for `photo_target`:
 
   mixed         the base: proxy, understanding and replay in every step
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
-                steps, since the stages come one after the other; the learning rate falls over the last 120 steps in both
+                steps, since the stages come one after the other; the learning rate falls over the last 180 steps in both
   frozen_vit    the understanding encoder is not trained
   frozen_und    the understanding expert of the decoder is not trained (encoder, connector and vocabulary are)
   latents       the painter sees the photo as clean latents, too, and need not understand it
@@ -18,9 +18,11 @@ All arms see the same understanding examples, and about as many segmentations (7
 
 import ml_collections
 
+from configs import nano_sgt
 from configs.study import common
 
-PAINT_STEPS = 255  # as many paintings as `mixed` makes in its 300 steps: rows without a conversation hold 1.82 of them
+# As many paintings as `mixed` makes in all its steps: rows without a conversation hold 1.82 of them, and not 1.55.
+PAINT_STEPS = round(0.85 * common.STEPS)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -30,6 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
         "understanding examples."
     )
     steps = PAINT_STEPS + common.STEPS
+    decay = nano_sgt.get_config().schedule.decay_fraction
     stages = (
         dict(steps=PAINT_STEPS, weights=dict(understanding=0.0)),
         dict(weights=dict(proxy=0.0)),
@@ -39,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
         mixed={},
         two_stage=dict(
             total_steps=steps,
-            schedule=dict(decay_fraction=0.4 * common.STEPS / steps),
+            schedule=dict(decay_fraction=decay * common.STEPS / steps),
             new=dict(data=dict(stages=stages)),
         ),
         frozen_vit=dict(freeze=(*fixed, "^vit/")),

@@ -341,6 +341,11 @@ def test_random_code_tables():
     learned = np.asarray(learned).reshape(4, 4, 16)
     assert (learned[0, 2, :8] == learned[3, 2, :8]).all()  # the column's code
     assert (learned[3, 0, 8:] == learned[3, 2, 8:]).all()  # the row's code
+    # Only the fixed tables are scaled; a learned one finds its own size. The scale is part of an exported config.
+    larger = config.replace(position_scale=4.0)
+    for name, table in position_tables(larger).items():
+        np.testing.assert_array_equal(table, 4 * np.asarray(tables[name]))
+    assert BagelConfig.from_dict(larger.to_dict()).position_scale == 4.0
 
 
 # -- Precision ---------------------------------------------------------------------------------------------------------
