@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -74,7 +75,9 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | int | No
     auto = (AxisType.Auto,) * len(AXES)
     if isinstance(devices, int):
         return AbstractMesh(tuple(sizes), AXES, axis_types=auto)
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=auto, devices=devices)
+    # An axis may be smaller than a slice's own (fsdp 32, context 2 on 8x8 chips); jax.make_mesh would refuse that.
+    placed = mesh_utils.create_device_mesh(tuple(sizes), devices, allow_split_physical_axes=True)
+    return Mesh(placed, AXES, axis_types=auto)
 
 
 def shards(name: str, mesh: Any = None) -> int:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sgt_jax.planning import estimate
 from sgt_jax.planning.hardware import Chip
@@ -11,8 +11,16 @@ TENSOR = CONTEXT = ACCUMULATE = (1, 2, 4)
 REMAT = ("dots", "full", "full_offload")
 
 
-def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: int) -> list[list[str]]:
-    """Overrides of a config, the most promising first: what should fit, then what the roofline says is fastest.
+class Candidate(NamedTuple):
+    """Overrides of a config, its remat policy, and the peak in bytes that the rule of thumb gives it."""
+
+    changes: list[str]
+    remat: str
+    guess: float
+
+
+def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: int) -> list[Candidate]:
+    """Candidates, the most promising first: what should fit, then what the roofline says is fastest.
 
     What is left of the chips is `fsdp`. Weights travel while products run; activations that tensor and context exchange
     are waited for. Where products hide the rest, the candidate that moves and sends less is before. That offloaded layer
@@ -34,5 +42,6 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
         sent = facts["sent"]
         line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], sent["weights"])
         waited = sent["activations"] / chip.link
-        found.append(((facts["guess"] > chip.memory, line["overlapped"] + waited, line["serial"]), changes))
-    return [changes for _, changes in sorted(found, key=lambda one: one[0])]
+        order = (facts["guess"] > chip.memory, line["overlapped"] + waited, line["serial"])
+        found.append((order, Candidate(changes, remat, facts["guess"])))
+    return [candidate for _, candidate in sorted(found, key=lambda one: one[0])]

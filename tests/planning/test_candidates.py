@@ -1,4 +1,4 @@
-"""`plan --search` without a compiler: what is ranked before what, and that the best three are compiled."""
+"""`plan --search` without a compiler: what is ranked before what, and which are compiled."""
 
 import json
 
@@ -38,7 +38,8 @@ def test_what_fits_comes_first_then_what_is_fast_then_what_sends_less():
         return order.get(f"{remat.removeprefix('model.')} {accumulate}") or facts(guess=50e9)
 
     found = candidates.ranked(analyse, V6E, 64)
-    assert [" ".join(changes[1:]).replace("model.", "") for changes in found[:5]] == list(order)
+    assert [" ".join(one.changes[1:]).replace("model.", "") for one in found[:5]] == list(order)
+    assert (found[4].remat, found[4].guess) == ("dots", 40e9)
     assert len(found) == 9 and len(set(asked)) == 9  # every mesh was tried
 
 
@@ -82,19 +83,36 @@ def test_little_lies_whole_on_every_chip(planned):
     assert sum(whole.values()) < 24 * 2**20, sorted(whole.items(), key=lambda one: -one[1])[:5]
 
 
-def test_search_compiles_the_best_three_and_prints_the_best_first(monkeypatch, capsys):
-    seconds = {"a": 3.0, "b": 1.0, "d": 0.5}
-    monkeypatch.setattr(candidates, "ranked", lambda analyse, chip, chips: [["a"], ["b"], ["c"], ["d"]])
+def test_search_compiles_until_three_fit_and_learns_from_what_does_not(monkeypatch, capsys):
+    gib = 2**30
+    found = [
+        candidates.Candidate(["a"], "dots", 30 * gib),  # the rule of thumb is 3 GiB too low for this policy
+        candidates.Candidate(["b"], "dots", 29 * gib),  # so this one would not fit either, and is left out
+        candidates.Candidate(["c"], "dots", 20 * gib),
+        candidates.Candidate(["d"], "full", 15 * gib),
+        candidates.Candidate(["e"], "full", 30 * gib),
+        candidates.Candidate(["f"], "full", 16 * gib),
+        candidates.Candidate(["g"], "full", 16 * gib),
+    ]
+    seconds = {"a": 1.0, "c": 3.0, "e": 2.0, "f": 2.5}
+    tried = []
+    monkeypatch.setattr(candidates, "ranked", lambda analyse, chip, chips: found)
 
     def compiled(config, overrides, topology, chip, chips, thorough):
-        if overrides[-1] == "c":
+        name = overrides[-1]
+        tried.append(name)
+        if name == "d":
             raise PlanError("no")
-        line = {"overlapped": seconds[overrides[-1]], "serial": 4.0}
-        return {"overrides": overrides, "fits": True, "roofline": line}
+        guess = next(one.guess for one in found if one.changes == [name])
+        peak = guess + (3 * gib if name in "ac" else 0)
+        line = {"overlapped": seconds[name], "serial": 4.0}
+        return {"overrides": overrides, "fits": peak < chip.memory, "peak": peak, "roofline": line}
 
     monkeypatch.setattr(plan, "plan", compiled)
     arguments = ["--search", "--json", "--config", CONFIG, "--topology", "v6e:8x8", "data.rows=64"]
     assert plan.main(arguments) == 0
     out = capsys.readouterr()
-    assert [r["overrides"] for r in json.loads(out.out)] == [["data.rows=64", "b"], ["data.rows=64", "a"]]
-    assert out.err == "error: c: no\n"
+    assert tried == ["a", "c", "d", "e", "f"]
+    best_first = [["data.rows=64", name] for name in ("e", "f", "c", "a")]
+    assert [r["overrides"] for r in json.loads(out.out)] == best_first
+    assert out.err == "error: d: no\n"
