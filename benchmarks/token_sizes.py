@@ -1,0 +1,47 @@
+"""How large are the codes of place beside what they are added to? Root mean squares per channel of a model's picture tokens.
+
+    python benchmarks/token_sizes.py [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
+
+Prints, for fresh parameters and for FOLDER's, the connector's output, the part of it that differs by place (means over
+pictures), and the fixed table, on the first batch of configs/nano_sgt.py.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def main(arguments: list[str]) -> None:
+    from sgt_jax.distributed import prepare_platform
+
+    prepare_platform("cpu", 1)
+    import jax
+    import numpy as np
+
+    from configs import nano_sgt
+    from sgt_jax import experiment, partitioning
+
+    config = nano_sgt.get_config()
+    config.init_from = arguments[0] if arguments else config.init_from
+    mesh = partitioning.make_mesh(config.mesh)
+    with jax.set_mesh(mesh):
+        task = experiment.build(config)
+        key = jax.random.key(0)
+        shardings = partitioning.tree_shardings(jax.eval_shape(task.init, key), mesh)
+        batch, _ = next(iter(task.batches()))
+        real = batch["vit"]["sample"] > 0
+        for name, params in (("fresh", task.init(key)), ("trained", task.initial_params(key, shardings)[0])):
+            out = np.asarray(task.model.see(params, batch["vit"])["connector_out"])[real]
+            place = batch["vit"]["table"][real]
+            by_place = np.stack([out[place == p].mean(0) for p in np.unique(place)])
+            rows = {
+                "connector": out,
+                "by place": by_place - by_place.mean(0),
+                "table": params["vit_pos_embed"]["table"],
+            }
+            print(name, {k: round(float(np.sqrt(np.mean(np.square(v)))), 2) for k, v in rows.items()})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
