@@ -55,7 +55,9 @@ def write(
     counts: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         counts[path[0].key] = counts.get(path[0].key, 0) + leaf.size
-    before = f"the model in {config.init_from}, where training began" if config.init_from else "the same model untrained"
+    before = (
+        f"the model in {config.init_from}, where training began" if config.init_from else "the same model untrained"
+    )
     pictures = []
     for name, result in results.items():
         if result.rows:

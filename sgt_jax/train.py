@@ -247,7 +247,9 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             (workdir / "run.json").write_text(json.dumps(summary, indent=2))
             if config.report:
                 page = run_report.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
-                log.message(report.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict())))
+                log.message(
+                    report.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict()))
+                )
                 log.message(f"report: {page}")
     batches.close()
     return state

@@ -301,7 +301,9 @@ def test_the_terminal_table_has_headlines_before_after_and_change():
     head, answers, masks = report.plain_table(scores).splitlines()
     assert re.sub("  +", "|", head) == "held-out score, 95 % intervals|before|after|change|trivial"
     assert re.match(r"answers, % \(n = 100\) +40\.0 +80\.0 \[71\.\d, 86\.\d\] +\+40\.0 \[.*\] +40\.0$", answers)
-    assert re.match(r"mIoU \(n = 10\) +0\.500 \[0\.500, 0\.500\]$", masks) and masks.index("0.500") > head.index("before")
+    assert re.match(r"mIoU \(n = 10\) +0\.500 \[0\.500, 0\.500\]$", masks) and masks.index("0.500") > head.index(
+        "before"
+    )
 
 
 def test_sentence_says_better_worse_or_neither():

@@ -57,7 +57,9 @@ def test_arms_of_the_same_meaning_are_one_run():
     others = dict(ratio="ratio_1_5", scaling="scenes_30000", recipe="mixed", baselines="segmentation")
     for name, arm in others.items():
         assert study.fingerprint(made(name)[arm]) == segmentation
-    assert study.fingerprint(made("baselines")["reconstruction"]) == study.fingerprint(made("proxies")["reconstruction"])
+    assert study.fingerprint(made("baselines")["reconstruction"]) == study.fingerprint(
+        made("proxies")["reconstruction"]
+    )
 
 
 @pytest.mark.parametrize("name,arm", [

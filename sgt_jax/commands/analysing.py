@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.checkpoints import header, training
+from sgt_jax.commands import errors
 from sgt_jax.data.examples import DataError
 
 AFTER, BEFORE = "checkpoint", "before"
@@ -64,15 +64,12 @@ def source_spec(text: str) -> dict[str, Any]:
 
 def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """Runs a command; 1 and one line after an error."""
-    try:
+
+    def work() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         command(options)
-    except (DataError, header.CheckpointError, training.CheckpointError, OSError) as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+
+    return errors.status(work, (DataError, header.CheckpointError, training.CheckpointError, OSError))
 
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:

@@ -7,11 +7,12 @@ ae.safetensors (as it is), the configs and the tokenizer; other files come from 
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 import jax
 from etils import epath
+
+from sgt_jax.commands import errors
 
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 
@@ -30,16 +31,12 @@ def main(arguments: list[str]) -> int:
     jax.config.update("jax_platforms", "cpu")
     from sgt_jax.checkpoints.header import CheckpointError
 
-    try:
+    def work() -> None:
         convert(
             options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print
         )
-    except CheckpointError as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return errors.status(work, (CheckpointError,))
 
 
 def convert(

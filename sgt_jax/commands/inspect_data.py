@@ -7,8 +7,6 @@ and which mixture comes out; draws what is fed beside what is supervised. Runs w
 import argparse
 import io
 import json
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax import pictures
-from sgt_jax.commands import configured
+from sgt_jax.commands import configured, errors
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import choose, lengths
 from sgt_jax.data.pipeline import component_stream
@@ -44,14 +42,10 @@ def main(arguments: list[str]) -> int:
     from sgt_jax import experiment
     from sgt_jax.train import USER_ERRORS
 
-    try:
+    def work() -> None:
         inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)
-    except USER_ERRORS as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return errors.status(work, USER_ERRORS)
 
 
 def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dict[str, Any]:

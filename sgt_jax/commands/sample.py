@@ -13,12 +13,13 @@ parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sgt_jax.commands import errors
 
 MODES = ("chat", "t2i", "edit", "segment")
 
@@ -72,14 +73,8 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.checkpoints import header, training
     from sgt_jax.data.examples import DataError
 
-    try:
-        sample(options)
-    except (DataError, header.CheckpointError, training.CheckpointError, _UsageError, OSError) as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    told = (DataError, header.CheckpointError, training.CheckpointError, _UsageError, OSError)
+    return errors.status(lambda: sample(options), told)
 
 
 class _UsageError(ValueError):

@@ -12,7 +12,6 @@ import dataclasses
 import io
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from sgt_jax.commands import configured
+from sgt_jax.commands import configured, errors
 from sgt_jax.data import tasks, tokenised
 from sgt_jax.data.examples import DataError, Example, Sample
 from sgt_jax.data.records import Bad, Record
@@ -61,7 +60,7 @@ def main(arguments: list[str]) -> int:
     from sgt_jax import experiment
     from sgt_jax.train import USER_ERRORS
 
-    try:
+    def work() -> None:
         task = experiment.build(config)
         if not task.tokenised:
             raise DataError(
@@ -73,12 +72,8 @@ def main(arguments: list[str]) -> int:
         encode = None if options.dry_run else encoder(task)
         for name in sorted(task.tokenised):
             tokenize(task, name, encode, options.part_size, options.batch, options.threads, share)
-    except USER_ERRORS as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return errors.status(work, USER_ERRORS)
 
 
 def encoder(task: Any) -> Callable[[np.ndarray], np.ndarray]:

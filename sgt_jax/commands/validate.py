@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sgt_jax.commands import configured
+from sgt_jax.commands import configured, errors
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import check_fits
 from sgt_jax.data.records import Bad, Record, decode
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     from sgt_jax import experiment
     from sgt_jax.train import USER_ERRORS
 
-    try:
+    def work() -> int:
         task = experiment.build(config)
         names = options.source or sorted(config.data.sources)
         if unknown := sorted(set(names) - set(config.data.sources)):
@@ -46,12 +46,9 @@ def main(arguments: list[str]) -> int:
         for name, root in sorted(task.tokenised.items()):
             begun = read_settings(Path(root)) is not None
             print(f"{name}: {task.tokenised_source(name) if begun else f'{root} is still to be made by tokenize'}")
-    except USER_ERRORS as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0 if all(good) else 1
+        return 0 if all(good) else 1
+
+    return errors.status(work, USER_ERRORS)
 
 
 def validate(task: Any, name: str, limit: int | None = None, threads: int = 1, out: Callable = print) -> bool:

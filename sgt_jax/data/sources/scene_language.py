@@ -203,7 +203,7 @@ def _size(scene, rng):
     return None if found is None else (f"is {found[1]} small or large ?", found[0].size)
 
 
-@_kind("quadrant")
+@_kind("quadrant", 3.0)
 def _quadrant(scene, rng):
     clear = [o for o in scene.objects if min(abs(o.x - 0.5), abs(o.y - 0.5)) >= QUADRANT_MARGIN]
     found = _named(scene, rng, clear) if clear else None
