@@ -3,6 +3,7 @@
 `python -m sgt_jax report FOLDER` rebuilds it, also while the study is still under way.
 """
 
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,40 @@ def render(found: Found, folder: epath.PathLike) -> str:
         changes=json.dumps(facts["arms"], indent=2),
         style=environment.loader.get_source(environment, "style.css")[0],
     )
+
+
+def markdown(found: Found) -> str:
+    """The claim and the tables of scores and of differences, for a document; percent and points."""
+    columns = study_tables.columns(found)
+    parts = [f"> {claim(found, {c.name: c for c in columns})}", "Scores, percent, means over seeds and items:"]
+
+    def table(arms: Sequence[str], cell: Any) -> str:
+        head = ["arm", *(c.title for c in columns)]
+        rows = [head, ["---"] * len(head), *([arm, *(cell(c, arm) for c in columns)] for arm in arms)]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    parts.append(table(list(found.records), lambda c, arm: f"{100 * c.cells[arm].value.value:.1f}"))
+    for reference in found.facts["references"]:
+        arms = [arm for arm in found.records if any(reference in c.cells[arm].against for c in columns)]
+        if not arms:
+            continue
+        parts.append(
+            f"Against {reference}, points [{LEVEL:.0%} interval over seeds and items]; bold where it excludes zero, "
+            "* where also p < 0.05 by a t-test over seeds after Holm's rule over the arms:"
+        )
+        parts.append(table(arms, functools.partial(_difference, reference)))
+    return "\n\n".join(parts)
+
+
+def _difference(reference: str, column: Column, arm: str) -> str:
+    cell = column.cells[arm]
+    if reference not in cell.against:
+        return "–"
+    d, p = cell.against[reference].difference, cell.adjusted[reference]
+    value = report.gain(d.value, "%")
+    bold = value if report.verdict(d) == "same" else f"**{value}**"
+    star = "*" if p is not None and p < 0.05 else ""
+    return f"{bold}{star} [{report.gain(d.low, '%')}, {report.gain(d.high, '%')}]"
 
 
 def paper_of(name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A study's report from its files: planted effects are found, nulls are not, and what is missing is said."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -77,6 +78,17 @@ def test_the_claim_names_arm_gain_interval_and_rival(complete):
     assert text.startswith("With 3 seeds, segmentation raises the vision-centric score against sft: +")
     assert "95% interval +" in text and "after Holm" in text
     assert text.endswith("By its mean it is the best of the 2 arms beside sft and base.")
+
+
+def test_the_tables_as_markdown(complete, capsys):
+    command.main([str(complete), "--markdown"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("> With 3 seeds, segmentation raises the vision-centric score")
+    gains = [line for line in lines if line.startswith("| segmentation ")][
+        1
+    ]  # the first is of scores, this one against sft
+    assert re.search(r"\| \*\*\+2\d\.\d\*\*\* \[\+1\d\.\d, \+\d\d\.\d\] \|", gains), gains
+    assert {line.count("|") for line in lines if line.startswith("|")} == {lines[4].count("|")}
 
 
 class _Links(HTMLParser):

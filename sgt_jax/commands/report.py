@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sgt_jax import report, study_report
+from sgt_jax import report, study_report, study_tables
 from sgt_jax.data.examples import DataError
 
 
@@ -11,8 +11,13 @@ def main(argv: list[str]) -> None:
     """Takes the arguments after the command's name."""
     parser = argparse.ArgumentParser(prog="python -m sgt_jax report", description=__doc__.partition(":")[0] + ".")
     parser.add_argument("folder", help="the work directory of a run (with results.json), or the results of a study")
-    folder = parser.parse_args(argv).folder
+    parser.add_argument("--markdown", action="store_true", help="print a study's claim and tables, and write nothing")
+    options = parser.parse_args(argv)
+    folder = options.folder
     try:
+        if options.markdown:
+            print(study_report.markdown(study_tables.read(folder)))
+            return
         print(study_report.build(folder) if study_report.is_study(folder) else report.build_report(folder))
     except (FileNotFoundError, DataError) as error:
         sys.exit(f"error: {error}")
