@@ -37,6 +37,7 @@ RUNS = "runs"  # folder of the files per arm and seed
 PICTURES = "pictures"
 # Fields that may change between two calls: they change no number.
 _HOW = ("platform", "cpu_devices", "log_every", "profile", "report", "checkpoint", "name", "evaluate_every")
+_WEIGHTS, _BEGINNING = ("ema.safetensors", "ae.safetensors"), 2**22  # of a folder to start from; bytes read of each
 
 
 class Run(NamedTuple):
@@ -89,9 +90,21 @@ def run_config(study: Any, run: Run) -> ConfigDict:
 
 
 def fingerprint(config: ConfigDict) -> str:
-    """Changes with everything in an experiment's config that could change its numbers."""
+    """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
     fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _HOW}
+    fields["starts_from"] = [_file_id(config.init_from, name) for name in _WEIGHTS if config.init_from]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_id(folder: str, name: str) -> str:
+    """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
+    from sgt_jax.experiment import resource
+
+    path = epath.Path(resource(folder)) / name
+    if not path.exists():
+        return "absent"
+    with path.open("rb") as file:
+        return f"{path.stat().length} {hashlib.sha256(file.read(_BEGINNING)).hexdigest()}"
 
 
 def run_study(

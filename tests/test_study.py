@@ -107,7 +107,7 @@ def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
     assert found.count(study.Run("base", 0)) == 1 and found[10] == study.Run("sft", 1)
 
 
-def test_arms_differ_in_what_they_say_and_in_nothing_else():
+def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     config = proxies.get_config()
     made = {arm: study.run_config(config, study.Run(arm, 3)) for arm in config.arms}
     assert made["edges"].data.mixture.proxy.proxy == "edges" and made["base"].total_steps == 0
@@ -121,6 +121,11 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else():
     assert len(prints) == len(made)
     made["edges"].log_every, made["edges"].cpu_devices = 7, 1
     assert study.fingerprint(made["edges"]) in prints
+    made["edges"].init_from = str(tmp_path)
+    for content in (b"one", b"two"):  # the weights that a run starts from are a part of its settings
+        (tmp_path / "ema.safetensors").write_bytes(content)
+        prints.add(study.fingerprint(made["edges"]))
+    assert len(prints) == len(made) + 2
     config.arms.sft.data.mixture.proxy.weigth = 1.0
     with pytest.raises(ValueError, match="arm 'sft' does not fit config.base"):
         study.run_config(config, study.Run("sft", 0))
