@@ -50,6 +50,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.schedule = dict(name="warmup_stable_decay", warmup_steps=20, decay_fraction=0.3, final_fraction=0.0)
     c.ema_decay = 0.98
 
+    del c.data.stages  # those of pretraining
+
     # -- Data: scenes that pretraining has not seen. Proxy : understanding : replay = 6 : 4 : 3, in samples.
     c.data.sources = ml_collections.ConfigDict(
         dict(
