@@ -8,7 +8,7 @@ import ml_collections
 
 from configs import nano_sgt
 
-STEPS = 600
+STEPS = 300
 SEEDS = (0, 1, 2)
 
 
