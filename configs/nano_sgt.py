@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The experiment; see configs/nano.py for the fields that are not explained here."""
     c = nano_pretrain.get_config()
     c.name = "nano_sgt"
-    c.total_steps = 500
+    c.total_steps = 400
     c.init_from = "package:nano"
     c.vae_from = ""  # part of that folder
 

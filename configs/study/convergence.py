@@ -7,7 +7,7 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 Both arms see the same understanding examples at the same step, so steps and understanding tokens agree between them; decoder
 slots (compute) do not, and the report shows the curves over each. Scores along the way cost time, so only answers, POPE and
 masks are scored, and masks on fewer pictures. The learning rate falls over the last 30 % of the steps, as in every
-study, which lifts the end of every curve.
+study, which lifts the end of every curve. Runs are twice as long as in the other studies, to see whether curves meet again.
 """
 
 import ml_collections
@@ -25,6 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
         f"same steps, scored before training and after every {EVERY} steps."
     )
     c = common.study("convergence", dict(segmentation={}), "segmentation", about)
+    c.base.total_steps = 2 * common.STEPS
     c.history = True
     c.base.evaluate_every = EVERY
     c.base.evaluate_at_start = True

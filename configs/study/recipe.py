@@ -4,11 +4,11 @@ Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/t
                --results=docs/results/recipe --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
-All arms see the same understanding examples, and about as many segmentations (14,400) but for `photo_target`:
+All arms see the same understanding examples, and about as many segmentations (7,200) but for `photo_target`:
 
   mixed         the base: proxy, understanding and replay in every step
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
-                steps, since the stages come one after the other; the learning rate falls over the last 180 steps in both
+                steps, since the stages come one after the other; the learning rate falls over the last 90 steps in both
   frozen_vit    the understanding encoder is not trained
   frozen_und    the understanding expert of the decoder is not trained (encoder, connector and vocabulary are)
   latents       the painter sees the photo as clean latents, too, and need not understand it
