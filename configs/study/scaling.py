@@ -6,8 +6,8 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Arms differ in the number of *distinct* scenes whose segmentation is painted and in nothing else: steps, compute,
 understanding examples, replay and the number of paintings (about 7,200) are the same, so a small pool is repeated: 30 scenes
-240 times each, and of 30,000 fewer than a quarter are seen. Whether the paper's runs with more samples also trained for longer is
-not said; here only variety grows.
+240 times each, and of 30,000 fewer than a quarter are seen. Whether the paper's runs with more samples also trained for
+longer is not said; here only variety grows.
 """
 
 import ml_collections
