@@ -15,12 +15,14 @@ from sgt_jax.data.examples import DataError
 @pytest.fixture
 def other(tmp_path):
     """Results of the proxies study, with true fingerprints, and pictures of two arms whose names begin alike."""
-    folder = results(epath.Path(tmp_path) / "proxies", ("base", "sft", "sft_long", "segmentation"))
+    folder = results(epath.Path(tmp_path) / "proxies", ("base", "sft", "edges", "segmentation"))
     config = proxies.get_config()
     for record in list(study.finished(folder)):
         run = study.Run(record["arm"], record["seed"])
         record["fingerprint"] = study.fingerprint(study.run_config(config, run))
         study.write_json(folder / study.RUNS / f"{run.name}.json", record)
+    for path in (folder / study.RUNS).glob("edges_*.json"):  # another study's arm, with a name that begins as sft's
+        path.rename(path.with_name(path.name.replace("edges", "sft_long")))
     (folder / study.PICTURES).mkdir()
     for name in ("sft_masks", "sft_long_masks", "segmentation_masks"):
         (folder / study.PICTURES / f"{name}.png").write_bytes(name.encode())

@@ -5,8 +5,8 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 The base model is the pretrained nano model that ships with the package, see configs/nano_sgt.py. Every arm starts from it
 and sees the same *understanding* examples in the same order, and the same replay of drawing and editing; arms differ in the
-proxy that fills the rest of their packs. `sft` leaves that room empty (equal understanding examples); `sft_long` is SFT
-alone for longer, so that it reads as many decoder slots as an arm with a proxy (about equal compute).
+proxy that fills the rest of their packs. `sft` leaves that room empty: equal understanding examples, less compute. What SFT
+alone does with equal compute is read from the curves of configs/study/convergence.py.
 """
 
 import ml_collections
@@ -14,15 +14,12 @@ import ml_collections
 from configs.study import common
 
 PROXIES = ("segmentation", "outlines", "detection", "depth", "inpainting", "edges", "reconstruction")
-LONG = 1.35  # x steps: decoder slots of a step with a proxy over those of one without, (168 + 48) / (128 + 32)
 
 arm = common.painting  # what an arm with a proxy changes in the base config
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The study; see configs/study/common.py for base and scores."""
-    arms = dict(
-        sft_long=common.alone(total_steps=int(common.STEPS * LONG)),
-        **{proxy: arm(proxy) for proxy in PROXIES},
+    return common.study(
+        "proxies", {proxy: arm(proxy) for proxy in PROXIES}, favourite="segmentation", seeds=(0, 1, 2, 3, 4)
     )
-    return common.study("proxies", arms, favourite="segmentation", seeds=(0, 1, 2, 3, 4))
