@@ -37,7 +37,7 @@ RUNS = "runs"  # folder of the files per arm and seed
 PICTURES = "pictures"
 # Fields that may change between two calls: they change no number.
 _HOW = ("platform", "cpu_devices", "log_every", "profile", "report", "checkpoint", "name", "evaluate_every")
-_WEIGHTS, _BEGINNING = ("ema.safetensors", "ae.safetensors"), 2**22  # of a folder to start from; bytes read of each
+_BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
 
 
 class Run(NamedTuple):
@@ -92,7 +92,9 @@ def run_config(study: Any, run: Run) -> ConfigDict:
 def fingerprint(config: ConfigDict) -> str:
     """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
     fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _HOW}
-    fields["starts_from"] = [_file_id(config.init_from, name) for name in _WEIGHTS if config.init_from]
+    from sgt_jax.models.bagel.weights import MODEL_FILE, VAE_FILE
+
+    fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -103,7 +103,7 @@ def markdown(found: Found) -> str:
             continue
         parts.append(
             f"Against {reference}, points [{LEVEL:.0%} interval over seeds and items]; bold where it excludes zero, "
-            "* where also p < 0.05 by a t-test over seeds after Holm's rule over the arms:"
+            "* where p < 0.05 by a t-test over seeds after Holm's rule over the arms:"
         )
         parts.append(table(arms, functools.partial(_difference, reference)))
     return "\n\n".join(parts)

@@ -84,9 +84,7 @@ def test_the_tables_as_markdown(complete, capsys):
     command.main([str(complete), "--markdown"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("> With 3 seeds, segmentation raises the vision-centric score")
-    gains = [line for line in lines if line.startswith("| segmentation ")][
-        1
-    ]  # the first is of scores, this one against sft
+    _, gains, _ = (line for line in lines if line.startswith("| segmentation "))  # scores, against sft, against base
     assert re.search(r"\| \*\*\+2\d\.\d\*\*\* \[\+1\d\.\d, \+\d\d\.\d\] \|", gains), gains
     assert {line.count("|") for line in lines if line.startswith("|")} == {lines[4].count("|")}
 
