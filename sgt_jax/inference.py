@@ -31,6 +31,7 @@ def load(
     """Opens a published folder or the work directory of a run.
 
     Args:
+      checkpoint: the folder; "package:nano" is the model that ships with sgt_jax.
       base: a BAGEL folder with the files that an SGT release lacks.
       weights: "ema" or "params".
       dtype: to compute in; by default bfloat16, on CPUs float32.
@@ -39,6 +40,9 @@ def load(
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
     """
+    from sgt_jax.experiment import resource
+
+    checkpoint = resource(os.fspath(checkpoint))
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if not Path(checkpoint).is_dir():
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")

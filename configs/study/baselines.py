@@ -8,16 +8,15 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
   reconstruction  RecA's target, mixed with SFT like every other proxy
   reca            RecA's own recipe: reconstruction without understanding data, and all that understands is frozen, so that
                   answers cannot change; what it may change is drawing
-  unimrg          UniMRG's three targets taking turns, together as many as the other arms' one
-  unimrg_3        the same in UniMRG's own proportions, one understanding example to one of each
+  unimrg          UniMRG's three targets taking turns, together as many as the other arms' one; its own proportions, one
+                  understanding example to one of each, would be twice as many
 
-Understanding examples and replay are the same in all arms but `reca`, which has no understanding examples; `unimrg_3` paints
-twice as much and costs accordingly.
+Understanding examples and replay are the same in all arms but `reca`, which has no understanding examples.
 """
 
 import ml_collections
 
-from configs.study import common, ratio
+from configs.study import common
 
 UNIMRG = "reconstruction+depth+outlines"
 # Everything on the way from a picture or a text to an answer.
@@ -28,10 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
     """The study; see configs/study/common.py for base and scores."""
     about = (
         "How does segmentation compare with its published relatives, RecA and UniMRG? Same base model, replay and scores; "
-        "arms differ in what is painted, `reca` also in what is trained, and `unimrg_3` in how much is painted."
+        "arms differ in what is painted, `reca` also in what is trained."
     )
-    more = ratio.arm(3.0)
-    more["data"]["mixture"]["proxy"]["proxy"] = UNIMRG
     arms = dict(
         segmentation=common.painting("segmentation"),
         reconstruction=common.painting("reconstruction"),
@@ -40,6 +37,5 @@ def get_config() -> ml_collections.ConfigDict:
             freeze=("^vae/", "pos_embed", *UNDERSTANDING),
         ),
         unimrg=common.painting(UNIMRG),
-        unimrg_3=more,
     )
     return common.study("baselines", arms, "segmentation", about)

@@ -14,7 +14,7 @@ import ml_collections
 
 from configs.study import common
 
-SCENES = (30, 300, 3_000, 30_000)  # the last one is what configs/nano_sgt.py has
+SCENES = (30, 1_000, 30_000)  # the last one is what configs/nano_sgt.py has
 
 
 def name(scenes: int) -> str:

@@ -3,8 +3,9 @@
 By default all of it comes from procedural scenes, so that each analysis runs on any checkpoint with no download.
 """
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +19,36 @@ from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.data.sources import files, open_source
 from sgt_jax.data.sources.scene_drawing import COLOURS, SHAPES
 from sgt_jax.data.sources.scene_language import plural
+from sgt_jax.data.sources.scenes import SceneObject
 from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
 
 Plan = Sequence[PlanItem]
 HELD_OUT: Mapping[str, Any] = {"type": "scenes", "split": "test", "num": 100_000}
 
-# Pairs of scenes that differ in one fine thing: name -> (options of both, options of either class, pattern of either).
-SCENE_PAIRS: Mapping[str, tuple[dict, tuple[dict, dict], tuple[str, str]]] = {
-    "circle or hexagon": ({"colours": ["red"]}, ({"shapes": ["circle"]}, {"shapes": ["hexagon"]}), ("plain", "plain")),
-    "square or diamond": ({"colours": ["blue"]}, ({"shapes": ["square"]}, {"shapes": ["diamond"]}), ("plain", "plain")),
-    "circle or square": ({"colours": ["green"]}, ({"shapes": ["circle"]}, {"shapes": ["square"]}), ("plain", "plain")),
+
+class Side(NamedTuple):
+    """One class of a pair of scenes: what its scenes are drawn with, and which of them belong to it."""
+
+    options: Mapping[str, Any] = {}
+    fits: Callable[[SceneObject], bool] = lambda o: o.pattern == "plain"
+
+
+def _shape(name: str) -> Side:
+    return Side({"shapes": [name]})
+
+
+# Pairs of one-object scenes that differ in one thing: name -> (options of both, either class). From what a plain model sees
+# (where it is, how large) to what takes a fine eye.
+SCENE_PAIRS: Mapping[str, tuple[Mapping[str, Any], Side, Side]] = {
+    "left or right": ({"colours": ["red"]}, Side(fits=lambda o: o.x < 0.45), Side(fits=lambda o: o.x > 0.55)),
+    "small or large": (
+        {"colours": ["yellow"]}, Side(fits=lambda o: o.size == "small"), Side(fits=lambda o: o.size == "large"),
+    ),
+    "circle or square": ({"colours": ["green"]}, _shape("circle"), _shape("square")),
+    "square or diamond": ({"colours": ["blue"]}, _shape("square"), _shape("diamond")),
     "striped or dotted": (
-        {"colours": ["purple"], "shapes": ["square"], "pattern_rate": 1.0}, ({}, {}), ("striped", "dotted"),
+        {"colours": ["purple"], "shapes": ["square"], "pattern_rate": 1.0},
+        Side(fits=lambda o: o.pattern == "striped"), Side(fits=lambda o: o.pattern == "dotted"),
     ),
 }  # fmt: skip
 
@@ -44,26 +63,27 @@ class Pair(NamedTuple):
 
 
 def scene_pairs(n: int, options: Mapping[str, Any] | None = None) -> list[Pair]:
-    """The fine-grained pairs of procedural scenes, `n` pictures a class, one object in each.
+    """Pairs of classes of procedural scenes, `n` pictures a class, one object in each.
 
-    Background, place and size are drawn independently of the class, and no two pictures share them: a probe that
-    remembered backgrounds would gain nothing. `options` are further options of the scenes, such as size.
+    What is not in a pair's name (background, place, size and so on) is drawn independently of the class, and no two
+    pictures share it: a probe that remembered backgrounds would gain nothing. `options` are further options of the scenes.
+
+    Raises:
+      DataError: `options` leave too few scenes of a class.
     """
     found = []
-    for name, (common, own, patterns) in SCENE_PAIRS.items():
+    for name, (common, *sides) in SCENE_PAIRS.items():
+        classes = tuple(name.split(" or "))
         pictures = []
-        for number, (mine, pattern) in enumerate(zip(own, patterns)):
-            merged = {"pattern_rate": 0.0, **HELD_OUT, **(options or {}), **common, **mine}
+        for number, side in enumerate(sides):
+            merged = {**HELD_OUT, **(options or {}), "pattern_rate": 0.0, "edits": (), **common, **side.options}
             source = open_source(merged | {"min_objects": 1, "max_objects": 1, "turns": 0})
-            start, taken = number * (len(source) // 2), []
-            for i in range(start, len(source)):
-                scene, picture, _ = source.render(i)
-                if scene.objects[0].pattern == pattern:
-                    taken.append(picture)
-                if len(taken) == n:
-                    break
+            rendered = (source.render(i) for i in range(number * (len(source) // 2), len(source)))
+            taken = list(itertools.islice((image for scene, image, _ in rendered if side.fits(scene.objects[0])), n))
+            if len(taken) < n:
+                raise DataError(f"{source!r}: has {len(taken)} of '{classes[number]}' where {n} are wanted; lower --n")
             pictures.append(taken)
-        found.append(_pair(name, tuple(name.split(" or ")), pictures))
+        found.append(_pair(name, classes, pictures))
     return found
 
 

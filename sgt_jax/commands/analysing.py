@@ -15,6 +15,9 @@ from sgt_jax.commands import errors
 from sgt_jax.data.examples import DataError
 
 AFTER, BEFORE = "checkpoint", "before"
+_SOURCE_HELP = (
+    "type=scenes,size=64,..., a JSON object, or a source of the checkpoint's run, as held_out (default: scenes)"
+)
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -23,12 +26,13 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         prog=f"python -m sgt_jax {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = found.add_argument
-    add("--checkpoint", required=True, metavar="DIR", help="a published folder or the work directory of a run")
+    places = "a published folder, the work directory of a run, or package:nano"
+    add("--checkpoint", required=True, metavar="DIR", help=places)
     add("--before", metavar="DIR", help="a second checkpoint: what the first is compared with, on the same inputs")
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
-    add("--source", type=source_spec, metavar="SPEC", help="type=scenes,size=64,... or a JSON object (default: scenes)")
+    add("--source", type=source_spec, metavar="SPEC", help=_SOURCE_HELP)
     add("--batch", type=positive, default=16, help="samples at a time")
     add("--seed", type=int, default=0)
     add("--out", type=Path, default=Path("analysis"), metavar="DIR", help="folder for the results (default: analysis)")
@@ -43,13 +47,15 @@ def positive(text: str) -> int:
     return number
 
 
-def source_spec(text: str) -> dict[str, Any]:
-    """'type=scenes,size=64' or a JSON object -> the spec that `open_source` takes."""
+def source_spec(text: str) -> dict[str, Any] | str:
+    """'type=scenes,size=64' or a JSON object -> the spec that `open_source` takes; a single word stays one."""
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
             raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if text.isidentifier():
+        return text
     spec = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
@@ -62,11 +68,30 @@ def source_spec(text: str) -> dict[str, Any]:
     return spec
 
 
+def named_source(checkpoint: str, name: str) -> dict[str, Any]:
+    """The spec of a source by the name that it has in the config of a run.
+
+    Raises:
+      DataError: the checkpoint is no run's work directory, or its config has no such source.
+    """
+    path = Path(checkpoint) / "config.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))["data"]["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        advice = "write it as type=...,KEY=VALUE"
+        raise DataError(f"{path}: is not a run's config, so nobody says what --source {name} is; {advice}") from None
+    if name not in known:
+        raise DataError(f"{path}: has no source '{name}'; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
 def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """Runs a command; 1 and one line after an error."""
 
     def work() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
+        if isinstance(options.source, str):
+            options.source = named_source(options.checkpoint, options.source)
         command(options)
 
     return errors.status(work, (DataError, header.CheckpointError, training.CheckpointError, OSError))

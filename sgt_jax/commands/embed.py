@@ -29,15 +29,13 @@ def embed(options: argparse.Namespace) -> None:
     from sgt_jax.analysis.embedding import t_sne
 
     wanted = probe.pairs(options)
-    found = probe.measured(options, wanted)
+    found = probe.measured(options, wanted, lambda known: _chosen(options.features, known))
     arrays, titles = {}, {AFTER: "after" if BEFORE in found else "", BEFORE: "before"}
     for pair in wanted:
         panels = []
-        names = _chosen(options.features, list(found[AFTER][pair.name]))
         for which, probed in found.items():
             row = []
-            for name in names:
-                features, result = probed[pair.name][name]
+            for name, (features, result) in probed[pair.name].items():
                 points = t_sne(features, options.seed, options.perplexity)
                 arrays[f"{which}/{pair.name}/{name}"] = points
                 row.append((f"{titles[which]} {name}\nprobe {analysing.percent(result.accuracy)} %".strip(), points))

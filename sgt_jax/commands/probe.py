@@ -9,7 +9,7 @@ Features are means over the image tokens of the ViT, of the connector and of cho
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sgt_jax.analysis import inputs
@@ -39,8 +39,10 @@ def pairs(options: argparse.Namespace) -> list[inputs.Pair]:
     return inputs.scene_pairs(options.n, options.source)
 
 
-def measured(options: argparse.Namespace, wanted: Sequence[inputs.Pair]) -> dict[str, dict[str, dict[str, Any]]]:
-    """{"before" or "checkpoint": {pair: {feature: (features [n, width], Separability)}}}."""
+def measured(
+    options: argparse.Namespace, wanted: Sequence[inputs.Pair], choose: Callable[[list[str]], list[str]] = list
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """{"before" or "checkpoint": {pair: {feature: (features [n, width], Separability)}}} of features that `choose` keeps."""
     from sgt_jax.analysis.features import chosen_layers, picture_features
     from sgt_jax.analysis.separability import separability
 
@@ -49,6 +51,7 @@ def measured(options: argparse.Namespace, wanted: Sequence[inputs.Pair]) -> dict
         layers = chosen_layers(model, options.layers)
         pictures = [picture for pair in wanted for picture in pair.pictures]  # together: one program serves all pairs
         features = picture_features(model, pictures, layers, prompt=options.prompt, rows=options.batch)
+        features = {name: features[name] for name in choose(list(features))}
         start = 0
         for pair in wanted:
             mine = {name: x[start : start + len(pair.labels)] for name, x in features.items()}

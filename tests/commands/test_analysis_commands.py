@@ -13,6 +13,7 @@ from sgt_jax import inference
 from sgt_jax.__main__ import main
 from sgt_jax.analysis import generation, inputs, understanding, words
 from sgt_jax.batch import TokenInfo, may_attend
+from sgt_jax.commands import analysing
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.tokenizer import NANO_FILE, Tokenizer
@@ -94,8 +95,9 @@ def test_probe_and_embed_write_the_same_scores_again(folders, tmp_path, capsys):
     assert "circle or square: 32 pictures" in capsys.readouterr().out
     assert main(["embed", *few, *classes, "--perplexity", "5", "--features", "vit"]) == 0
     probed, embedded = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("probe", "embed"))
-    assert probed["pairs"] == embedded["pairs"]
-    assert list(probed["pairs"][0]["checkpoint"]) == ["vit", "connector", "layer 0"]
+    (probed,), (embedded,) = probed["pairs"], embedded["pairs"]
+    assert list(probed["checkpoint"]) == ["vit", "connector", "layer 0"]
+    assert embedded["checkpoint"] == {"vit": probed["checkpoint"]["vit"]}
     assert np.load(tmp_path / "embed.npz")["checkpoint/circle or square/vit"].shape == (32, 2)
     assert (tmp_path / "embed_circle_or_square.png").stat().st_size > 5000
 
@@ -115,6 +117,8 @@ def test_align_compares_proxies_with_understanding(folders, tmp_path, monkeypatc
     (["probe", "--pair", "nowhere", "nowhere"], "no such folder"),
     (["probe", "--source", "type=nothing"], "--classes A B"),
     (["attention", "--source", "type=nothing"], "unknown source type"),
+    (["attention", "--source", "held_out"], "is not a run's config"),
+    (["probe", "--source", "type=scenes,num=40"], "of 'left' where 150 are wanted; lower --n"),
     (["attention", "--layers", "7"], "no decoder layer 7"),
     (["attention", "generation", "--prompts", "nowhere.jsonl"], "cannot be read"),
     (["align", "--proxies", "nothing"], "no proxy 'nothing'"),
@@ -124,6 +128,14 @@ def test_errors_are_one_line(folders, tmp_path, capsys, arguments, words):
     assert main([arguments[0], "--checkpoint", str(folders / "after"), "--out", str(tmp_path), *arguments[1:]]) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(errors) == 1 and errors[0].startswith("error: ") and words in errors[0]
+
+
+def test_a_source_by_its_name_in_the_run(tmp_path):
+    spec = dict(type="scenes", size=48)
+    (tmp_path / "config.json").write_text(json.dumps(dict(data=dict(sources=dict(held_out=spec)))))
+    assert analysing.named_source(str(tmp_path), "held_out") == spec
+    with pytest.raises(DataError, match="has no source 'asked'; there are held_out"):
+        analysing.named_source(str(tmp_path), "asked")
 
 
 def test_words_of_a_prompt_by_category(tmp_path):
