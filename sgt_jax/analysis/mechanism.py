@@ -173,7 +173,7 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
     """Shares of attention on the picture and on the object asked about, by layer."""
     layers = [cell["layer"] for cell in content[AFTER]["answer"]["layers"]]
     columns, rows, things = [str(n) for n in layers], [], []
-    names = {BEFORE: "before", AFTER: "after"}
+    names, found = {BEFORE: "before", AFTER: "after"}, {}
     for kind in QUERIES:
         for which, name in names.items():
             cells = content[which][kind]["layers"]
@@ -181,6 +181,13 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
             things.append((f"{kind}, {name}", _shares([_estimate(c["object"]) for c in cells])))
         changes = [Estimate.from_dict(e) for e in content["change"][kind]]
         rows.append((f"{kind}, change", _changes(changes)))
+        moved = [e and Estimate.from_dict(e) for e in content["object_change"][kind]]
+        if all(moved):
+            things.append((f"{kind}, change", _changes(moved)))
+            found[kind] = (
+                sum(report.verdict(e) == "better" for e in moved),
+                sum(report.verdict(e) == "worse" for e in moved),
+            )
     answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
     largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
     certain = sum(report.verdict(e) != "same" for e in answer)
@@ -188,6 +195,9 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
         f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
     )
+    if "answer" in found:
+        more, less = found["answer"]
+        said += f" Of what goes to the picture, the object asked about gets more in {more} layers and less in {less}."
     theirs = paper["understanding"]
     top = max(abs(v) for _, values in theirs["rows"] for v in values)
     printed = []
@@ -195,7 +205,7 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         printed.append((arm, [Cell(report.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
-        object=HeatMap("Of that, on the object asked about, percent", columns, things),
+        object=HeatMap("Of that, on the object asked about, percent; change, points", columns, things),
         even=content[AFTER]["object_area"],
         paper=HeatMap(theirs["title"], [str(n) for n in theirs["layers"]], printed),
         said=said,

@@ -105,6 +105,7 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
     signed = ()
     if before is not None:
         section["change"] = _relative_change(after, before)
+        section["object_change"] = _object_change(after, before)
         signed = ("relative change of the share on the picture, %",)
         maps[signed[0]] = np.array([[100 * cell["value"] for cell in section["change"][kind]] for kind in QUERIES])
     kinds = [f"{kind} tokens" for kind in QUERIES]
@@ -119,11 +120,14 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
             row[-1] += f"{100 * cell['head_share']:.1f}"
             row += [f"{cell['entropy']:.2f}", "-" if cell["object"] is None else f"{100 * _value(cell['object']):.1f}"]
             if before is not None:
+                moved = section["object_change"][kind][number]
+                row.append("-" if moved is None else analysing.percent(statistics.Estimate(**moved)))
                 row.append(analysing.percent(statistics.Estimate(**section["change"][kind][number])))
             rows.append(row)
         head = ["layer", "picture % [95 %]", "top head: %", "entropy", "object %"]
         print(f"\nfrom {kind} tokens to the picture, {len(after.tokens)} questions")
-        print(analysing.table(head + ["change % [95 %]"] * (before is not None), rows))
+        changes = ["object, change in points", "picture, change % [95 %]"]
+        print(analysing.table(head + (changes if before is not None else []), rows))
     even = np.log(after.tokens).mean()
     area = np.nanmean(after.object_area) if np.isfinite(after.object_area).any() else np.nan
     analysing.note(f"Even attention would have an entropy of {even:.2f} and give the object {100 * area:.1f} %.")
@@ -143,10 +147,8 @@ def _understanding_json(result: Any) -> dict[str, Any]:
         for number, layer in enumerate(result.layers):
             heads = result.mass[:, number, q]  # [n, H, 4]
             share = heads[..., KEYS.index("picture")]
-            thing = heads[..., KEYS.index("asked object")].mean(1)
-            known = np.isfinite(thing)
             top = int(share.mean(0).argmax())
-            pairs = np.stack([thing[known], share.mean(1)[known]], axis=1)
+            pairs = _object_parts(result, number, q)
             cells.append({
                 "layer": layer,
                 "share": dataclasses.asdict(statistics.estimate(share.mean(1))),
@@ -154,8 +156,7 @@ def _understanding_json(result: Any) -> dict[str, Any]:
                 "head_share": float(share.mean(0)[top]),
                 "entropy": float(result.entropy[:, number, q].mean()),
                 **{name: float(heads[..., KEYS.index(name)].mean()) for name in ("words", "markers")},
-                # A ratio of sums: the object's part of what goes to the picture.
-                "object": dataclasses.asdict(statistics.estimate(pairs)) if known.any() else None,
+                "object": dataclasses.asdict(statistics.estimate(pairs)) if len(pairs) else None,
             })  # fmt: skip
         found[kind] = {"layers": cells}
     area = result.object_area[np.isfinite(result.object_area)]
@@ -163,6 +164,28 @@ def _understanding_json(result: Any) -> dict[str, Any]:
     found["object_area"] = float(area.mean()) if len(area) else None
     found["with_object"] = len(area)
     found["rank"] = [float(r) for r in result.rank.mean(0)] if result.rank.size else None
+    return found
+
+
+def _object_parts(result: Any, number: int, q: int) -> np.ndarray:
+    """[questions about a known object, 2]: weight on the object, and on the whole picture, whose ratio of sums counts."""
+    from sgt_jax.analysis.understanding import KEYS
+
+    mass = result.mass[:, number, q].mean(1)
+    pairs = np.stack([mass[:, KEYS.index(name)] for name in ("asked object", "picture")], axis=1)
+    return pairs[np.isfinite(pairs).all(1)]
+
+
+def _object_change(after: Any, before: Any) -> dict[str, list[dict[str, Any] | None]]:
+    """Per kind of query and layer: the object's part of what goes to the picture, after minus before, paired by question."""
+    from sgt_jax.analysis.understanding import QUERIES
+
+    found: dict[str, list] = {}
+    for q, kind in enumerate(QUERIES):
+        found[kind] = []
+        for number in range(len(after.layers)):
+            a, b = (_object_parts(result, number, q) for result in (after, before))
+            found[kind].append(dataclasses.asdict(statistics.difference(a, b)) if len(a) else None)
     return found
 
 

@@ -53,6 +53,7 @@ def attention():
     change = [estimate(0.01), estimate(-0.31)]
     moved = dict(answer=change, question=change)
     understanding = dict(before=side([0.3, 0.5]), checkpoint=side([0.31, 0.35]), change=moved)
+    understanding["object_change"] = dict(answer=[estimate(0.03), estimate(0.04)], question=[None, None])
     generation = dict(before=painter(), checkpoint=painter(object=0.25, position=0.25, other=0.3))
     return dict(analysis="attention", options=OPTIONS, understanding=understanding, generation=generation)
 
@@ -117,6 +118,7 @@ def test_the_page_says_what_was_planted_and_stands_alone(folder, study, capsys):
     assert "+20.9" in page and "28.1" in page and "0.80 over 7 skills" in page
     assert page.count("<b>Measured.</b>") == page.count("<b>To read.</b>") == 6
     assert "/somewhere" not in page and "before: base" in page, "a path of the machine is nobody's business"
+    assert "the object asked about gets more in 2 layers and less in 0" in page
 
 
 def test_alignment_before_tuning_is_held_against_gains_of_the_same_proxies(folder, study):

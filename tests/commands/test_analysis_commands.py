@@ -84,6 +84,9 @@ def test_shares_cover_everything_once(attention):
     change = found["understanding"]["change"]["answer"][0]
     before, after = (arrays[f"understanding/{w}/mass"][:, 0, 0, :, 0].mean() for w in ("before", "checkpoint"))
     assert change["value"] == pytest.approx(after / before - 1) and change["value"] != 0
+    objects = [found["understanding"][w]["answer"]["layers"][0]["object"]["value"] for w in ("checkpoint", "before")]
+    moved = found["understanding"]["object_change"]["answer"][0]
+    assert moved["value"] == pytest.approx(objects[0] - objects[1]) and moved["low"] < moved["value"] < moved["high"]
     for name in ("attention_understanding", "attention_words", "attention_words_over_time"):
         assert (out / f"{name}.png").stat().st_size > 5000
 
