@@ -22,6 +22,7 @@ from sgt_jax.assistant import DEFAULTS, Assistant, Settings
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.data.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.sampling import Guidance
 
 
 def load(
@@ -103,13 +104,10 @@ def _defaults_of_run(settings: Mapping[str, Any]) -> dict[str, Settings]:
     rule = settings["data"].get("vit_size")
     out = {mode: dataclasses.replace(s, vit=(rule["min_size"], rule["max_size"])) if rule else s
            for mode, s in DEFAULTS.items()}  # fmt: skip
-    modes = {"masks": ("segment",), "drawings": ("t2i", "edit")}
+    modes = {"masks": ("segment",), "drawings": ("t2i", "edit"), "prompts": ("t2i",), "edits": ("edit",)}
     for evaluator in settings.get("evaluators", {}).values():
         for mode in modes.get(evaluator.get("type"), ()):
-            scale = float(evaluator.get("text_scale", 1.0))
-            guidance = dataclasses.replace(out[mode].guidance, text_scale=scale, low=0.0)
-            if scale <= 1:
-                guidance = dataclasses.replace(guidance, image_scale=1.0)
+            guidance = Guidance(text_scale=float(evaluator.get("text_scale", 1.0)))  # as the evaluators have it
             out[mode] = dataclasses.replace(
                 out[mode], steps=evaluator["steps"], shift=float(evaluator["shift"]), guidance=guidance
             )

@@ -48,20 +48,21 @@ class GenerationAttention(NamedTuple):
 
 def generation_attention(
     model: Assistant, prompts: Sequence[Prompt], layers: Sequence[int], *, steps: int = 8, rows: int = 16,
-    ranked: int = 4, seed: int = 0,
+    ranked: int = 4, seed: int = 0, shift: float | None = None,
 ) -> GenerationAttention:  # fmt: skip
     """Paints one picture per prompt and sums the attention of its latents at every step.
 
     Args:
       prompts: with the category of each token.
       layers: decoder layers.
-      steps: of the painting; their times follow the model's own shift.
+      steps: of the painting.
+      shift: of the time grid, by default the model's own; checkpoints that are compared need the same.
       rows: prompts per batch.
       ranked: of how many prompts per batch the hidden states are analysed; they are brought to the host.
       seed: of the noise.
     """
     size = canvas(model)
-    times = time_grid(steps, model.defaults["t2i"].shift)
+    times = time_grid(steps, model.defaults["t2i"].shift if shift is None else shift)
     blank = PlanItem("vae_image", np.zeros((*size, 3), np.uint8), loss=True)
     plans = [(PlanItem("text", prompt.ids), blank) for prompt in prompts]
     step = _program(model.config, tuple(layers), ranked)

@@ -54,6 +54,7 @@ def attention(options: argparse.Namespace) -> None:
     if "understanding" in parts:
         asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    shift = None  # of the first checkpoint, for both
     for which, model in analysing.checkpoints(options):
         layers = chosen_layers(model, options.layers)
         common = dict(rows=options.batch, ranked=options.ranked)
@@ -61,8 +62,9 @@ def attention(options: argparse.Namespace) -> None:
             found["understanding"][which] = understanding_attention(model, asked, layers, **common)
         if "generation" in parts:
             prompts = _prompts(options, model.tokenizer)
+            shift = model.defaults["t2i"].shift if shift is None else shift
             found["generation"][which] = generation_attention(
-                model, prompts, layers, steps=options.steps, seed=options.seed, **common
+                model, prompts, layers, steps=options.steps, seed=options.seed, shift=shift, **common
             )
     report = {"understanding": _report_understanding, "generation": _report_generation}
     sections = {part: report[part](options, found[part]) for part in parts}

@@ -9,7 +9,7 @@ import pytest
 import tiny_experiment as tiny
 from PIL import Image
 
-from configs import nano
+from configs import nano, nano_sgt
 from sgt_jax import assistant, inference
 from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data import rle
@@ -46,6 +46,13 @@ def model(folder):
 def quick(model):
     """Three steps under text guidance."""
     return inference.Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
+
+
+def test_a_run_paints_as_it_was_scored():
+    defaults = inference._defaults_of_run(nano_sgt.get_config().to_dict())
+    painted = {mode: (s.steps, s.shift, s.guidance) for mode, s in defaults.items() if mode != "chat"}
+    scales = dict(t2i=(8, 2.0, 3.0), edit=(8, 2.0, 1.5), segment=(4, 2.0, 1.0))
+    assert painted == {mode: (steps, shift, Guidance(scale)) for mode, (steps, shift, scale) in scales.items()}
 
 
 @pytest.fixture
