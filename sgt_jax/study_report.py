@@ -87,14 +87,13 @@ def render(found: Found, folder: epath.PathLike) -> str:
 
 
 def markdown(found: Found) -> str:
-    """The claim and the tables of scores and of differences, for a document; percent and points."""
+    """The claim, the tables of scores and of differences and those of curves, for a document; percent and points."""
     columns = study_tables.columns(found)
     parts = [f"> {claim(found, {c.name: c for c in columns})}", "Scores, percent, means over seeds and items:"]
 
     def table(arms: Sequence[str], cell: Any) -> str:
         head = ["arm", *(c.title for c in columns)]
-        rows = [head, ["---"] * len(head), *([arm, *(cell(c, arm) for c in columns)] for arm in arms)]
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return _markdown_table(head, [[arm, *(cell(c, arm) for c in columns)] for arm in arms])
 
     parts.append(table(list(found.records), lambda c, arm: f"{100 * c.cells[arm].value.value:.1f}"))
     for reference in found.facts["references"]:
@@ -106,7 +105,15 @@ def markdown(found: Found) -> str:
             "* where p < 0.05 by a t-test over seeds after Holm's rule over the arms:"
         )
         parts.append(table(arms, functools.partial(_difference, reference)))
+    for section in study_curves.sections(found, columns, paper_of(found.facts["name"])):
+        parts += [f"**{section.title}.** {section.text}"]
+        for each in section.tables:
+            parts += [f"{each.title}:", _markdown_table(each.head, each.rows)]
     return "\n\n".join(parts)
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def _difference(reference: str, column: Column, arm: str) -> str:
