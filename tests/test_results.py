@@ -55,7 +55,9 @@ def test_the_report_is_rebuilt_from_them(committed):
 def test_docs_quote_the_tables_that_the_results_give(committed):
     folder, _ = committed
     tables = study_report.markdown(study_tables.read(folder))
-    assert (RESULTS / folder.name / "tables.md").read_text() == f"{tables}\n", f"report docs/results/{folder.name} --markdown"
+    assert (RESULTS / folder.name / "tables.md").read_text() == f"{tables}\n", (
+        f"report docs/results/{folder.name} --markdown"
+    )
     claim, _, scores, _, differences, *_ = tables.split("\n\n")
     docs = (ROOT / "docs/results.md").read_text()
     for part in (claim, scores, differences):

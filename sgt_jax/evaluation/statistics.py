@@ -8,7 +8,8 @@ are resampled.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ RESAMPLES = 4000
 LEVEL = 0.95
 # Draws are made in blocks of about this many indices, so that memory stays small for any number of items.
 _BLOCK = 4_000_000
+_KEPT = 20_000_000  # draws that are remembered; at two bytes each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,20 +188,34 @@ def _crossed(parts: Sequence[tuple[np.ndarray, Any]], resamples: int, seed: int)
             results = np.stack([np.bincount(member, row, len(names)) for row in results])
         summed.append((results, counts))
     seeds = summed[0][0].shape[0]
-    rng = np.random.default_rng(seed)
+    units = tuple(results.shape[1] for results, _ in summed)
     draws = []
-    for start in range(0, resamples, block := max(1, _BLOCK // max(r.shape[1] for r, _ in summed))):
-        n = min(block, resamples - start)
-        per_seed = np.zeros((n, seeds))
-        for results, counts in summed:
-            units = results.shape[1]
-            weights = rng.multinomial(units, np.full(units, 1 / units), size=n).astype(np.float64)
+    for blocks, chosen in (_kept if resamples * sum(units) <= _KEPT else _resampled)(units, seeds, resamples, seed):
+        per_seed = np.zeros(chosen.shape)
+        for (results, counts), block in zip(summed, blocks, strict=True):
+            weights = block.astype(np.float64)
             per_seed += weights @ results.T / (weights @ counts)[:, None] / len(summed)
-        chosen = rng.integers(0, seeds, (n, seeds))
         draws.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
     low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = np.mean([results.sum() / (counts.sum() * seeds) for results, counts in summed])
     return float(value), float(low), float(high)
+
+
+def _resampled(
+    units: tuple[int, ...], seeds: int, resamples: int, seed: int
+) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """In blocks [n]: how often each unit of each part is drawn [n, units], and which seeds are [n, seeds]."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, block := max(1, _BLOCK // max(units))):
+        n = min(block, resamples - start)
+        weights = [rng.multinomial(u, np.full(u, 1 / u), size=n).astype(np.min_scalar_type(u)) for u in units]
+        yield weights, rng.integers(0, seeds, (n, seeds))
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(units: tuple[int, ...], seeds: int, resamples: int, seed: int) -> list[tuple[list[np.ndarray], np.ndarray]]:
+    """The same, remembered: every cell of a table is resampled alike, and drawing is nearly all of the work."""
+    return list(_resampled(units, seeds, resamples, seed))
 
 
 def wilson(successes: int, n: int) -> Estimate:
