@@ -115,8 +115,11 @@ def run_study(
     results: epath.PathLike | None = None,
     only: Any = (),
     reuse: Sequence[epath.PathLike] = (),
+    keep: bool = False,
 ) -> epath.Path:
     """Runs what is still to be run and returns the report's path; what `reuse`, results of other studies, has is copied.
+
+    With `keep` the last checkpoint of every run stays in its work directory, WORKDIR/arms/ARM_SEED, for the analyses.
 
     Raises:
       DataError: `results` holds another study, or results of other settings.
@@ -155,7 +158,8 @@ def run_study(
                 print("stopped; the same command continues", flush=True)
                 return results
             _collect(study, run, config, folder, results)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            if not keep:
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     from sgt_jax import study_report
 
     return study_report.build(results)
@@ -309,7 +313,7 @@ def main(argv: list[str]) -> None:
     from sgt_jax.train import USER_ERRORS
 
     try:
-        print(run_study(study, options.workdir, options.results, options.only, options.reuse))
+        print(run_study(study, options.workdir, options.results, options.only, options.reuse, options.keep))
     except USER_ERRORS as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
@@ -323,5 +327,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
+    flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

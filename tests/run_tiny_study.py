@@ -41,7 +41,7 @@ def tiny_study(file: str):
 
 
 def main(file: str, workdir: str, die: str) -> None:
-    """`die` is "never" or "ARM_SEED N": at step N of that run."""
+    """`die` is "never", "keep" (the checkpoints, and never) or "ARM_SEED N": at step N of that run."""
     from sgt_jax.distributed import prepare_platform
 
     prepare_platform("cpu", 2)
@@ -61,7 +61,7 @@ def main(file: str, workdir: str, die: str) -> None:
         self.wait()  # as in a run whose steps take seconds
 
     progress.RunLog.scalars, training.RunCheckpoints.save = scalars, save_now
-    print(study.run_study(tiny_study(file), workdir))
+    print(study.run_study(tiny_study(file), workdir, keep=die == "keep"))
 
 
 if __name__ == "__main__":

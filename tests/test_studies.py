@@ -99,7 +99,6 @@ def test_frozen_arms_train_what_they_say():
     shapes = jax.eval_shape(experiment.build(made("recipe")["mixed"]).init, jax.random.key(0))
     for name, arm, moves, rests in (
         ("recipe", "frozen_vit", "connector/fc1", "vit/layers_0"),
-        ("recipe", "frozen_und", "vit/layers_0", "decoder/layers_0/und"),
         ("baselines", "reca", "decoder/layers_0/gen", "decoder/layers_0/und"),
     ):
         config = made(name)[arm]

@@ -46,7 +46,7 @@ def numbers(folder, name):
 
 @pytest.mark.slow
 def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
-    out = run(folder, "straight")
+    out = run(folder, "straight", "keep")
     assert "run 5 of 5, arm silhouette, seed 1" in out and out.rstrip().endswith("report.html")
     straight = numbers(folder, "straight")
     assert [(r["arm"], r["seed"], r["steps"]) for r in straight] == [
@@ -59,6 +59,7 @@ def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
     assert out.count("== silhouette: run") == 1, "an arm that was done ran again"
     assert numbers(folder, "killed") == straight
     assert not list((folder / "killed" / "arms").glob("*/checkpoints"))
+    assert (folder / "straight/arms/silhouette_1/checkpoints/4").is_dir(), "--keep keeps none"
     # The new proxy is in the report by its name, and an arm without a proxy trained on none.
     page = (folder / "straight" / "results" / "report.html").read_text()
     assert '<th scope="row">silhouette</th>' in page

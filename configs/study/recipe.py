@@ -10,7 +10,6 @@ All arms see the same understanding examples, and about as many segmentations (7
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
                 steps, since the stages come one after the other; the learning rate falls over the last 90 steps in both
   frozen_vit    the understanding encoder is not trained
-  frozen_und    the understanding expert of the decoder is not trained (encoder, connector and vocabulary are)
   latents       the painter sees the photo as clean latents, too, and need not understand it
   text_weight   the text loss counts 1.5, as in the released script, and not 1
   photo_target  the segmentation prompt with the input photo as target: the fault of the released loader's first weeks
@@ -46,7 +45,6 @@ def get_config() -> ml_collections.ConfigDict:
             new=dict(data=dict(stages=stages)),
         ),
         frozen_vit=dict(freeze=(*fixed, "^vit/")),
-        frozen_und=dict(freeze=(*fixed, "^decoder/.*und")),
         latents=dict(
             data=dict(budgets=common.budgets(184, 48, 80, 5)),
             new=dict(data=dict(mixture=dict(proxy=dict(latents=True)))),
