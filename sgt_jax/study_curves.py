@@ -197,6 +197,9 @@ def _catches_up(at: Mapping[int, Sequence[Column]], arm: str, reference: str) ->
         s for s, columns in sorted(at.items()) if arm in columns[0].cells and columns[0].cells[arm].value.value >= goal
     ]
     where = f"{reference} ends at {report.amount(goal, '%')} (step {last})"
+    if reached and reached[0] == 0:
+        before = report.amount(at[0][0].cells[arm].value.value, "%")
+        return f"{where}, no higher than before training ({before}), so there is nothing to be faster at."
     if not reached:
         return f"{where}; {arm} is at no scored step as high."
     return f"{where}; {arm} first is as high at step {reached[0]}, by its mean."

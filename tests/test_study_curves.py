@@ -1,6 +1,7 @@
 """Curves of a study's report from planted results: the planted curve is in the figures, tables and sentences."""
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,6 +122,19 @@ def test_convergence_is_read_at_every_step(tmp_path):
     slots = next(svg for svg, _ in section.figures if "decoder slots" in svg)
     assert "76800" in tokens and "64000" in slots and "86400" in slots
     assert study_tables.at_step(study_tables.read(folder), 100).records.keys() == {"sft", "segmentation"}
+
+
+def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
+    def column(**values):
+        return [
+            SimpleNamespace(cells={arm: SimpleNamespace(value=SimpleNamespace(value=v)) for arm, v in values.items()})
+        ]
+
+    at = {0: column(sft=0.7, segmentation=0.7), 100: column(sft=0.6, segmentation=0.65)}
+    said = study_curves._catches_up(at, "segmentation", "sft")
+    assert said.startswith("sft ends at 60.0 % (step 100), no higher than before training (70.0 %)")
+    at[100] = column(sft=0.8, segmentation=0.81)
+    assert study_curves._catches_up(at, "segmentation", "sft").endswith("first is as high at step 100, by its mean.")
 
 
 def test_a_study_without_axis_or_history_has_no_curves(tmp_path):
