@@ -132,6 +132,7 @@ def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
 
     at = {0: column(sft=0.7, segmentation=0.7), 100: column(sft=0.6, segmentation=0.65)}
     said = study_curves._catches_up(at, "segmentation", "sft")
+    said = said.replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith("sft ends at 60.0 % (step 100), no higher than before training (70.0 %)")
     at[100] = column(sft=0.8, segmentation=0.81)
     assert study_curves._catches_up(at, "segmentation", "sft").endswith("first is as high at step 100, by its mean.")
