@@ -145,7 +145,7 @@ def separability(content: Mapping[str, Any]) -> dict[str, Any]:
         pairs.append(dict(name=section["pair"], classes=section["classes"], n=section["n"], rows=rows))
     better, worse, same = (verdicts.count(v) for v in ("better", "worse", "same"))
     said = (
-        f"Fine-grained classes: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does "
+        f"Telling apart: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does "
         f"better after tuning in {better}, worse in {worse}, and not distinguishably otherwise in {same}."
     )
     return dict(pairs=pairs, said=said, count=len(verdicts))

@@ -55,10 +55,12 @@ def gain_over_alignment(proxies: Sequence[str], x: Sequence[float], gains: Seque
         figure.patch.set_visible(False)
         ax = figure.add_subplot()
         ax.patch.set_visible(False)
-        for proxy, place, gain in zip(proxies, x, gains, strict=True):
+        below = set(np.argsort(x, kind="stable")[1::2].tolist())  # neighbours' names on either side of their dots
+        for number, (proxy, place, gain) in enumerate(zip(proxies, x, gains, strict=True)):
             ax.plot([place] * 2, [100 * gain.low, 100 * gain.high], color=curves.SERIES[0], linewidth=1, alpha=0.5)
             ax.plot(place, 100 * gain.value, "o", color=curves.SERIES[0], markersize=5)
-            ax.annotate(proxy, (place, 100 * gain.value), (5, 3), textcoords="offset points", fontsize=8)
+            offset = (5, -10) if number in below else (5, 3)
+            ax.annotate(proxy, (place, 100 * gain.value), offset, textcoords="offset points", fontsize=8)
         for line in (ax.axhline, ax.axvline):
             line(0, color=matplotlib.rcParams["text.color"], linewidth=0.7)
         ax.grid(linewidth=0.5)

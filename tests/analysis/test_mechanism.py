@@ -164,7 +164,7 @@ def test_missing_parts_are_left_out_and_named(folder):
         (folder / f"{name}.json").unlink()
     page = mechanism.build(folder).read_text()
     assert "no probe.json: <code>python -m sgt_jax probe" in page and "no align.json" in page
-    assert "Where does it look when it answers?" in page and "Can fine differences" not in page
+    assert "Where does it look when it answers?" in page and "What can be told apart" not in page
     (folder / "attention.json").unlink()
     with pytest.raises(DataError, match="holds none of probe.json"):
         mechanism.build(folder)
