@@ -5,7 +5,7 @@
     probe --checkpoint DIR --source type=scenes,max_objects=1 --classes circle square
 
 Features are means over the image tokens of the ViT, of the connector and of chosen decoder layers. Without --pair and
---classes four pairs of procedural scenes are used. docs/analysis.md defines every number.
+--classes five pairs of procedural scenes are used. docs/analysis.md defines every number.
 """
 
 import argparse
