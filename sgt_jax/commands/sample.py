@@ -5,9 +5,9 @@
     sample --checkpoint DIR edit --image cup.jpg "make it darker" --out dark.png
     sample --checkpoint DIR segment --image cup.jpg --out parts.png
 
-DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano (the model that ships here). --image and --text may be repeated; they are
-read in the order in which they are given, the last text may stand without --text. `segment` also writes
-parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
+DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. --image
+and --text may be repeated; they are read in the order in which they are given, the last text may stand without --text.
+`segment` also writes parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
 """
 
 import argparse
