@@ -7,7 +7,8 @@
 
 DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. --image
 and --text may be repeated; they are read in the order in which they are given, the last text may stand without --text.
-`segment` also writes parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
+`segment` also writes parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run
+lengths).
 """
 
 import argparse
