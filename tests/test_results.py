@@ -12,7 +12,8 @@ from sgt_jax import study, study_report, study_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
-FINISHED = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")  # of which docs/results.md quotes the tables
+# Studies of which docs/results.md quotes the tables.
+FINISHED = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
 BEGUN = sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
 
 
