@@ -13,14 +13,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def main(arguments: list[str]) -> None:
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", 1)
     import jax
     import numpy as np
 
     from configs import nano_sgt
-    from sgt_jax import experiment, partitioning
+    from sgt_jax import experiment
+    from sgt_jax.parallel import partitioning
 
     config = nano_sgt.get_config()
     config.init_from = arguments[0] if arguments else config.init_from

@@ -27,7 +27,7 @@ from sgt_jax.models.bagel import weights
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
-from sgt_jax.partitioning import path_name
+from sgt_jax.parallel.partitioning import path_name
 
 # Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
 COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     config = CONFIG.value
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, config.cpu_devices)
     sys.exit(run(config, WORKDIR.value, **{name: flag.value for name, flag in PROCESSES.items()}))
@@ -38,7 +38,7 @@ def run(config: Any, workdir: str, **processes: Any) -> int:
     """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
     import jax
 
-    from sgt_jax import distributed
+    from sgt_jax.parallel import distributed
     from sgt_jax.train import USER_ERRORS, train
 
     try:

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sgt_jax.partitioning import constrain, path_name
+from sgt_jax.parallel.partitioning import constrain, path_name
 
 # Muon's share: weight matrices inside blocks, [in, out], or [layer, in, out] when layers are stacked.
 _MUON = re.compile(r"(^|/)layers(_\d+)?/.*kernel$")

@@ -303,7 +303,7 @@ def main(argv: list[str]) -> None:
     options = flags.FLAGS
     study = options.config
     logging.set_verbosity(logging.WARNING)
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(study.base.platform, study.base.cpu_devices)
     import jax

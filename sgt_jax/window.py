@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from sgt_jax import distributed
+from sgt_jax.parallel import distributed
 
 
 @dataclasses.dataclass

@@ -80,8 +80,9 @@ class Golden:
         import numpy as np
         from jax.experimental import multihost_utils
 
-        from sgt_jax import objective, optimizer, partitioning
+        from sgt_jax import objective, optimizer
         from sgt_jax.commands.recorded import FREEZE
+        from sgt_jax.parallel import partitioning
 
         folder = self.folder
         mesh = partitioning.make_mesh(shape, devices)

@@ -39,12 +39,13 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
     import tiny_many
 
     from sgt_jax import main as program
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", int(devices))
     import jax
 
-    from sgt_jax import distributed, experiment, partitioning, train
+    from sgt_jax import experiment, train
+    from sgt_jax.parallel import distributed, partitioning
 
     config = tiny_many.get_config()
     task = experiment.build(config)

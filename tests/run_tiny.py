@@ -11,7 +11,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 def main(workdir: str, read_threads: str, die: str) -> None:
     """`die` is "never", "step N" (when step N is logged) or "save N" (between writing and committing that save)."""
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", 2)
     import tiny_experiment as tiny

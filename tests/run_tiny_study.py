@@ -42,7 +42,7 @@ def tiny_study(file: str):
 
 def main(file: str, workdir: str, die: str) -> None:
     """`die` is "never", "keep" (the checkpoints, and never) or "ARM_SEED N": at step N of that run."""
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", 2)
     from sgt_jax import progress, study

@@ -13,7 +13,8 @@ import pytest
 import run_many
 import tiny_many
 
-from sgt_jax import distributed, experiment, main
+from sgt_jax import experiment, main
+from sgt_jax.parallel import distributed
 from sgt_jax.progress import read_metrics
 
 GRACE = 60  # seconds: for saving and leaving, on a machine with fewer cores than processes

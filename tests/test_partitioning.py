@@ -13,8 +13,9 @@ import pytest
 import tiny_experiment
 from jax.sharding import PartitionSpec as P
 
-from sgt_jax import experiment, optimizer, partitioning, train
+from sgt_jax import experiment, optimizer, train
 from sgt_jax.models import lanes, stack
+from sgt_jax.parallel import partitioning
 
 # Everything that 8 devices can be cut into: the golden has 2 key-value heads, so `tensor` is at most 2.
 MESHES = [

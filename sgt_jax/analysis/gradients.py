@@ -22,7 +22,7 @@ from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import DataError
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.stack import unstacked
-from sgt_jax.partitioning import path_name
+from sgt_jax.parallel.partitioning import path_name
 
 MOST_NUMBERS = 500_000_000  # of gradients kept at a time: 2 GB
 

@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from sgt_jax import distributed
 from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.parallel import distributed
 from sgt_jax.state import TrainState
 
 logger = logging.getLogger(__name__)

@@ -68,7 +68,8 @@ def measure(parts: dict[str, tuple[Callable, tuple]], repeats: int) -> list[dict
     """
     import jax
 
-    from sgt_jax.planning import accounting, hardware
+    from sgt_jax.parallel import hardware
+    from sgt_jax.planning import accounting
 
     compiled, rows = {}, []
     for name, (function, inputs) in parts.items():

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from sgt_jax.planning import hardware
+from sgt_jax.parallel import hardware
 from sgt_jax.planning.compiling import PlanError, compile_elsewhere
 
 GIB = hardware.GIB
@@ -103,7 +103,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    from sgt_jax import partitioning
+    from sgt_jax.parallel import partitioning
     from sgt_jax.planning import estimate
     from sgt_jax.planning.step import load_config, plan_step
 

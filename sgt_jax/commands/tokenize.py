@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="say how much would be written, and stop")
     options, config = configured.parse(parser, arguments)
 
-    from sgt_jax.distributed import prepare_platform
+    from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, 0)  # one device encodes; --share spreads the work
     from sgt_jax import experiment

@@ -16,9 +16,9 @@ from sgt_jax.data import masks as masks_lib
 from sgt_jax.data.examples import DataError, Example, PlanItem
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
-from sgt_jax.distributed import fetch
 from sgt_jax.evaluation import segmentation, understanding
 from sgt_jax.models.bagel.sampling import Guidance
+from sgt_jax.parallel.distributed import fetch
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.partitioning import shards
+from sgt_jax.parallel.partitioning import shards
 
 
 def _parts(lengths: Sequence[int]) -> int:

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning import estimate
-from sgt_jax.planning.hardware import Chip
 
 TENSOR = CONTEXT = ACCUMULATE = (1, 2, 4)
 REMAT = ("dots", "full", "full_offload")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
-from sgt_jax.planning import hardware
+from sgt_jax.parallel import hardware
 
 GIB = hardware.GIB
 _MARK = "SGT_PLAN_RESULT "
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     import jax
     from jax.experimental import topologies
 
-    from sgt_jax import partitioning
+    from sgt_jax.parallel import partitioning
     from sgt_jax.planning.step import load_config, plan_step
 
     config_file, topology, thorough, *overrides = arguments

@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 
+from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning import formula
 from sgt_jax.planning.accounting import Work, count
-from sgt_jax.planning.hardware import Chip
 from sgt_jax.planning.step import PlannedStep
 from sgt_jax.planning.typical import attention_work, typical_row
 

@@ -13,12 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sgt_jax import experiment, optimizer, partitioning, train
+from sgt_jax import experiment, optimizer, train
 from sgt_jax import state as state_lib
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.parallel import partitioning
 
 
 class PlannedExperiment(experiment.Experiment):

@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from sgt_jax.planning import formula, hardware
+from sgt_jax.parallel import hardware
+from sgt_jax.planning import formula
 from sgt_jax.planning.typical import attention_work, typical_row
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from configs import bagel_7b_sgt
 from sgt_jax.commands import plan
-from sgt_jax.planning import compiling, hardware
+from sgt_jax.parallel import hardware
+from sgt_jax.planning import compiling
 from sgt_jax.planning.step import load_config
 
 CONFIG = "configs/bagel_7b_sgt.py"

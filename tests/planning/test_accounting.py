@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sgt_jax import partitioning
 from sgt_jax.attention import packed_attention
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel import decoder
+from sgt_jax.parallel import partitioning
 from sgt_jax.planning import accounting, estimate, formula
 from sgt_jax.planning.step import load_config, plan_step
 from sgt_jax.planning.typical import attention_work, typical_row

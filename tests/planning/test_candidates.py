@@ -5,9 +5,9 @@ import json
 import jax
 import pytest
 
-from sgt_jax import partitioning
 from sgt_jax.commands import plan
-from sgt_jax.planning import candidates, estimate, hardware
+from sgt_jax.parallel import hardware, partitioning
+from sgt_jax.planning import candidates, estimate
 from sgt_jax.planning.compiling import PlanError
 from sgt_jax.planning.step import load_config, plan_step
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sgt_jax import partitioning
+from sgt_jax.parallel import partitioning
 from sgt_jax.planning import collectives
 
 TEXT = """

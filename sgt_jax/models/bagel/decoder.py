@@ -18,7 +18,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.partitioning import constrain
+from sgt_jax.parallel.partitioning import constrain
 
 # What a layer can put out; captured as "hidden_3" and so on.
 _KINDS = ("hidden", "q", "k", "v")

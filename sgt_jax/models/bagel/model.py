@@ -18,7 +18,7 @@ from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
 from sgt_jax.models.layers import Linear, random_code_table, shift_time, sincos_table, time_features
 from sgt_jax.models.stack import unstacked
-from sgt_jax.partitioning import constrain, whole
+from sgt_jax.parallel.partitioning import constrain, whole
 
 Params = Mapping[str, Any]
 Draws = Mapping[str, Any]

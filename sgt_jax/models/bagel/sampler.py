@@ -9,10 +9,10 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.layouts.bagel import BagelLayout
-from sgt_jax.distributed import fetch
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.model import PIXELS, Bagel, unpatchify_latents
 from sgt_jax.models.bagel.sampling import Guidance, Plan
+from sgt_jax.parallel.distributed import fetch
 
 Notify = Callable[[Any], None]
 UNGUIDED = Guidance()

@@ -11,7 +11,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat
 from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.partitioning import constrain, whole
+from sgt_jax.parallel.partitioning import constrain, whole
 
 _xavier, _lecun = nn.initializers.xavier_uniform(), nn.initializers.lecun_normal()
 

@@ -92,7 +92,7 @@ def measure(folder: Path, out: str, dtype: str, port: str, process: str = "0") -
 
     from sgt_jax.models.bagel.export import export_published
     from sgt_jax.models.bagel.published import load_published
-    from sgt_jax.partitioning import make_mesh, spec_for
+    from sgt_jax.parallel.partitioning import make_mesh, spec_for
 
     mesh = make_mesh({"fsdp": jax.device_count()})
     jax.device_put(0).block_until_ready()

@@ -373,7 +373,7 @@ import jax, numpy as np
 from jax.sharding import NamedSharding
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.published import config_from_folder, load_published
-from sgt_jax.partitioning import make_mesh, spec_for
+from sgt_jax.parallel.partitioning import make_mesh, spec_for
 
 folder, out = sys.argv[1:3]
 mesh = make_mesh({"fsdp": 2, "tensor": 2})
