@@ -23,7 +23,7 @@ from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.tokenised import Tokenised, differences
 from sgt_jax.data.tokenizer import Tokenizer
-from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
@@ -140,7 +140,7 @@ class Experiment:
         options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
         sizes = {"vit_size": spec.get("vit_size", data.vit_size.to_dict()), "target_size": data.target_size.to_dict()}
         task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
-        return {**task, "options": options, **sizes, "autoencoder": weights.fingerprint(self.vae_file())}
+        return {**task, "options": options, **sizes, "autoencoder": names.fingerprint(self.vae_file())}
 
     def vae_file(self) -> str:
         """The file with the trained autoencoder that this run starts from.
@@ -152,11 +152,11 @@ class Experiment:
         if config.vae_from:
             return resource(config.vae_from)
         folders = (resource(folder) for folder in (config.init_from, config.init_base) if folder)
-        places = [os.path.join(folder, weights.VAE_FILE) for folder in folders]
+        places = [os.path.join(folder, names.VAE_FILE) for folder in folders]
         found = [path for path in places if os.path.exists(path)]
         if not found:
             raise DataError(
-                f"tokenised targets need a trained autoencoder: no {weights.VAE_FILE} in {places or 'the config'}; "
+                f"tokenised targets need a trained autoencoder: no {names.VAE_FILE} in {places or 'the config'}; "
                 "set config.init_from, config.init_base or config.vae_from"
             )
         return found[0]
@@ -212,7 +212,7 @@ class Experiment:
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
-        vae = weights.load_vae(resource(config.vae_from), self.model_config)
+        vae = names.load_vae(resource(config.vae_from), self.model_config)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 

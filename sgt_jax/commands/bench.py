@@ -151,9 +151,9 @@ def inputs(options: argparse.Namespace) -> Inputs:
     import jax
     import optax
 
+    from sgt_jax.models.attention.work import typical_row
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
-    from sgt_jax.planning.typical import typical_row
 
     config = BagelConfig.from_dict(
         SIZES[options.size] | dict(scan_layers=True, attention=options.attention, dtype=options.dtype)
@@ -178,8 +178,8 @@ def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]
     import jax.numpy as jnp
     import optax
 
-    from sgt_jax import attention
     from sgt_jax.batch import TokenInfo
+    from sgt_jax.models import attention
 
     given = inputs(options)
     model, params, lanes, info, key = given.model, given.params, given.lanes, given.info, jax.random.key(1)

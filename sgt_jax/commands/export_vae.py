@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 
     from sgt_jax import experiment
     from sgt_jax.checkpoints.training import restore_params
-    from sgt_jax.models.bagel import weights
+    from sgt_jax.models.bagel import names
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)
     config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std())
     )
     out.mkdir(parents=True, exist_ok=True)
-    save_file(weights.to_published(params, task.model_config, weights.VAE_FILE), str(out / weights.VAE_FILE))
+    save_file(names.to_published(params, task.model_config, names.VAE_FILE), str(out / names.VAE_FILE))
     (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")
     print(f"step {step}: scale {vae['scale_factor']:.4f}, shift {vae['shift_factor']:.4f}, channel means "
           f"{np.round(values.mean(0), 2).tolist()}, standard deviations {np.round(values.std(0), 2).tolist()}")  # fmt: skip

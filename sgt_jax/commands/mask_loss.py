@@ -83,7 +83,7 @@ def autoencoder(folder: str) -> mask_loss.Damage:
     import jax.numpy as jnp
 
     from sgt_jax.experiment import resource
-    from sgt_jax.models.bagel import sampling, weights
+    from sgt_jax.models.bagel import names, sampling
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
 
@@ -91,7 +91,7 @@ def autoencoder(folder: str) -> mask_loss.Damage:
     sizes = path / "vae.json"
     config = BagelConfig.from_dict({"vae": json.loads(sizes.read_text())} if sizes.is_file() else {})
     model = Bagel(config)
-    params = {"vae": weights.load_vae(path / weights.VAE_FILE, config)}
+    params = {"vae": names.load_vae(path / names.VAE_FILE, config)}
 
     @jax.jit
     def there_and_back(params, pictures):

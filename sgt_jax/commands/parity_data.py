@@ -14,7 +14,7 @@ from sgt_jax.data.examples import Example, PlanItem, Turn
 from sgt_jax.data.images import TransformSpec, resize, resize_rule, to_rgb, transform
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify
 from sgt_jax.data.packing import Lanes, pack
-from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel import names
 
 _RULES = {"out_wh": "sgt", "out_wh_sgt": "sgt", "out_wh_upstream": "bagel"}
 
@@ -108,7 +108,7 @@ def pictures(folder: Folder) -> Iterator[Check]:
     yield from check("rgba_to_rgb", to_rgb(Image.fromarray(recorded["rgba_in"])), "exact")
     patch = recorded["conv_weight"].shape[-1]
     yield from check("patchify_out", patchify(recorded["patchify_in"].transpose(1, 2, 0), patch))
-    yield from check("linear_weight", weights.patch_conv_to_linear(recorded["conv_weight"]))
+    yield from check("linear_weight", names.patch_conv_to_linear(recorded["conv_weight"]))
 
 
 def stream(folder: Folder) -> Iterator[Check]:

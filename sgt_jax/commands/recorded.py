@@ -14,7 +14,7 @@ from etils import epath
 from sgt_jax import objective, optimizer
 from sgt_jax.commands.reference_pack import ReferencePack, to_lanes
 from sgt_jax.data.layouts.bagel import SpecialTokens
-from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 
@@ -108,7 +108,7 @@ class Folder:
     @functools.cached_property
     def params(self) -> dict[str, Any]:
         """The checkpoint."""
-        return jax.tree.map(jnp.asarray, weights.load(self.path / "ckpt", self.config))
+        return jax.tree.map(jnp.asarray, names.load(self.path / "ckpt", self.config))
 
     @functools.cached_property
     def pack(self) -> ReferencePack:
@@ -139,5 +139,5 @@ class Folder:
 
     def published(self, tree: Any) -> dict[str, np.ndarray]:
         """A tree of trainable parameters, gradients or averages under the published names."""
-        found = weights.to_published(tree, self.config, weights.MODEL_FILE)
+        found = names.to_published(tree, self.config, names.MODEL_FILE)
         return {name: x for name, x in found.items() if not name.endswith("pos_embed.pos_embed")}

@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 
+from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.bagel import costs
 from sgt_jax.parallel.hardware import Chip
-from sgt_jax.planning import formula
 from sgt_jax.planning.accounting import Work, count
 from sgt_jax.planning.step import PlannedStep
-from sgt_jax.planning.typical import attention_work, typical_row
 
 
 def per_chip(tree: Any) -> int:
@@ -94,9 +94,7 @@ def work_of(planned: PlannedStep) -> tuple[Work, dict[str, float], dict[str, flo
         pairs[name], blocks, shares[name] = attention_work(info, planned.model.attention_block)
         visited[blocks] = shares[name]
         pairs[name] *= rows
-    needed = formula.training_flops(
-        planned.model, {lane: n * rows for lane, n in budgets.items()}, pairs, planned.freeze
-    )
+    needed = costs.training_flops(planned.model, {lane: n * rows for lane, n in budgets.items()}, pairs, planned.freeze)
     return count(planned.jaxpr(), visited), needed, shares
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
+from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.bagel import costs
 from sgt_jax.parallel import hardware
-from sgt_jax.planning import formula
-from sgt_jax.planning.typical import attention_work, typical_row
 
 
 class Utilisation:
@@ -38,7 +38,7 @@ class Utilisation:
         full = self._rows * (self._budgets["und"] + self._budgets["gen"]), self._rows * self._budgets["vit"]
         filled = {"decoder": (slots["und"] + slots["gen"]) / max(full[0], 1), "vit": slots["vit"] / max(full[1], 1)}
         pairs = {name: self._pairs[name] * filled[name] for name in filled}
-        needed = sum(formula.training_flops(self._model, slots, pairs, self._freeze).values())
+        needed = sum(costs.training_flops(self._model, slots, pairs, self._freeze).values())
         return {"mfu": needed / seconds / self._peak}
 
 

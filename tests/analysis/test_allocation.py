@@ -58,7 +58,7 @@ def test_shares_are_those_of_a_dense_softmax(forward, blocks):
 
 def test_values_weighed_so_give_the_models_own_attention(forward):
     """With one group per key the mass is the attention map, and map times values must be what the layer computed."""
-    from sgt_jax.attention import dense_attention
+    from sgt_jax.models.attention import dense_attention
 
     out, info, _ = forward
     t = info.sample.shape[1]

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgt_jax.attention import BACKENDS as ALL
-from sgt_jax.attention import packed_attention, segment_info
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
+from sgt_jax.models.attention import BACKENDS as ALL
+from sgt_jax.models.attention import packed_attention, segment_info
 
 B, S, H, KV, D = 2, 23, 6, 2, 8
 # test_tpu.py has the kernels.

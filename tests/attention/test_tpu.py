@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgt_jax.attention import attend, blocks, packed_attention, prepare, segment_info
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
+from sgt_jax.models.attention import attend, blocks, packed_attention, prepare, segment_info
 from sgt_jax.parallel import partitioning
 
 B, S, H, KV, D, BLOCK = 2, 37, 4, 2, 8, 8

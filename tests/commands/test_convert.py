@@ -18,7 +18,7 @@ from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.checkpoints.training import RunCheckpoints
 from sgt_jax.commands import convert
 from sgt_jax.data.tokenizer import NANO_FILE
-from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.state import TrainState
 
@@ -45,7 +45,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
         checkpoints.close()
     settings = {"model": config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))
-    return weights.to_published(optimizer.merge(average, frozen) if ema else params, config)
+    return names.to_published(optimizer.merge(average, frozen) if ema else params, config)
 
 
 def test_weights_of_a_run(tmp_path, capsys):
@@ -55,16 +55,16 @@ def test_weights_of_a_run(tmp_path, capsys):
     assert convert.main([str(tmp_path / "run"), str(tmp_path / "half")]) == 0
     printed = capsys.readouterr().out
     assert "ema of step 7" in printed and "params of step 7" in printed and "139 tensors" in printed
-    for file in (weights.MODEL_FILE, weights.VAE_FILE):
+    for file in (names.MODEL_FILE, names.VAE_FILE):
         golden = load_file(CKPT / file)
         out, raw, half = (load_file(tmp_path / name / file) for name in ("out", "raw", "half"))
         assert out.keys() == raw.keys() == half.keys() == golden.keys()
         for name in golden:
             assert np.array_equal(raw[name], golden[name])
             assert np.array_equal(out[name], average[name])
-            moved = file == weights.MODEL_FILE and "pos_embed" not in name
+            moved = file == names.MODEL_FILE and "pos_embed" not in name
             assert np.array_equal(out[name], golden[name] + 1 if moved else golden[name])
-            kind = ml_dtypes.bfloat16 if file == weights.MODEL_FILE else np.float32
+            kind = ml_dtypes.bfloat16 if file == names.MODEL_FILE else np.float32
             assert half[name].dtype == kind and np.array_equal(half[name], out[name].astype(kind))
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == NANO_FILE.read_bytes()
     again = load_published(tmp_path / "out")
@@ -80,7 +80,7 @@ def test_however_the_arrays_are_stored(tmp_path, scan, chunked):
     if chunked and scan:
         assert stored("decoder/layers/und/q_proj/kernel")._store.chunk_layout.read_chunk.shape[0] == 1
     convert.convert(tmp_path / "run", tmp_path / "out", dtype="float32")
-    for file in (weights.MODEL_FILE, weights.VAE_FILE):
+    for file in (names.MODEL_FILE, names.VAE_FILE):
         for name, array in load_file(tmp_path / "out" / file).items():
             assert np.array_equal(array, average[name])
 

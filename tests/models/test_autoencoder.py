@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgt_jax.models import autoencoder
-from sgt_jax.models.autoencoder import Autoencoder, AutoencoderConfig, fresh_parameters
+from sgt_jax.models.autoencoder.model import Autoencoder, AutoencoderConfig, fresh_parameters
+from sgt_jax.models.autoencoder.model import model as autoencoder_model
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_pictures_of_a_batch_do_not_touch(model, params, pictures):
 
 def test_large_pictures_take_another_road_to_the_same_numbers(model, params, pictures, monkeypatch):
     dense = model.apply(params, pictures, method="encode")
-    monkeypatch.setattr(autoencoder, "_DENSE_PIXELS", 5)
+    monkeypatch.setattr(autoencoder_model, "_DENSE_PIXELS", 5)
     np.testing.assert_allclose(model.apply(params, pictures, method="encode"), dense, atol=1e-5)
 
 

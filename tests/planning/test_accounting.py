@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sgt_jax.attention import packed_attention
 from sgt_jax.batch import TokenInfo
-from sgt_jax.models.bagel import decoder
+from sgt_jax.models.attention import packed_attention
+from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.bagel import costs, decoder
 from sgt_jax.parallel import partitioning
-from sgt_jax.planning import accounting, estimate, formula
+from sgt_jax.planning import accounting, estimate
 from sgt_jax.planning.step import load_config, plan_step
-from sgt_jax.planning.typical import attention_work, typical_row
 
 CONFIG = "configs/bagel_7b_sgt.py"
 
@@ -76,14 +76,14 @@ def test_the_7b_step_is_the_models_formula(plain):
     slots = {lane: fields["sample"].size for lane, fields in plain.batch.items()}
     rows = plain.batch["und"]["sample"].shape[0]
     pairs = {"decoder": rows * 16384**2, "vit": slots["vit"] ** 2 / rows}
-    needed = sum(formula.training_flops(plain.model, slots, pairs, plain.freeze).values())
+    needed = sum(costs.training_flops(plain.model, slots, pairs, plain.freeze).values())
     # A hair below 1: inputs have no gradient.
     assert 0.999 <= work.total / needed <= 1.05 and not work.unknown_loops
 
 
 def test_formula_agrees_with_the_recorded_one(plain):
     """The reference charges the head and the embedding table for every token; see tests/golden/bagel/flops.json."""
-    found = formula.training_flops(plain.model, {"und": 1, "gen": 0, "vit": 0, "labels": 1}, {"decoder": 1, "vit": 0})
+    found = costs.training_flops(plain.model, {"und": 1, "gen": 0, "vit": 0, "labels": 1}, {"decoder": 1, "vit": 0})
     table = 3 * 2 * plain.model.llm.vocab_size * plain.model.llm.hidden_size
     assert found["und"] + found["head"] + table == pytest.approx(45691699200.0)
     assert found["attention"] == 1204224.0
@@ -91,7 +91,7 @@ def test_formula_agrees_with_the_recorded_one(plain):
 
 def test_frozen_parts_cost_less(plain):
     args = plain.model, {"und": 1, "gen": 1, "vit": 1, "labels": 1}, {"decoder": 0, "vit": 0}
-    free, held = formula.training_flops(*args), formula.training_flops(*args, freeze=("^vit/", "und/"))
+    free, held = costs.training_flops(*args), costs.training_flops(*args, freeze=("^vit/", "und/"))
     assert held["vit"] == free["vit"] / 3 and held["und"] == free["und"] * 2 / 3 and held["gen"] == free["gen"]
 
 
@@ -114,7 +114,7 @@ def test_xla_counts_no_expert_twice(plain, monkeypatch):
         return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(params, *x, *info).cost_analysis()["flops"]
 
     slots = {"und": und, "gen": gen, "vit": 0, "labels": 0}
-    needed = formula.training_flops(plain.model, slots, {"decoder": 0, "vit": 0})
+    needed = costs.training_flops(plain.model, slots, {"decoder": 0, "vit": 0})
     layer = (needed["und"] + needed["gen"]) / plain.model.llm.num_hidden_layers
     assert 1.0 <= (flops(2) - flops(1)) / layer <= 1.10
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.bagel import costs
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.planning import formula
 from sgt_jax.planning.step import load_config
-from sgt_jax.planning.typical import attention_work, typical_row
 from sgt_jax.planning.utilisation import Utilisation
 
 BUDGETS = {"und": 256, "gen": 2816, "vit": 256, "labels": 64}  # one painting
@@ -27,7 +27,7 @@ def test_share_of_the_peak():
     run, model, freeze = made("TPU v5")
     pairs = dict(zip(("decoder", "vit"), (4 * attention_work(info, 512)[0] for info in typical_row(BUDGETS))))
     assert pairs["decoder"] > 4 * 2752**2
-    needed = sum(formula.training_flops(model, {lane: 4 * n for lane, n in BUDGETS.items()}, pairs, freeze).values())
+    needed = sum(costs.training_flops(model, {lane: 4 * n for lane, n in BUDGETS.items()}, pairs, freeze).values())
     full = run.scalars(dict.fromkeys(BUDGETS, 1.0), 2.0)["mfu"]
     assert full == pytest.approx(needed / 2.0 / (2 * 459e12))
     assert run.scalars(dict.fromkeys(BUDGETS, 0.5), 2.0)["mfu"] == pytest.approx(full / 2)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from sgt_jax.models.autoencoder import AutoencoderConfig
+from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.stack import REMAT
 
 POSITION_INIT = ("sincos", "random_codes")

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.attention import attend, prepare
 from sgt_jax.batch import TokenInfo
+from sgt_jax.models.attention import attend, prepare
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation

@@ -14,8 +14,8 @@ from sgt_jax.checkpoints.exporting import GetLeaf, write_published
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.writer import sync_folder
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
 from sgt_jax.models.bagel.published import sources
-from sgt_jax.models.bagel.weights import MODEL_FILE, VAE_FILE
 
 # Not copied along: weights, their indexes, pickles, unfinished files.
 _WEIGHTS = re.compile(r"\.(safetensors|index\.json|bin|pt|pth|ckpt|npz|h5|gguf)$|\.partial-\d+$")

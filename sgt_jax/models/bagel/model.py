@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import PackedBatch, TokenInfo
-from sgt_jax.models.autoencoder import Autoencoder, fresh_parameters
+from sgt_jax.models.autoencoder.model import Autoencoder, fresh_parameters
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Cache, Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.attention import attend
+from sgt_jax.models.attention import attend
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Decoder, DecoderLayer, Expert
 from sgt_jax.models.layers import apply_rope, rms

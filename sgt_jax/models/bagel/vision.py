@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.attention import attend, prepare, segment_info
+from sgt_jax.models.attention import attend, prepare, segment_info
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat
 from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table

@@ -18,7 +18,7 @@ MEGA = 1 << 20
 
 def config():
     """A BAGEL of 1.15 billion parameters."""
-    from sgt_jax.models.autoencoder import AutoencoderConfig
+    from sgt_jax.models.autoencoder.model import AutoencoderConfig
     from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 
     llm = dict(hidden_size=1536, intermediate_size=6144, num_hidden_layers=14, num_attention_heads=12)
@@ -40,8 +40,8 @@ def make(folder: Path) -> None:
     import numpy as np
 
     from sgt_jax.checkpoints.writer import Writer
+    from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
     from sgt_jax.models.bagel.published import sources
-    from sgt_jax.models.bagel.weights import MODEL_FILE, VAE_FILE
 
     folder.mkdir(parents=True)
     config().save(folder)

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sgt_jax.checkpoints.header import CheckpointError
-from sgt_jax.models.bagel import weights
+from sgt_jax.models.bagel import names as bagel_names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
@@ -79,7 +79,7 @@ def same_tensors(one: Path, other: Path):
 def test_import_equals_the_plain_loader_and_the_models_own_tree(scan):
     config = config_from_folder(CKPT, scan_layers=scan)
     found = load_published(CKPT, config)
-    plain = weights.load(CKPT, config)
+    plain = bagel_names.load(CKPT, config)
     same_tree(found.params, jax.tree.map(jnp.asarray, plain))
     fresh = jax.eval_shape(Bagel(config).init, jax.random.key(0))
     assert jax.tree.structure(fresh) == jax.tree.structure(found.params)

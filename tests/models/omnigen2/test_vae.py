@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from sgt_jax.checkpoints.exporting import write_published
 from sgt_jax.checkpoints.header import CheckpointError
-from sgt_jax.models.autoencoder import Autoencoder
-from sgt_jax.models.omnigen2 import weights
+from sgt_jax.models.autoencoder import diffusers_names
+from sgt_jax.models.autoencoder.model import Autoencoder
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "omnigen2"
 
@@ -27,7 +27,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def vae():
-    params, config = weights.load_vae(GOLDEN / "vae")
+    params, config = diffusers_names.load_vae(GOLDEN / "vae")
     return Autoencoder(config, precision=jax.lax.Precision.HIGHEST), params
 
 
@@ -78,7 +78,7 @@ def test_tree_is_the_models_own(vae):
 
 def test_flux_sizes():
     """The published file: 244 tensors, 83.8 million values, in BAGEL's naming and in this one."""
-    names = weights.vae_names(weights.AutoencoderConfig())
+    names = diffusers_names.vae_names(diffusers_names.AutoencoderConfig())
     assert len(names) == 244
     assert sum(int(np.prod(source.shape)) for source in names.values()) == 83_819_683
 
@@ -92,8 +92,8 @@ def test_back_to_the_file(vae, tmp_path):
             node = node[part]
         return node
 
-    write_published(tmp_path / "a", weights.vae_names(model.config), leaf, metadata={"format": "pt"})
-    assert (tmp_path / "a").read_bytes() == (GOLDEN / "vae" / weights.VAE_FILE).read_bytes()
+    write_published(tmp_path / "a", diffusers_names.vae_names(model.config), leaf, metadata={"format": "pt"})
+    assert (tmp_path / "a").read_bytes() == (GOLDEN / "vae" / diffusers_names.VAE_FILE).read_bytes()
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def folder(tmp_path):
 
 
 def test_bfloat16_and_shards(folder, vae):
-    file = folder / weights.VAE_FILE
+    file = folder / diffusers_names.VAE_FILE
     tensors = {name: array.astype(ml_dtypes.bfloat16) for name, array in load_file(file).items()}
     file.unlink()
     names = sorted(tensors)
@@ -112,8 +112,8 @@ def test_bfloat16_and_shards(folder, vae):
     for part, own in parts.items():
         save_file({name: tensors[name] for name in own}, folder / part)
     places = {name: part for part, own in parts.items() for name in own}
-    (folder / (weights.VAE_FILE + ".index.json")).write_text(json.dumps({"weight_map": places}))
-    params, _ = weights.load_vae(folder, dtype="float32")
+    (folder / (diffusers_names.VAE_FILE + ".index.json")).write_text(json.dumps({"weight_map": places}))
+    params, _ = diffusers_names.load_vae(folder, dtype="float32")
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(vae[1])):
         assert np.array_equal(a, np.asarray(b).astype(ml_dtypes.bfloat16).astype(np.float32))
 
@@ -135,16 +135,16 @@ def test_other_autoencoders_are_refused(folder, change, why):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError, match=why):
-        weights.load_vae(folder)
+        diffusers_names.load_vae(folder)
 
 
 def test_damaged_folders(folder):
     (folder / "config.json").write_text("[1]")
     with pytest.raises(CheckpointError, match="config.json"):
-        weights.load_vae(folder)
+        diffusers_names.load_vae(folder)
     (folder / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="lacks 'block_out_channels'"):
-        weights.load_vae(folder)
+        diffusers_names.load_vae(folder)
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match="vae/ folder"):
-        weights.load_vae(folder)
+        diffusers_names.load_vae(folder)

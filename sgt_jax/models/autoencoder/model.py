@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.attention import dense_attention
+from sgt_jax.models.attention import dense_attention
 
 # Above this many latent pixels the attention block scans over blocks of queries instead of holding all scores.
 _DENSE_PIXELS = 4096

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.attention import blocks, segment_info
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo
+from sgt_jax.models.attention import blocks, segment_info
 
 # (mode, und slots, vit slots, gen slots) per split. A 3:2 photo at 224 pixels and its map at 1024; a picture of 640x480.
 _PAINTING = ((FULL, 178, 176, 0), (CAUSAL, 14, 0, 0), (NOISE, 2, 0, 2752))

@@ -1,6 +1,6 @@
 """OmniGen2's published tensors against our parameters; so far its autoencoder, named as diffusers names it.
 
-The autoencoder is the one of `sgt_jax/models/autoencoder.py`: only names, the order of the decoder's levels and the
+The autoencoder is the one of `sgt_jax/models/autoencoder/model.py`: only names, the order of the decoder's levels and the
 form of the attention's projections (linear instead of 1x1 convolutions) differ from BAGEL's file.
 """
 
@@ -12,7 +12,7 @@ from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import CheckpointError, strict_json
 from sgt_jax.checkpoints.importing import Sharding, Source
 from sgt_jax.checkpoints.safetensors import Weights
-from sgt_jax.models.autoencoder import AutoencoderConfig
+from sgt_jax.models.autoencoder.model import AutoencoderConfig
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 _CONV = (2, 3, 1, 0)  # [out, in, kh, kw] -> [kh, kw, in, out]

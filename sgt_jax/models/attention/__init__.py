@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from sgt_jax.attention import tpu, xla
-from sgt_jax.attention.xla import dense_attention
 from sgt_jax.batch import NOISE, TokenInfo
+from sgt_jax.models.attention import tpu, xla
+from sgt_jax.models.attention.xla import dense_attention
 from sgt_jax.parallel.partitioning import per_shard
 
 __all__ = ("BACKENDS", "attend", "dense_attention", "packed_attention", "prepare", "segment_info")

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from sgt_jax.attention.blocks import Intervals, Steps, block_map, intervals, padded, walk
 from sgt_jax.batch import TokenInfo
+from sgt_jax.models.attention.blocks import Intervals, Steps, block_map, intervals, padded, walk
 
 _LANES = 128
 # A forbidden score lies below the start of every running maximum, so its weight is exactly zero even in an empty row.
