@@ -64,7 +64,7 @@ def _first(folder: Any, base: Any, name: str) -> Path:
 
 
 def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], None]) -> Assistant:
-    from sgt_jax.checkpoints import training
+    from sgt_jax.checkpoints import runs
     from sgt_jax.experiment import resource
 
     path = Path(workdir) / "config.json"
@@ -76,7 +76,7 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
         why = f"is not the config of a run ({type(error).__name__}: {error})."
         raise CheckpointError(path, why, "Give the --workdir of a BAGEL run.") from None
     tokenizer = Tokenizer.from_file(tokenizer_file)
-    params, step = training.restore_params(workdir, weights)
+    params, step = runs.restore_params(workdir, weights)
     if "decoder" not in params:
         raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a BAGEL run.")
     report(f"{workdir}: {weights} of step {step}")

@@ -15,7 +15,7 @@ from etils import epath
 
 from sgt_jax import experiment, optimizer, report, run_report
 from sgt_jax import state as state_lib
-from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints
+from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule

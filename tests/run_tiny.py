@@ -17,7 +17,7 @@ def main(workdir: str, read_threads: str, die: str) -> None:
     import tiny_experiment as tiny
 
     from sgt_jax import progress, train
-    from sgt_jax.checkpoints import training
+    from sgt_jax.checkpoints import runs
 
     where, _, number = die.partition(" ")
 
@@ -25,14 +25,14 @@ def main(workdir: str, read_threads: str, die: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if where == "step":
-        save_and_go_on = training.RunCheckpoints.save
+        save_and_go_on = runs.RunCheckpoints.save
 
         def save_now(self, step, state, data_state):
             # The save before the kill must have had its time, as it has in a run whose steps take seconds.
             save_and_go_on(self, step, state, data_state)
             self.wait()
 
-        training.RunCheckpoints.save = save_now
+        runs.RunCheckpoints.save = save_now
         log = progress.RunLog.scalars
 
         def scalars(self, step, values, kind="train"):
@@ -42,7 +42,7 @@ def main(workdir: str, read_threads: str, die: str) -> None:
 
         progress.RunLog.scalars = scalars
     if where == "save":
-        save = training.RunCheckpoints.save
+        save = runs.RunCheckpoints.save
 
         def dying_save(self, step, state, data_state):
             if step == int(number):
@@ -54,7 +54,7 @@ def main(workdir: str, read_threads: str, die: str) -> None:
             if step == int(number):
                 self.wait()
 
-        training.RunCheckpoints.save = dying_save
+        runs.RunCheckpoints.save = dying_save
 
     config = tiny.config()
     config.data.read_threads = int(read_threads)

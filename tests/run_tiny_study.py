@@ -46,10 +46,10 @@ def main(file: str, workdir: str, die: str) -> None:
 
     prepare_platform("cpu", 2)
     from sgt_jax import progress, study
-    from sgt_jax.checkpoints import training
+    from sgt_jax.checkpoints import runs
 
     where, _, number = die.partition(" ")
-    log, save = progress.RunLog.scalars, training.RunCheckpoints.save
+    log, save = progress.RunLog.scalars, runs.RunCheckpoints.save
 
     def scalars(self, step, values, kind="train"):
         log(self, step, values, kind)
@@ -60,7 +60,7 @@ def main(file: str, workdir: str, die: str) -> None:
         save(self, step, state, data_state)
         self.wait()  # as in a run whose steps take seconds
 
-    progress.RunLog.scalars, training.RunCheckpoints.save = scalars, save_now
+    progress.RunLog.scalars, runs.RunCheckpoints.save = scalars, save_now
     print(study.run_study(tiny_study(file), workdir, keep=die == "keep"))
 
 

@@ -15,7 +15,7 @@ import pytest
 import tiny_experiment as tiny
 
 from sgt_jax import experiment, train
-from sgt_jax.checkpoints.training import CheckpointError, RunCheckpoints, restore_params
+from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
 from sgt_jax.data.examples import DataError
 from sgt_jax.progress import read_metrics
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.checkpoints import header, training
+from sgt_jax.checkpoints import header, runs
 from sgt_jax.commands import errors
 from sgt_jax.data.examples import DataError
 
@@ -94,7 +94,7 @@ def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespa
             options.source = named_source(options.checkpoint, options.source)
         command(options)
 
-    return errors.status(work, (DataError, header.CheckpointError, training.CheckpointError, OSError))
+    return errors.status(work, (DataError, header.CheckpointError, runs.CheckpointError, OSError))
 
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:

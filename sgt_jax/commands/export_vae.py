@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     from safetensors.numpy import save_file
 
     from sgt_jax import experiment
-    from sgt_jax.checkpoints.training import restore_params
+    from sgt_jax.checkpoints.runs import restore_params
     from sgt_jax.models.bagel import names
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)

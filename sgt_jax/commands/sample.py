@@ -71,10 +71,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parse(arguments)
-    from sgt_jax.checkpoints import header, training
+    from sgt_jax.checkpoints import header, runs
     from sgt_jax.data.examples import DataError
 
-    told = (DataError, header.CheckpointError, training.CheckpointError, _UsageError, OSError)
+    told = (DataError, header.CheckpointError, runs.CheckpointError, _UsageError, OSError)
     return errors.status(lambda: sample(options), told)
 
 

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 from sgt_jax import optimizer
 from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
-from sgt_jax.checkpoints.training import RunCheckpoints
 from sgt_jax.commands import convert
 from sgt_jax.data.tokenizer import NANO_FILE
 from sgt_jax.models.bagel import names

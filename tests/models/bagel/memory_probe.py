@@ -116,7 +116,7 @@ def make_run(folder: Path, workdir: Path) -> dict[str, float]:
     import jax.numpy as jnp
 
     jax.config.update("jax_platforms", "cpu")
-    from sgt_jax.checkpoints.training import RunCheckpoints
+    from sgt_jax.checkpoints.runs import RunCheckpoints
     from sgt_jax.models.bagel.published import load_published
     from sgt_jax.state import TrainState
 
