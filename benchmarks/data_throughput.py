@@ -18,10 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from configs import bagel_7b_sgt
 from sgt_jax.commands import tokenize
-from sgt_jax.data import images, tasks, tokenised
-from sgt_jax.data.ingest import ingest
+from sgt_jax.data import tasks
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.sources import open_source
+from sgt_jax.data.stored import tokenised
+from sgt_jax.data.stored.ingest import ingest
 
 SIZE = (2250, 1500)
 CANVASES = ((688, 1024),)
@@ -73,16 +75,16 @@ def make_ways(root: Path, n: int) -> dict:
     config = bagel_7b_sgt.get_config().data
     part = config.mixture.segmentation
     vit_size, target_size = tasks.VitSize(**part.vit_size), tasks.VitSize(**config.target_size)
-    vit_spec = images.TransformSpec(*(part.vit_size[k] for k in ("stride", "min_size", "max_size")))
-    vae_spec = images.TransformSpec(*(config.target_size[k] for k in ("stride", "min_size", "max_size")))
+    vit_spec = resizing.TransformSpec(*(part.vit_size[k] for k in ("stride", "min_size", "max_size")))
+    vae_spec = resizing.TransformSpec(*(config.target_size[k] for k in ("stride", "min_size", "max_size")))
     ids = SpecialTokens(1, 2, 3, 4)
 
     def plain(i: int) -> None:
-        photo = images.load_rgb(root / "tree/sam_selection" / f"sa_{i}.jpg")
-        mask = images.load_rgb(root / "tree/sam_mask" / f"sa_{i}.png")
-        mask = images.resize(mask, (photo.shape[1], photo.shape[0]))
+        photo = resizing.load_rgb(root / "tree/sam_selection" / f"sa_{i}.jpg")
+        mask = resizing.load_rgb(root / "tree/sam_mask" / f"sa_{i}.png")
+        mask = resizing.resize(mask, (photo.shape[1], photo.shape[0]))
         for picture, spec in ((photo, vit_spec), (mask, vae_spec), (photo, vae_spec)):
-            images.transform(picture, spec)
+            resizing.transform(picture, spec)
 
     def encode(text: str) -> list[int]:
         return list(text.encode())

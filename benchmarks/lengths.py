@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgt_jax.data.images import resize_rule
+from sgt_jax.data.pictures.resizing import resize_rule
 
 MODEL = Path(__file__).with_name("real_lengths.json")
 # The recipe's resize rules: stride, shortest and longest side, most pixels (configs/bagel_7b_sgt.py).

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data import images, masks, rle
 from sgt_jax.data.examples import DataError, PlanItem
-from sgt_jax.data.images import TransformSpec
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.templates import wordings
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.pictures import masks, resizing, rle
+from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.text.templates import wordings
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.sampler import Sampler
@@ -238,7 +238,7 @@ class Assistant:
         """A rule within the ViT's position table."""
         stride = self.config.vit.patch_size
         low, high = (min(side, self.config.vit_max_num_patch_per_side * stride) for side in sides)
-        return TransformSpec(stride, low, high, max_pixels or images.DEFAULT_MAX_PIXELS)
+        return TransformSpec(stride, low, high, max_pixels or resizing.DEFAULT_MAX_PIXELS)
 
     def _vae_rule(self) -> TransformSpec:
         stride = self.config.latent_stride
@@ -258,4 +258,4 @@ class Assistant:
 
 
 def _resized(picture: np.ndarray, rule: TransformSpec) -> np.ndarray:
-    return images.resize(picture, rule.size(picture.shape[1], picture.shape[0]))
+    return resizing.resize(picture, rule.size(picture.shape[1], picture.shape[0]))

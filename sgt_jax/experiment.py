@@ -21,8 +21,8 @@ from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field, Lanes
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
-from sgt_jax.data.tokenised import Tokenised, differences
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.stored.tokenised import Tokenised, differences
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range

@@ -20,7 +20,7 @@ import jax
 
 from sgt_jax.assistant import DEFAULTS, Assistant, Settings
 from sgt_jax.checkpoints.header import CheckpointError
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.sampling import Guidance
 

@@ -32,7 +32,7 @@ def checkpoint(folder: Path) -> None:
     """An untrained model of the local variant's sizes in the published layout, with the nano tokenizer."""
     import jax
 
-    from sgt_jax.data.tokenizer import NANO_FILE
+    from sgt_jax.data.text.tokenizer import NANO_FILE
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.export import export_published
     from sgt_jax.models.bagel.model import Bagel

@@ -8,7 +8,7 @@ import tiny_experiment
 from PIL import Image
 
 from sgt_jax import experiment, train
-from sgt_jax.data import masks
+from sgt_jax.data.pictures import masks
 from sgt_jax.progress import read_metrics
 
 

@@ -12,9 +12,9 @@ from configs.study import common, ratio, recipe
 from sgt_jax import experiment, optimizer, study
 from sgt_jax.data.examples import Example
 from sgt_jax.data.proxies import make_pair
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy, VitSize
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.parallel import partitioning
 
 NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")

@@ -137,7 +137,7 @@ def test_every_proxy_of_the_study_is_known_and_every_word_of_it_is_in_the_vocabu
 
     from sgt_jax.data.proxies import make_pair
     from sgt_jax.data.sources import open_source
-    from sgt_jax.data.tokenizer import Tokenizer
+    from sgt_jax.data.text.tokenizer import Tokenizer
 
     spec = proxies.get_config().base.data.sources.painted.to_dict()
     example = open_source(spec)[0]

@@ -13,13 +13,15 @@ import numpy as np
 
 from sgt_jax.assistant import Assistant
 from sgt_jax.batch import PackedBatch
-from sgt_jax.data import images, tasks
+from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, Example, PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout
-from sgt_jax.data.sources import files, open_source
-from sgt_jax.data.sources.scene_drawing import COLOURS, SHAPES
-from sgt_jax.data.sources.scene_language import plural
-from sgt_jax.data.sources.scenes import SceneObject
+from sgt_jax.data.pictures import resizing
+from sgt_jax.data.sources import open_source
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.scenes.captions import plural
+from sgt_jax.data.sources.scenes.drawing import COLOURS, SHAPES
+from sgt_jax.data.sources.scenes.source import SceneObject
 from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
 
 Plan = Sequence[PlanItem]
@@ -98,7 +100,7 @@ def folder_pair(first: str | Path, second: str | Path, n: int) -> Pair:
         names = files.files_below(files.local_folder(folder, "give two folders of pictures"), files.PHOTO_SUFFIXES)
         if not names:
             raise DataError(f"{folder}: holds no pictures ({', '.join(files.PHOTO_SUFFIXES)}); check the path")
-        pictures.append([images.load_rgb(folder / name) for name in names[:n]])
+        pictures.append([resizing.load_rgb(folder / name) for name in names[:n]])
     classes = (Path(first).name, Path(second).name)
     return _pair(" or ".join(classes), classes, pictures)
 

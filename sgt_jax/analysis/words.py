@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.sources.scene_drawing import COLOURS
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.sources.scenes.drawing import COLOURS
+from sgt_jax.data.text.tokenizer import Tokenizer
 
 CATEGORIES = ("object", "colour", "position", "other")
 # GenEval's colours and relations, and those of the scenes.

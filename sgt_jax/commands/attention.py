@@ -81,7 +81,7 @@ def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
     if options.prompts:
         entries = words.read_prompts(options.prompts)
     else:
-        from sgt_jax.data.sources.scenes import NANO_COLOURS, NANO_SHAPES
+        from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES
         from sgt_jax.evaluation import geneval
 
         made = geneval.prompts(-(-options.n // len(geneval.TAGS)), NANO_SHAPES, NANO_COLOURS, max_count=2)

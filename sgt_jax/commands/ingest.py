@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sgt_jax.data.ingest import Progress
+from sgt_jax.data.stored.ingest import Progress
 
 LINE_S = 10.0  # between two lines of progress where there is no terminal
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     else:
         options = parser.parse_intermixed_args(arguments)
     from sgt_jax.data.examples import DataError
-    from sgt_jax.data.ingest import ingest
+    from sgt_jax.data.stored.ingest import ingest
 
     started = time.monotonic()
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sgt_jax.data import masks
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.pictures import masks
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.evaluation import mask_loss
 
 NANO = "package:nano"

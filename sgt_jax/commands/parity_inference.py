@@ -15,8 +15,8 @@ import numpy as np
 from sgt_jax.commands.parity_data import transform_spec
 from sgt_jax.commands.recorded import Check, Folder, compare, special_tokens
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.images import resize
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
+from sgt_jax.data.pictures.resizing import resize
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.model import to_unit_range
 

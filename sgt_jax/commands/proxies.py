@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sgt_jax.data import images
 from sgt_jax.data.examples import Example, ProxyPair
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.proxies import PROXIES, make_pair
 from sgt_jax.data.proxies.registry import LEVELS
 
@@ -139,7 +139,7 @@ def smaller(picture: np.ndarray, flat: bool = False) -> np.ndarray:
     """The picture with a long side of LONG_SIDE."""
     height, width = picture.shape[:2]
     scale = LONG_SIDE / max(height, width)
-    return images.resize(picture, (round(width * scale), round(height * scale)), nearest=flat)
+    return resizing.resize(picture, (round(width * scale), round(height * scale)), nearest=flat)
 
 
 def card(pair: ProxyPair) -> np.ndarray:

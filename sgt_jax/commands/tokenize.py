@@ -22,9 +22,10 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from sgt_jax.commands import configured, errors
-from sgt_jax.data import tasks, tokenised
+from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, Example, Sample
-from sgt_jax.data.records import Bad, Record
+from sgt_jax.data.stored import tokenised
+from sgt_jax.data.stored.record import Bad, Record
 
 PREVIEW = 128  # pixels of the longer side
 MEASURED = 48  # records that are looked at before the sizes are told

@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sgt_jax.commands import configured, errors
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import check_fits
-from sgt_jax.data.records import Bad, Record, decode
-from sgt_jax.data.tokenised import read_settings
+from sgt_jax.data.stored.record import Bad, Record, decode
+from sgt_jax.data.stored.tokenised import read_settings
 
 AHEAD = 64  # records that are read ahead of each thread
 

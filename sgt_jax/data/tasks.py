@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sgt_jax.data import images
 from sgt_jax.data.examples import DataError, Example, Moments, PlanItem, Sample
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.proxies import make_pair
-from sgt_jax.data.templates import instruction, wordings
+from sgt_jax.data.text.templates import instruction, wordings
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
@@ -35,8 +35,8 @@ class VitSize:
     def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
         height, width = image.shape[:2]
-        size = images.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
-        return images.resize(image, size, nearest=nearest)
+        size = resizing.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
+        return resizing.resize(image, size, nearest=nearest)
 
 
 def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool = False) -> np.ndarray:
@@ -54,7 +54,7 @@ def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool =
         )
     aspect = np.log(image.shape[0] / image.shape[1])
     height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
-    return images.resize(image, (width, height), nearest=nearest)
+    return resizing.resize(image, (width, height), nearest=nearest)
 
 
 @dataclasses.dataclass(frozen=True)

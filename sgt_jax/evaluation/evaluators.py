@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from sgt_jax.data import masks as masks_lib
 from sgt_jax.data.examples import DataError, Example, PlanItem
+from sgt_jax.data.pictures import masks as masks_lib
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
 from sgt_jax.evaluation import segmentation, understanding

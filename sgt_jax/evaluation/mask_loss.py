@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sgt_jax.data import masks
+from sgt_jax.data.pictures import masks
 from sgt_jax.evaluation import segmentation
 
 # Pictures uint8 [N, H, W, 3] -> the same pictures, damaged; possibly of another size.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgt_jax.data.sources.scene_edits import Change
-from sgt_jax.data.sources.scenes import Scene
+from sgt_jax.data.sources.scenes.edits import Change
+from sgt_jax.data.sources.scenes.source import Scene
 from sgt_jax.evaluation import scene_oracle
 from sgt_jax.evaluation.scene_oracle import Thing
 

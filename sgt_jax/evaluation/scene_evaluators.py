@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sgt_jax.data.examples import DataError, PlanItem
-from sgt_jax.data.sources.scene_language import with_article
+from sgt_jax.data.sources.scenes.captions import with_article
 from sgt_jax.data.tasks import Editing, to_canvas
 from sgt_jax.evaluation import geneval, hallucination, scene_editing, scene_oracle
 from sgt_jax.evaluation.evaluators import Result, paint

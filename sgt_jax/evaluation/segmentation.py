@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
-from sgt_jax.data.masks import from_labels, visible
+from sgt_jax.data.pictures.masks import from_labels, visible
 
 
 def iou_matrix(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from sgt_jax.analysis import inputs
 from sgt_jax.analysis.embedding import t_sne
 from sgt_jax.analysis.separability import compared, linearly_separable, separability
 from sgt_jax.data.examples import DataError, Example
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.sources.scenes.source import Scenes
 
 LABELS = np.arange(120) % 2
 

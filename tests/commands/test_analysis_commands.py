@@ -16,7 +16,7 @@ from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.commands import analysing
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.tokenizer import NANO_FILE, Tokenizer
+from sgt_jax.data.text.tokenizer import NANO_FILE, Tokenizer
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel

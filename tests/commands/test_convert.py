@@ -17,7 +17,7 @@ from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.commands import convert
-from sgt_jax.data.tokenizer import NANO_FILE
+from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.state import TrainState

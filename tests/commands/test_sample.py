@@ -12,9 +12,9 @@ from PIL import Image
 from configs import nano, nano_sgt
 from sgt_jax import assistant, inference
 from sgt_jax.commands import bench_sampling, sample
-from sgt_jax.data import rle
 from sgt_jax.data.examples import DataError, PlanItem
-from sgt_jax.data.tokenizer import NANO_FILE
+from sgt_jax.data.pictures import rle
+from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published

@@ -14,7 +14,7 @@ from sgt_jax import experiment, objective
 from sgt_jax.commands import tokenize
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import pack
-from sgt_jax.data.tokenised import Tokenised
+from sgt_jax.data.stored.tokenised import Tokenised
 from sgt_jax.models.bagel.model import patchify_latents
 from sgt_jax.models.bagel.published import load_published
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
-from sgt_jax.data.records import Bad, BadRecord, decode, from_bytes, to_bytes
+from sgt_jax.data.stored.record import Bad, BadRecord, decode, from_bytes, to_bytes
 
 
 def encoded(array, form="PNG", **options):

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 MODULES = (
-    "sgt_jax.batch sgt_jax.data.images sgt_jax.data.masks sgt_jax.data.maps sgt_jax.data.proxies "
-    "sgt_jax.data.templates sgt_jax.data.tokenizer sgt_jax.data.sources.scenes sgt_jax.data.sources.folder "
-    "sgt_jax.data.tasks sgt_jax.data.ingest sgt_jax.data.sources.records sgt_jax.data.sources.llava_onevision "
-    "sgt_jax.data.sources.sam_tars sgt_jax.data.sources.coco_panoptic "
+    "sgt_jax.batch sgt_jax.data.pictures.resizing sgt_jax.data.pictures.masks sgt_jax.data.pictures.maps sgt_jax.data.proxies "
+    "sgt_jax.data.text.templates sgt_jax.data.text.tokenizer sgt_jax.data.sources.scenes.source sgt_jax.data.sources.sam_sgt "
+    "sgt_jax.data.tasks sgt_jax.data.stored.ingest sgt_jax.data.sources.records sgt_jax.data.sources.llava_onevision "
+    "sgt_jax.data.sources.sam_sgt_tars sgt_jax.data.sources.coco_panoptic "
     "sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
 ).split()
 

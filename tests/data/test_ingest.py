@@ -17,13 +17,14 @@ import pytest
 from reading import kinds, read_all
 
 from sgt_jax.commands import ingest as command
-from sgt_jax.data import record_files, tasks
+from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.ingest import ingest
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pipeline import Batches, Component, component_stream
-from sgt_jax.data.records import Record, from_bytes, to_bytes
 from sgt_jax.data.sources import open_source
+from sgt_jax.data.stored import folder as stored_folder
+from sgt_jax.data.stored.ingest import ingest
+from sgt_jax.data.stored.record import Record, from_bytes, to_bytes
 
 TURNS = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cup."}]
 
@@ -63,7 +64,7 @@ def test_what_goes_in_comes_out_in_order_with_counts_lengths_and_hashes(tmp_path
     assert [part["records"] for part in manifest["parts"]] == [4, 3, 2]
     assert manifest["bytes"] == sum(p.stat().st_size for p in (tmp_path / "out").glob("*.array_record"))
     assert manifest["lengths"]["picture width"] == {"min": 24, "median": 24, "95%": 24, "max": 24}
-    row = record_files.lengths(tmp_path / "out", [1]).to_pylist()[1]
+    row = stored_folder.lengths(tmp_path / "out", [1]).to_pylist()[1]
     assert (row["name"], row["pictures"], row["written_chars"]) == (
         "annotations/all_data.jsonl[6]", [{"width": 24, "height": 16}], len("A cup."))  # fmt: skip
     assert not list((tmp_path / "out").glob(".*tmp"))
@@ -97,12 +98,12 @@ def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path):
     before = stat(out)
     assert ingest(spec, out, shard_size=4) == first and stat(out) == before
     # Cut off, gone, and changed within its size (which only the hash shows).
-    path = record_files.part(out, 0, "array_record")
+    path = stored_folder.part(out, 0, "array_record")
     path.write_bytes(path.read_bytes()[:-1])
-    record_files.part(out, 1, "array_record").unlink()
-    data = bytearray(record_files.part(out, 2, "array_record").read_bytes())
+    stored_folder.part(out, 1, "array_record").unlink()
+    data = bytearray(stored_folder.part(out, 2, "array_record").read_bytes())
     data[len(data) // 2] ^= 1
-    record_files.part(out, 2, "array_record").write_bytes(data)
+    stored_folder.part(out, 2, "array_record").write_bytes(data)
     before = stat(out)
     assert ingest(spec, out, shard_size=4) == first
     changed = {name for name, value in stat(out).items() if value != before.get(name)}
@@ -114,7 +115,7 @@ def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "cut", "bytes"])
 def test_a_missing_or_damaged_shard_is_one_clear_error(tmp_path, damage):
     ingest(llava(tmp_path / "in", 6), tmp_path / "out", shard_size=3)
-    path = record_files.part(tmp_path / "out", 1, "array_record")
+    path = stored_folder.part(tmp_path / "out", 1, "array_record")
     data = path.read_bytes()
     path.unlink()
     if damage == "bytes":
@@ -272,7 +273,7 @@ def test_a_full_disk_is_named_and_finished_parts_are_kept(tmp_path):
 WAITING = """
 import dataclasses, os, pathlib, sys, time
 from sgt_jax.data import sources
-from sgt_jax.data.records import Record, Shard, Source
+from sgt_jax.data.stored.record import Record, Shard, Source
 
 @dataclasses.dataclass(frozen=True)
 class Waiting(Shard):
@@ -358,7 +359,7 @@ def test_a_killed_worker_ends_the_run_with_advice_and_the_next_run_finishes(wait
     again = start("--workers=2")
     _, told = again.communicate(timeout=60)
     assert again.returncode == 0, told
-    names = [r["name"] for r in record_files.lengths(out, range(5)).to_pylist()]
+    names = [r["name"] for r in stored_folder.lengths(out, range(5)).to_pylist()]
     assert names == [f"{i}/{j}" for i in range(5) for j in range(2)]
 
 
@@ -397,7 +398,7 @@ def test_a_killed_run_takes_its_workers_along_locks_others_out_and_goes_on(waiti
     assert again.returncode == 0, told
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
     assert not list(out.glob(".*tmp"))
-    assert record_files.read_manifest(out)["records"] == 10
+    assert stored_folder.read_manifest(out)["records"] == 10
 
 
 # Training.

@@ -8,11 +8,11 @@ import pytest
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
-from sgt_jax.data import templates
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.sources import scene_drawing
-from sgt_jax.data.sources.scenes import Scenes, caption
-from sgt_jax.data.tokenizer import NANO_FILE, NANO_SIZE, SPECIAL_TOKENS, Tokenizer, main, make_nano, nano_words
+from sgt_jax.data.sources.scenes import drawing
+from sgt_jax.data.sources.scenes.source import Scenes, caption
+from sgt_jax.data.text import templates
+from sgt_jax.data.text.tokenizer import NANO_FILE, NANO_SIZE, SPECIAL_TOKENS, Tokenizer, main, make_nano, nano_words
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_ids_that_trained_weights_rely_on(nano):
 def test_everything_about_2000_scenes_is_known(nano):
     every = dict(
         size=32,
-        shapes=tuple(scene_drawing.SHAPES),
-        colours=tuple(scene_drawing.COLOURS),
+        shapes=tuple(drawing.SHAPES),
+        colours=tuple(drawing.COLOURS),
         max_objects=3,
         pattern_rate=0.5,
     )

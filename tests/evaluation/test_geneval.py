@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sgt_jax.data.sources.scene_language import parse_caption
-from sgt_jax.data.sources.scenes import NANO_COLOURS, NANO_SHAPES, SceneObject, Scenes
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.sources.scenes.captions import parse_caption
+from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES, SceneObject, Scenes
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.evaluation.geneval import TAGS, judge, prompts, relations, tag_means, wording
 from sgt_jax.evaluation.scene_oracle import Thing, parse
 

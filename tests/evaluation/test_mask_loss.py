@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sgt_jax.commands.mask_loss import autoencoder, main
-from sgt_jax.data import masks
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.pictures import masks
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.evaluation import mask_loss
 
 PERFECT = dict(miou=1.0, pq=1.0, sq=1.0, rq=1.0, boundary_f=1.0, adjusted_rand=1.0, count=1.0)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sgt_jax.data.sources.scene_edits import EDITS
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.sources.scenes.edits import EDITS
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.evaluation.scene_editing import judge_edit
 from sgt_jax.evaluation.scene_oracle import Thing
 

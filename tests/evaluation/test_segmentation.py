@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sgt_jax.data.masks import from_labels
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.pictures.masks import from_labels
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.evaluation import segmentation
 
 

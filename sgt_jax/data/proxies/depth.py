@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from sgt_jax.data import maps
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import maps
 from sgt_jax.data.proxies.registry import Painted, choice, lacks, register
 
 COLOURS = ("inferno", "grey", "metric")
@@ -31,7 +31,7 @@ def depth(example, rng, options):
     """Depth as a picture: the inferno colours (near is bright), grey, or a code of the metric depth.
 
     Options:
-      folder: take maps from there (see `sgt_jax.data.maps`) instead of the example's own depth.
+      folder: take maps from there (see `sgt_jax.data.pictures.maps`) instead of the example's own depth.
       inverse: those maps hold disparity or inverse depth (larger is nearer), as most networks give.
       unit: what the maps' numbers are multiplied by; 0.001 for 16-bit PNGs in millimetres.
       colours: "inferno" or "grey": nearness between the picture's own extremes. "metric": metres, decodable.

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sgt_jax.data import masks
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies.registry import Painted, choice, lacks, register
 
 GROUNDS = ("photo", "black")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sgt_jax.data import corruptions
 from sgt_jax.data.examples import DataError
+from sgt_jax.data.pictures import corruptions
 from sgt_jax.data.proxies.registry import Painted, register
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgt_jax.data.examples import DataError, Example, ProxyPair
-from sgt_jax.data.templates import instruction
+from sgt_jax.data.text.templates import instruction
 
 LEVELS = ("low", "mid", "high")
 

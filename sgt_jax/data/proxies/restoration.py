@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from sgt_jax.data import corruptions
+from sgt_jax.data.pictures import corruptions
 from sgt_jax.data.proxies.jigsaw import cut_to_multiple
 from sgt_jax.data.proxies.registry import Painted, lacks, register
 

@@ -7,9 +7,9 @@ ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_{instanceIds,labelIds}.png
 from pathlib import Path
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Record
-from sgt_jax.data.sources.labels import segments
-from sgt_jax.data.sources.paired import PairedFolder, Partner
+from sgt_jax.data.sources.reading.labels import segments
+from sgt_jax.data.sources.reading.paired import PairedFolder, Partner
+from sgt_jax.data.stored.record import Record
 
 # Label id = place in the tuple.
 LABELS = (

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord, Record, Source
-from sgt_jax.data.sources import files
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.stored.record import Bad, BadRecord, Record, Source
 
 
 class CocoPanoptic(Source):

@@ -1,119 +1,227 @@
-"""The SAM-SGT tree: photos and coloured mask pictures, paired by relative path. No instance is known, only the picture.
+"""Any folder of pictures, with what else lies beside them: captions, masks, depth maps, the right picture of a pair.
 
-    ROOT/file_names/sam_190k_new.txt    optional index: one photo path per line
-    ROOT/sam_selection/**/NAME.jpg      photos
-    ROOT/sam_mask/**/NAME.png           masks, same relative path, other suffix
+Tars of pictures, with captions of the same stem or without, are read here, too (`PictureTars`).
 
-The tree appears after unpacking the tars of the published data set. A mask is found by its path below the masks'
-folder, never by replacing text in a whole path, so folders may have any name and suffixes may be upper-case.
+    ROOT/PHOTOS/**/NAME.jpg
+    ROOT/PHOTOS/**/NAME.txt             captions="txt"
+    ROOT/PHOTOS/metadata.jsonl          captions="metadata": {"file_name": "a/b.jpg", "text": "a red bus", ...} a line
+    ROOT/MASKS/**/NAME.png              masks: segment ids, or a coloured picture
+    ROOT/DEPTH/**/NAME.{npy,png}        depth: metres after multiplication by depth_unit; 0 and NaN are unknown
+    ROOT/RIGHT/**/NAME.png              right: the other picture of a stereo pair
+
+Everything is paired by the path below its folder without the suffix.
 """
 
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, Record, Source
-from sgt_jax.data.sources import files
-from sgt_jax.data.sources.files import PHOTO_SUFFIXES
+from sgt_jax.data.pictures import resizing
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.reading.labels import from_names, segments
+from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
+from sgt_jax.data.sources.reading.streamed import StreamedSource
+from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 
-MASK_SUFFIXES = (".png",)
+CAPTIONS = (None, "txt", "metadata")
+CAPTION_KEYS = ("text", "caption")  # of a line of metadata.jsonl, the first that is there
+MASKS = ("ids", "picture")
 
 
-class SamSgtFolder(Source):
-    """Random access to photos with mask pictures; records are sorted by path, or as the index has them.
+class PlainFolder(PairedFolder):
+    """Random access to the pictures of a folder.
 
     Args:
-      root: folder of the tree.
-      index: a text file below `root` (or an absolute path) with one photo per line: relative to `root`, relative to the
-        photos' folder, or any path that contains the photos' folder. None takes every photo there is.
-      photos, masks: names of the two folders below `root`.
-      on_bad: what to do at the start with photos that have no mask, and the like: "error", or "skip", which logs them and
-        lists them in `left_out`. A record that turns out bad when read is a DataError either way; the pipeline may count
-        and skip it.
+      root: folder above all.
+      photos: folder of the pictures below it.
+      captions: None, "txt" or "metadata"; other fields of the metadata go to `extra`.
+      masks: folder of the masks below root, or None.
+      mask_kind: "ids" (pixel values are segment ids, 0 is void) or "picture" (a coloured mask as it is to be painted).
+      class_names: names of the ids 1, 2, ...; without them every id is an "object".
+      depth: folder of the depth maps below root, or None.
+      depth_unit: what their numbers are multiplied by; 0.001 for PNGs in millimetres.
+      right: folder of the right pictures below root, or None.
+      upright: turn photos as their EXIF orientation says; masks and depth do not turn with them, so only without these.
       limit: use only the first so many records.
     """
 
     def __init__(
         self,
         root: str | Path,
-        index: str | Path | None = None,
-        photos: str = "sam_selection",
-        masks: str = "sam_mask",
-        on_bad: str = "error",
+        photos: str = ".",
+        captions: str | None = None,
+        masks: str | None = None,
+        mask_kind: str = "ids",
+        class_names: list[str] | None = None,
+        depth: str | None = None,
+        depth_unit: float = 1.0,
+        right: str | None = None,
+        upright: bool = False,
         limit: int | None = None,
     ):
-        files.check_on_bad(on_bad)
-        advice = "unpack the data set's tars there, or set photos= and masks="
-        self.root, self.photos, self.masks = files.local_folder(root, advice), photos, masks
-        for folder in (photos, masks):
-            files.local_folder(self.root / folder, advice)
-        mask_of = {files.stem(name): name for name in files.files_below(self.root / masks, MASK_SUFFIXES)}
-        left_out: list[Bad] = []
-        if index is None:
-            names = files.files_below(self.root / photos, PHOTO_SUFFIXES)
-            for stem in sorted(mask_of.keys() - {files.stem(name) for name in names}):
-                problem = f"{self.root / masks / mask_of[stem]}: a mask without a photo in {self.root / photos}"
-                left_out.append(Bad(f"{masks}/{mask_of[stem]}", "missing photo", problem))
-        else:
-            names = self._listed(self.root / index, mask_of, left_out)
-        self._pairs: list[tuple[str, str]] = []
-        for name in names:
-            stem = files.stem(name)
-            if stem in mask_of:
-                self._pairs.append((name, mask_of[stem]))
-                continue
-            advice = f"expected {self.root / masks / stem}.png; on_bad='skip' leaves such photos out"
-            problem = f"{self.root / photos / name}: has no mask, {advice}"
-            left_out.append(Bad(f"{photos}/{name}", "missing mask", problem))
-        self.left_out = files.accept_bad(left_out, on_bad, f"{self.root}: of {len(names)} photos")
-        self._pairs = self._pairs[:limit]
-        if not self._pairs:
-            raise DataError(f"{self.root}: holds no photo with a mask; check photos={photos!r} and masks={masks!r}")
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __repr__(self) -> str:
-        return f"SamSgtFolder({self.root}, {len(self)} records, {self.skipped} skipped)"
-
-    @property
-    def skipped(self) -> int:
-        """How many files have no partner, or lines of the index no photo."""
-        return len(self.left_out)
+        if captions not in CAPTIONS or mask_kind not in MASKS:
+            raise DataError(
+                f"folder: captions={captions!r} must be one of {CAPTIONS}, mask_kind={mask_kind!r} of {MASKS}"
+            )
+        if upright and (masks or depth):
+            raise DataError("folder: upright=True would turn the photos away from their masks and depth maps")
+        folders = {
+            "mask": masks and Partner(masks),
+            "depth map": depth and Partner(depth, (".npy", ".png")),
+            "right picture": right and Partner(right, files.PHOTO_SUFFIXES),
+            "caption": captions == "txt" and Partner(photos, (".txt",)),
+        }
+        partners = {what: partner for what, partner in folders.items() if partner}
+        super().__init__(root, photos, partners, limit=limit, advice="check photos=, masks=, depth= and right=")
+        self._mask_kind, self._unit, self._upright = mask_kind, depth_unit, upright
+        self._names = None if class_names is None else list(class_names)
+        self._class_of = from_names(self._names).__getitem__ if self._names else _any_object
+        self._metadata = Metadata(self.root / photos / "metadata.jsonl") if captions == "metadata" else None
+        if self._metadata:
+            self.take(sorted({*self._stems, *self._metadata.lines}), limit)
 
     def record(self, i: int) -> Record:
-        """Photo and mask picture as stored, each at its own size."""
-        photo, mask = self._pairs[i]
-        return Record(
-            name=f"{self.photos}/{photo}",
-            images=(files.read_bytes(self.root / self.photos / photo),),
-            mask_picture=files.read_bytes(self.root / self.masks / mask, "mask"),
-        )
+        if not self._metadata:
+            return super().record(i)
+        caption, more = self._metadata.caption(self._stems[i])
+        record = super().record(i)
+        return dataclasses.replace(record, caption=caption, extra=dict(record.extra) | more)
 
-    def _listed(self, path: Path, mask_of: Mapping[str, str], left_out: list[Bad]) -> list[str]:
-        """The photos of an index file, relative to the photos' folder; lines that name none go to `left_out`."""
+    def make(self, name: str, found: dict[str, bytes]) -> Record:
+        pictures = tuple(found[what] for what in ("picture", "right picture") if what in found)
+        fields: dict[str, Any] = {"extra": {}}
+        if (mask := found.get("mask")) is not None:
+            if self._mask_kind == "picture":
+                fields["mask_picture"] = mask
+            else:
+                fields.update(labels=mask, segments=segments(mask, name, self._class_of))
+                if self._names:
+                    fields["extra"]["class_names"] = self._names
+        if (depth := found.get("depth map")) is not None:
+            fields["depth"] = depth_map(depth, name, self._unit)
+        if (text := found.get("caption")) is not None:
+            fields["caption"] = _text(text, name)
+        return Record(name, pictures, upright=self._upright, **fields)
+
+
+class PictureTars(StreamedSource):
+    """Tars of pictures (web data sets), one shard each; for `ingest`.
+
+    Args:
+      root: folder above the tars.
+      captions: "txt" where every NAME.jpg has a NAME.txt, or None.
+    """
+
+    def __init__(self, root: str | Path, captions: str | None = None):
+        if captions not in (None, "txt"):
+            raise DataError(f"folder_tars: captions={captions!r} must be 'txt' or null")
+        self.root = files.local_folder(root)
+        self._partners = {"caption": (".txt",)} if captions else {}
+        self._names = files.files_below(self.root, (".tar",))
+        if not self._names:
+            raise DataError(f"{self.root}: holds no .tar; type 'folder' reads unpacked pictures")
+
+    def shards(self, size: int = 0) -> Sequence[Shard]:
+        return [PairedTar(files.stem(name), self.root, name, self._partners, _captioned) for name in self._names]
+
+
+def _captioned(name: str, found: Mapping[str, bytes]) -> Record:
+    return Record(name, (found["picture"],), caption=_text(found["caption"], name) if "caption" in found else None)
+
+
+class Metadata:
+    """The lines of a metadata.jsonl, each for the picture that its file_name says.
+
+    Attributes:
+      path: of the file.
+      lines: stem of the picture -> the line's fields, or why the line cannot be used (then under a stem of its own).
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.lines: dict[str, dict[str, Any] | Bad] = {}
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: the index cannot be read ({error}); index=None takes all photos") from error
-        names = [self._below_photos(line.strip(), mask_of) for line in lines if line.strip()]
-        found: dict[str, None] = {}
-        for name in names:
-            if name in found:
-                left_out.append(Bad(name, "duplicate line", f"{path}: lists {name} twice; the first one counts"))
-            elif files.has_suffix(name, PHOTO_SUFFIXES):
-                found[name] = None
-            elif not PurePosixPath(name).name.startswith("._"):
-                reason = f"{path}: the line {name!r} names no picture ({', '.join(PHOTO_SUFFIXES)})"
-                left_out.append(Bad(name, "bad index line", reason))
-        return list(found)
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error}); captions='txt' takes one file a picture") from error
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            own = f"{path.name}, line {number}"
+            try:
+                fields = json.loads(line)
+                key = files.stem(fields["file_name"])
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f"{path}, line {number}: not a JSON object in UTF-8 with a file_name ({error!r})"
+                self.lines[own] = Bad(own, "bad line", reason)
+                continue
+            if key in self.lines:
+                key, fields = own, Bad(own, "duplicate line", f"{path}, line {number}: {key} has a line already")
+            self.lines[key] = fields
 
-    def _below_photos(self, line: str, mask_of: Mapping[str, str]) -> str:
-        """What follows the photos' folder in a listed path, which may come from another machine.
+    def caption(self, key: str) -> tuple[str, dict[str, Any]]:
+        """Caption and other fields of the picture with this stem.
 
-        A folder of that name may occur again above or below the right one: the reading that has a mask wins.
+        Raises:
+          BadRecord: no line, no caption in it, or the line cannot be used.
         """
-        parts = PurePosixPath(line.replace("\\", "/")).parts
-        places = [i + 1 for i, part in enumerate(parts[:-1]) if part == self.photos]
-        readings = ["/".join(parts[place:]) for place in [*places, 0]]
-        return next((name for name in readings if files.stem(name) in mask_of), readings[0])
+        fields = self.lines.get(key, {})
+        if isinstance(fields, Bad):
+            raise BadRecord(fields.kind, fields.reason)
+        others = {name: value for name, value in fields.items() if name not in ("file_name", *CAPTION_KEYS)}
+        for name in CAPTION_KEYS:
+            if isinstance(fields.get(name), str) and fields[name].strip():
+                return fields[name].strip(), others
+        keys = "' or '".join(CAPTION_KEYS)
+        raise BadRecord("missing caption", f"{self.path}: '{key}' has no line with the key '{keys}'; add it")
+
+
+def depth_map(data: bytes, name: str, unit: float) -> bytes:
+    """A .npy or .png with one number a pixel as a .npy of float32; unknown pixels (0, below, infinite) are NaN.
+
+    Raises:
+      BadRecord: not a map.
+    """
+    try:
+        if data.startswith(np.lib.format.MAGIC_PREFIX):
+            values = np.load(io.BytesIO(data), allow_pickle=False)
+        else:
+            values = resizing.load_values(data, name)
+        if values.ndim == 3 and values.shape[-1] == 1:
+            values = values[..., 0]
+        if values.ndim != 2:
+            raise ValueError(f"an array {list(values.shape)}, must be [H, W]")
+        values = values.astype(np.float32) * np.float32(unit)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadRecord("unreadable depth map", f"{name}: depth map: {error}") from error
+    values[~(np.isfinite(values) & (values > 0))] = np.nan
+    return npy(values)
+
+
+def npy(values: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file."""
+    out = io.BytesIO()
+    np.save(out, values, allow_pickle=False)
+    return out.getvalue()
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        text = data.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise BadRecord("bad caption", f"{name}: its caption is not UTF-8 ({error}); convert the .txt") from error
+    if not text:
+        raise BadRecord(
+            "missing caption", f"{name}: its caption is blank; write one, or remove the .txt and the picture"
+        )
+    return text
+
+
+def _any_object(number: int) -> str | None:
+    return "object" if number else None

@@ -17,9 +17,9 @@ import pyarrow
 from pyarrow import parquet
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord, Record, Shard
-from sgt_jax.data.sources import files
-from sgt_jax.data.sources.streamed import StreamedSource
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.reading.streamed import StreamedSource
+from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 
 ROWS_AT_ONCE = 16  # pictures are large; a row group may hold thousands
 _UNREADABLE = (pyarrow.ArrowException, OSError)

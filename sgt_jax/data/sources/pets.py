@@ -11,9 +11,9 @@ import dataclasses
 from pathlib import Path
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord, Record
-from sgt_jax.data.sources.labels import segments
-from sgt_jax.data.sources.paired import PairedFolder, Partner
+from sgt_jax.data.sources.reading.labels import segments
+from sgt_jax.data.sources.reading.paired import PairedFolder, Partner
+from sgt_jax.data.stored.record import BadRecord, Record
 
 SPLITS = ("list", "trainval", "test")  # "list" is everything
 SPECIES = {"1": "cat", "2": "dog"}

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from sgt_jax.data import record_files, records
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord, Record, Source
-from sgt_jax.data.sources import files
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.stored import folder
+from sgt_jax.data.stored import record as stored_record
+from sgt_jax.data.stored.record import BadRecord, Record, Source
 
 
 class _Instruction(NamedTuple):
@@ -36,14 +37,14 @@ class Records(Source):
 
     def __init__(self, root: str | Path, limit: int | None = None):
         self.root = files.local_folder(root, "`python -m sgt_jax ingest` writes it")
-        parts = record_files.read_manifest(self.root)["parts"]
+        parts = folder.read_manifest(self.root)["parts"]
         for number, entry in enumerate(parts):
-            if problem := record_files.wrong_file(self.root, number, entry):
+            if problem := folder.wrong_file(self.root, number, entry):
                 raise DataError(f"{problem}; copy it again, or run the same `ingest` command again")
         filled = [(i, entry["records"]) for i, entry in enumerate(parts) if entry["records"]]
         if not filled:
-            raise DataError(f"{self.root}: all records were bad when they were ingested; see {record_files.MANIFEST}")
-        self._paths = [os.fspath(record_files.part(self.root, i, "array_record")) for i, _ in filled]
+            raise DataError(f"{self.root}: all records were bad when they were ingested; see {folder.MANIFEST}")
+        self._paths = [os.fspath(folder.part(self.root, i, "array_record")) for i, _ in filled]
         counts = [count for _, count in filled]
         self._ends = list(accumulate(counts))
         self._data = ArrayRecordDataSource(
@@ -65,4 +66,4 @@ class Records(Source):
         except (RuntimeError, ValueError, IndexError) as error:
             advice = "`ingest --verify` writes damaged shards again"
             raise BadRecord("damaged shard", f"{where}: cannot be read ({error}); {advice}") from error
-        return records.from_bytes(data, where)
+        return stored_record.from_bytes(data, where)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord, Record, Shard
-from sgt_jax.data.sources import files
-from sgt_jax.data.sources.paired import PairedFolder, PairedTar, Partner
-from sgt_jax.data.sources.streamed import StreamedSource
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
+from sgt_jax.data.sources.reading.streamed import StreamedSource
+from sgt_jax.data.stored.record import BadRecord, Record, Shard
 
 _JSON = {"json": (".json",)}
 _QUALITIES = ("predicted_iou", "stability_score")

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from sgt_jax.data import maps
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import maps
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.proxies.depth import metric_picture, read_metric
 

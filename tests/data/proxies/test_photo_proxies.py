@@ -5,14 +5,14 @@ import pytest
 from scipy import ndimage
 from skimage import data
 
-from sgt_jax.data import corruptions, images
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import corruptions, resizing
 from sgt_jax.data.proxies import make_pair
 
 
 @pytest.fixture(scope="module")
 def photo():
-    return images.resize(data.cat(), (241, 163))  # neither side divides by anything useful
+    return resizing.resize(data.cat(), (241, 163))  # neither side divides by anything useful
 
 
 def pairs(name, photo, n=12, **options):
@@ -102,7 +102,7 @@ def test_super_resolution_pairs_lie_on_the_same_pixels(photo):
 def test_reference_s_shift_would_be_noticed(photo):
     """It crops one picture of a super-resolution pair and stretches it back: up to seven pixels off."""
     assert shift_of(np.roll(photo, (1, 3), (0, 1)), photo) == (1, 3)
-    cut = images.resize(photo[:160, :240], (241, 163))
+    cut = resizing.resize(photo[:160, :240], (241, 163))
     assert max(map(abs, fine_shift(cut, photo, 4))) > 0.2
 
 

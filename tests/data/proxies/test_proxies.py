@@ -10,13 +10,14 @@ from scipy import ndimage
 from skimage import feature, filters
 
 import sgt_jax.data.proxies as package
-from sgt_jax.data import masks, templates
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies import PROXIES, make_pair, register, registry
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy as ProxyTask
 from sgt_jax.data.tasks import VitSize
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.text import templates
+from sgt_jax.data.text.tokenizer import Tokenizer
 
 SHAPES = ("circle", "square", "triangle")
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.data import masks, records
 from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies import make_pair
-from sgt_jax.data.sources.scenes import Scenes
+from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.data.stored import record as stored_record
 
 RNG = np.random.default_rng(0)
 PHOTO = np.full((20, 30, 3), 90, np.uint8)
@@ -122,8 +123,8 @@ def test_records_as_sources_store_them_serve_the_proxies():
     Image.fromarray(PHOTO).save(photo, "PNG")
     segments = ((7, "road"), (23, "sky"), (26001, "car"), (26002, "car"))
     extra = {"things": [False, False, True, True], "class_names": ["road", "sky", "car"]}
-    record = records.Record("city/1", (photo.getvalue(),), labels=file.getvalue(), segments=segments, extra=extra)
-    example = records.decode(records.from_bytes(records.to_bytes(record), "here"))
+    record = stored_record.Record("city/1", (photo.getvalue(),), labels=file.getvalue(), segments=segments, extra=extra)
+    example = stored_record.decode(stored_record.from_bytes(stored_record.to_bytes(record), "here"))
     counts = {}
     for name in ("segmentation", "semantic", "instance", "panoptic"):
         target = make_pair(name, example, RNG).target

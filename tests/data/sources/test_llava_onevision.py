@@ -12,8 +12,9 @@ from reading import kinds, read_all
 
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, Turn
-from sgt_jax.data.sources import json_items, open_source
+from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.llava_onevision import LlavaOneVision, LlavaParquet
+from sgt_jax.data.sources.reading import json_items
 
 FOLDER = "General/aokvqa_cauldron_llava_format_(x)"
 

@@ -10,7 +10,7 @@ from reading import encoded, kinds, photo, put, read_all
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
-from sgt_jax.data.sources.plain_folder import npy
+from sgt_jax.data.sources.folder import npy
 
 
 def folder(root, **options):

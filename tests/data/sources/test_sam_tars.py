@@ -8,7 +8,7 @@ from reading import kinds, read_all
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
-from sgt_jax.data.sources.sam_tars import SamSgtTars
+from sgt_jax.data.sources.sam_sgt_tars import SamSgtTars
 
 
 def photo(number, folder="sam_selection/", name=None, suffix=".jpg"):

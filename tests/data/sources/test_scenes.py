@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.sources import scene_drawing, scene_language
-from sgt_jax.data.sources.scenes import HARD_KINDS, KINDS, Scenes, caption, question_answers, ranked_classes
+from sgt_jax.data.sources.scenes import captions, drawing
+from sgt_jax.data.sources.scenes.source import HARD_KINDS, KINDS, Scenes, caption, question_answers, ranked_classes
 
 HARD = dict(size=64, max_objects=4, pattern_rate=0.4, max_rotation=20.0)
 UNEVEN = dict(max_objects=4, sizes=dict(small=(0.13, 0.16), large=(0.2, 0.25)), prior=0.7, company=0.3)
@@ -67,7 +67,7 @@ def test_cache_survives_threads_and_pickling():
 
 
 def test_cache_is_bounded(monkeypatch):
-    from sgt_jax.data.sources import scenes as module
+    from sgt_jax.data.sources.scenes.source import source as module
 
     monkeypatch.setattr(module, "CACHE_BYTES", 10 * (32 * 32 * 4 + 4096))
     scenes = Scenes()
@@ -90,8 +90,8 @@ def test_masks_are_what_is_drawn(options):
         assert np.percentile(outside, 80) < 60  # all but the anti-aliased borders
         for o, mask in zip(e.extra["scene"].objects, e.masks, strict=True):
             assert mask.sum() == o.visible >= 0.5 * o.area
-            colours = np.array(scene_drawing.COLOURS[o.colour], np.float32)
-            allowed = np.stack([colours, scene_drawing.shade(colours)])
+            colours = np.array(drawing.COLOURS[o.colour], np.float32)
+            allowed = np.stack([colours, drawing.shade(colours)])
             off = np.abs(e.image[mask][:, None].astype(np.float32) - allowed).max(-1).min(-1)
             assert np.median(off) < 22, (i, o)
             ys, xs = np.nonzero(mask)
@@ -114,16 +114,16 @@ def test_depth_agrees_with_occlusion():
     assert seen > 20
 
 
-@pytest.mark.parametrize("shape", list(scene_drawing.SHAPES))
+@pytest.mark.parametrize("shape", list(drawing.SHAPES))
 @pytest.mark.parametrize("rotation", [0.0, 30.0])
 def test_shapes_stay_in_their_box(shape, rotation):
-    box = scene_drawing.cover(shape, rotation, 0.5, 0.5, 0.4, 100)
+    box = drawing.cover(shape, rotation, 0.5, 0.5, 0.4, 100)
     coverage = box.coverage
     assert coverage.max() == 255
     # The box is tight: each of its sides is touched.
     for edge in (coverage[:2], coverage[-2:], coverage[:, :2], coverage[:, -2:]):
         assert edge.max() > 0
-    wide, high = scene_drawing.half_extent(shape, rotation)
+    wide, high = drawing.half_extent(shape, rotation)
     np.testing.assert_allclose(coverage.shape, (80 * high, 80 * wide), atol=2)
 
 
@@ -158,9 +158,9 @@ def answer_from_masks(e, question):
         return hits[0]
 
     def count(test):
-        return scene_language.NUMBERS[sum(map(test, things))]
+        return captions.NUMBERS[sum(map(test, things))]
 
-    singular = {scene_language.plural(s): s for s in scene_drawing.SHAPES}
+    singular = {captions.plural(s): s for s in drawing.SHAPES}
     readers = [
         (r"how many is (\w+) (\w+) than (\w+) (\w+) than (\w+)", arithmetic),
         (r"how many objects are (left of|right of|above|below) (.+)", lambda r, n: count(
@@ -201,10 +201,10 @@ def answer_from_masks(e, question):
 
 def arithmetic(outer, more_or_fewer, inner, how, start):
     for step, word in ((inner, how), (outer, more_or_fewer)):
-        change = scene_language.NUMBERS.index(step)
-        total = scene_language.NUMBERS.index(start) + (change if word == "more" else -change)
+        change = captions.NUMBERS.index(step)
+        total = captions.NUMBERS.index(start) + (change if word == "more" else -change)
         assert total >= 0, "went below zero on the way"
-        start = scene_language.NUMBERS[total]
+        start = captions.NUMBERS[total]
     return start
 
 
@@ -275,7 +275,7 @@ def test_captions_say_what_is_there_and_can_be_parsed(options):
     for i in range(300):
         scene = Scenes(**options).scene(i)
         text = caption(scene, np.random.default_rng(i))
-        parsed = scene_language.parse_caption(text)
+        parsed = captions.parse_caption(text)
         asked = Counter({(colour, shape): n for n, colour, shape in parsed.groups})
         assert asked == Counter((o.colour, o.shape) for o in scene.objects), text
         relations[parsed.relation] += 1
@@ -289,8 +289,8 @@ def test_captions_say_what_is_there_and_can_be_parsed(options):
 def test_other_sentences_are_no_captions():
     for text in ("a dog", "zero red circles", "a red mouse and a blue square", ""):
         with pytest.raises(ValueError, match="not a scene caption"):
-            scene_language.parse_caption(text)
-    parsed = scene_language.parse_caption("an orange circle right of a cyan cross and two red crosses")
+            captions.parse_caption(text)
+    parsed = captions.parse_caption("an orange circle right of a cyan cross and two red crosses")
     assert parsed.groups == ((1, "orange", "circle"), (1, "cyan", "cross"), (2, "red", "cross"))
     assert parsed.relation == "right of"
 
@@ -299,10 +299,10 @@ def test_captions_without_colours_say_the_shapes():
     scenes = Scenes(colourless=1.0, **UNEVEN)
     for i in range(100):
         e = scenes[i]
-        parsed = scene_language.parse_caption(e.caption)
+        parsed = captions.parse_caption(e.caption)
         assert all(colour is None for _, colour, _ in parsed.groups)
         assert Counter({shape: n for n, _, shape in parsed.groups}) == Counter(e.classes), e.caption
-    assert sum(None in {c for _, c, _ in scene_language.parse_caption(Scenes(colourless=0.3, **UNEVEN)[i].caption).groups}
+    assert sum(None in {c for _, c, _ in captions.parse_caption(Scenes(colourless=0.3, **UNEVEN)[i].caption).groups}
                for i in range(200)) in range(40, 81)  # fmt: skip
 
 
@@ -320,8 +320,8 @@ def test_in_an_uneven_world_some_things_are_common_and_keep_company():
 
 
 def test_an_edit_changes_one_object_and_nothing_else():
-    from sgt_jax.data.sources.scene_edits import EDITS
-    from sgt_jax.data.tokenizer import Tokenizer
+    from sgt_jax.data.sources.scenes.edits import EDITS
+    from sgt_jax.data.text.tokenizer import Tokenizer
 
     encode = Tokenizer.nano().encode
     scenes, kinds = Scenes(edits=EDITS, **UNEVEN), Counter()

@@ -12,13 +12,13 @@ from hostile_files import number_of, numbered, write
 from pyarrow import parquet
 from reading import encoded
 
-from sgt_jax.data import rle
-from sgt_jax.data.ingest import ingest
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.pictures import rle
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
+from sgt_jax.data.stored.ingest import ingest
 from sgt_jax.data.tasks import Editing, VitSize
-from sgt_jax.data.tokenizer import Tokenizer
+from sgt_jax.data.text.tokenizer import Tokenizer
 
 PHOTOS = [numbered(0), numbered(1), hostile.truncated_jpeg((24, 16)), numbered(3)]
 MASK = np.zeros((16, 24), np.uint8)

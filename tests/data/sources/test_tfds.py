@@ -11,8 +11,8 @@ import tfds_fixtures as fixtures
 from reading import encoded, kinds, photo, read_all
 from tfds_fixtures import BOX, F, prepare
 
-from sgt_jax.data import rle
 from sgt_jax.data.examples import DataError
+from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import open_source
 
 

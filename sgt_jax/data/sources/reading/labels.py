@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import BadRecord, present, segment_ids
+from sgt_jax.data.stored.record import BadRecord, present, segment_ids
 
 # Segment id -> class name, or None for void. A KeyError says that the data set has no such id.
 ClassOf = Callable[[int], str | None]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.sources.scene_drawing import COLOURS, PATTERNS, SHAPES
+from sgt_jax.data.sources.scenes.drawing import COLOURS, PATTERNS, SHAPES
 
 if TYPE_CHECKING:
-    from sgt_jax.data.sources.scenes import Scene, SceneObject
+    from sgt_jax.data.sources.scenes.source import Scene, SceneObject
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
 RELATIONS = ("left of", "right of", "above", "below")

@@ -1,7 +1,7 @@
 """A folder of ingested records: one ArrayRecord shard per shard of the source, and what is known about each.
 
     FOLDER/settings.json            what is being ingested: source, shards, checks. A later run must be about the same
-    FOLDER/part-00000.array_record  records, see `sgt_jax.data.records`
+    FOLDER/part-00000.array_record  records, see `sgt_jax.data.stored.record`
     FOLDER/part-00000.parquet       name, picture sizes, text lengths and bytes of every record in it
     FOLDER/part-00000.json          counts, size and SHA-256, bad records: there once the part is whole
     FOLDER/manifest.json            all of that together: there once every part is
@@ -21,9 +21,10 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from sgt_jax.data import images, records
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord, Record, Shard
+from sgt_jax.data.pictures import resizing
+from sgt_jax.data.stored import record as stored_record
+from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 
 VERSION = 1
 MANIFEST, SETTINGS = "manifest.json", "settings.json"
@@ -59,7 +60,7 @@ class _Lengths:
             if data is None:
                 return None
             try:
-                return dict(zip(("width", "height"), images.picture_size(data, record.name), strict=True))
+                return dict(zip(("width", "height"), resizing.picture_size(data, record.name), strict=True))
             except DataError as error:
                 raise BadRecord(f"unreadable {what}", str(error)) from error
 
@@ -113,10 +114,10 @@ def write_part(
             writer = ArrayRecordWriter(os.fspath(temporary["array_record"]), _WRITER)
         for item in shard:
             if not isinstance(item, Bad):
-                data = records.to_bytes(item)
+                data = stored_record.to_bytes(item)
                 try:
                     if check == "all":
-                        records.decode(item)
+                        stored_record.decode(item)
                     lengths.add(item, len(data))
                 except BadRecord as error:
                     item = Bad(item.name, error.kind, str(error))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord
+from sgt_jax.data.stored.record import Bad, BadRecord
 
 _TAIL = 2**20  # bytes behind the end mark that are looked at; tars are padded to some kilobytes
 

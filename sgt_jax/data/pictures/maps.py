@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sgt_jax.data import images
 from sgt_jax.data.examples import DataError
+from sgt_jax.data.pictures import resizing
 
 SUFFIXES = (".png", ".npy", ".npz")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -65,7 +65,7 @@ def read_map(path: Path, hw: tuple[int, int], channels: int) -> np.ndarray:
         raise DataError(
             f"{path}: the map and the photo differ in shape ({sizes}); it belongs to another photo, or was cropped"
         )
-    return images.nearest_pixels(values.astype(np.float32), hw)
+    return resizing.nearest_pixels(values.astype(np.float32), hw)
 
 
 def _numbers(path: Path) -> np.ndarray:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.sources.scene_language import with_article
+from sgt_jax.data.sources.scenes.captions import with_article
 
 if TYPE_CHECKING:
-    from sgt_jax.data.sources.scenes import Scene, SceneObject
+    from sgt_jax.data.sources.scenes.source import Scene, SceneObject
 
 EDITS = ("colour", "shape", "remove")
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sgt_jax.data.records import Bad, BadRecord, Record, Shard, Source
-from sgt_jax.data.sources import files, tars
+from sgt_jax.data.sources.reading import files, tars
+from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard, Source
 
 
 class Partner(NamedTuple):

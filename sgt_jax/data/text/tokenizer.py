@@ -1,6 +1,6 @@
 """Text to ids and back: wraps a `tokenizer.json`, checks BAGEL's special tokens, and makes the nano tokenizer.
 
-`python -m sgt_jax.data.tokenizer [FILE]` writes the nano tokenizer: whole words of the procedural scenes'
+`python -m sgt_jax.data.text.tokenizer [FILE]` writes the nano tokenizer: whole words of the procedural scenes'
 vocabulary. The file ships as `sgt_jax/assets/nano/tokenizer.json`; trained nano weights depend on its ids, so
 the words of the shipped file keep theirs, and new ones take the spare ids after them.
 """
@@ -14,8 +14,8 @@ import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.sources import scene_language
-from sgt_jax.data.templates import PLAIN
+from sgt_jax.data.sources.scenes import captions
+from sgt_jax.data.text.templates import PLAIN
 
 SPECIAL_TOKENS = {
     "bos": "<|im_start|>",
@@ -95,7 +95,7 @@ def nano_words() -> list[str]:
     ids = json.loads(NANO_FILE.read_text(encoding="utf-8"))["model"]["vocab"]
     shipped = [word for word in sorted(ids, key=ids.__getitem__) if not word.startswith("<")]
     plain = [word for sentence in PLAIN.values() for word in sentence.split() if not word.startswith("{")]
-    return list(dict.fromkeys([*shipped, *scene_language.words(), *plain]))
+    return list(dict.fromkeys([*shipped, *captions.words(), *plain]))
 
 
 def make_nano(words: Sequence[str], size: int = NANO_SIZE) -> tokenizers.Tokenizer:

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sgt_jax.data.examples import DataError, Edit, Example, Turn
-from sgt_jax.data.sources import scene_drawing as drawing
-from sgt_jax.data.sources import scene_edits
-from sgt_jax.data.sources.scene_language import HARD_KINDS, KINDS, caption, question_answers
+from sgt_jax.data.sources.scenes import drawing
+from sgt_jax.data.sources.scenes import edits as scenes_edits
+from sgt_jax.data.sources.scenes.captions import HARD_KINDS, KINDS, caption, question_answers
 
 __all__ = ["HARD_KINDS", "KINDS", "SPLITS", "Scene", "SceneObject", "Scenes", "caption", "question_answers"]
 
@@ -128,8 +128,8 @@ class Scenes:
         known_kinds = KINDS | HARD_KINDS
         if unknown := [k for k in kinds or () if k not in known_kinds]:
             raise DataError(f"scenes: unknown kinds of questions {unknown}; choose from {', '.join(known_kinds)}")
-        if unknown := [k for k in edits if k not in scene_edits.EDITS]:
-            raise DataError(f"scenes: unknown edits {unknown}; choose from {', '.join(scene_edits.EDITS)}")
+        if unknown := [k for k in edits if k not in scenes_edits.EDITS]:
+            raise DataError(f"scenes: unknown edits {unknown}; choose from {', '.join(scenes_edits.EDITS)}")
         for name, rate in (("company", company), ("colourless", colourless), ("pattern_rate", pattern_rate)):
             if not 0 <= rate <= 1:
                 raise DataError(f"scenes: {name}={rate} is a chance and must lie between 0 and 1")
@@ -234,12 +234,12 @@ class Scenes:
             if objects is not None and self._paint(objects, own) is not None:
                 break
         for _ in range(8):
-            change = scene_edits.choose(scene, rng, self.edits)
+            change = scenes_edits.choose(scene, rng, self.edits)
             own.bit_generator.state = state
             painted = change and self._paint(objects, own, change.replacement)
             if painted:  # else nothing fitted, or something came out too hidden
                 return Edit(change.request, painted[1], {"scene": painted[0], "change": change})
-        return Edit(scene_edits.COPY.request, image, {"scene": scene, "change": scene_edits.COPY})
+        return Edit(scenes_edits.COPY.request, image, {"scene": scene, "change": scenes_edits.COPY})
 
     def _number(self, i: int) -> int:
         if not 0 <= i < self.num:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sgt_jax.data.examples import DataError, Example
-from sgt_jax.data.records import Record, Shard, Source
+from sgt_jax.data.stored.record import Record, Shard, Source
 
 
 class StreamedSource(Source):

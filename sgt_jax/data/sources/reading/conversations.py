@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax.data.examples import DataError, Turn
-from sgt_jax.data.records import BadRecord, Record
-from sgt_jax.data.sources import files
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.stored.record import BadRecord, Record
 
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 ROLES = {"human": "user", "user": "user", "system": "user", "gpt": "assistant", "assistant": "assistant"}

@@ -182,7 +182,7 @@ def wordings(proxy: str, style: str = "general") -> tuple[str, ...]:
         raise DataError(f"no wording style {style!r}; choose 'general' or 'plain'")
     known = PLAIN if style == "plain" else GENERAL
     if proxy not in known:
-        raise DataError(f"proxy '{proxy}' has no {style} wordings; add them to sgt_jax/data/templates.py")
+        raise DataError(f"proxy '{proxy}' has no {style} wordings; add them to sgt_jax/data/text/templates.py")
     if style == "plain":
         return (PLAIN[proxy],)
     return tuple(dict.fromkeys(sentence for pattern in GENERAL[proxy] for sentence in _expand(pattern)))

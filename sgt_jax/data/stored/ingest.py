@@ -16,10 +16,11 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgt_jax.data import record_files
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Shard
-from sgt_jax.data.sources import files, open_source
+from sgt_jax.data.sources import open_source
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.stored import folder
+from sgt_jax.data.stored.record import Shard
 
 POLL_S = 0.25  # how often progress is looked at
 
@@ -64,8 +65,8 @@ def ingest(
         parts stay, and the same call goes on from there.
     """
     files.check_on_bad(on_bad)
-    if check not in record_files.CHECKS:
-        raise DataError(f"check={check!r}: choose one of {', '.join(record_files.CHECKS)}")
+    if check not in folder.CHECKS:
+        raise DataError(f"check={check!r}: choose one of {', '.join(folder.CHECKS)}")
     if str(out).startswith("gs://"):
         raise DataError(f"{out}: records are written to a local or mounted folder; mount the bucket (gcsfuse)")
     source = open_source(spec, on_bad=on_bad)
@@ -76,12 +77,12 @@ def ingest(
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         settings = _begin(root, spec, [shard.name for shard in shards], check)
-        found = [record_files.problem(root, i, shard.name, verify) for i, shard in enumerate(shards)]
+        found = [folder.problem(root, i, shard.name, verify) for i, shard in enumerate(shards)]
         todo = [i for i, problem in enumerate(found) if problem]
         if todo:
-            (root / record_files.MANIFEST).unlink(missing_ok=True)  # the folder is not whole
+            (root / folder.MANIFEST).unlink(missing_ok=True)  # the folder is not whole
             _Run(root, shards, on_bad, check, _Shared.of(len(shards))).write(todo, workers, report)
-        return record_files.write_manifest(root, settings, len(shards))
+        return folder.write_manifest(root, settings, len(shards))
 
 
 @contextlib.contextmanager
@@ -101,13 +102,13 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _begin(root: Path, spec: Mapping[str, Any], names: Sequence[str], check: str) -> dict[str, Any]:
     """The settings of a folder: written in a new one, compared in one that was begun."""
-    settings = dict(version=record_files.VERSION, source=dict(spec), check=check, shards=list(names))
+    settings = dict(version=folder.VERSION, source=dict(spec), check=check, shards=list(names))
     settings = json.loads(json.dumps(settings, default=str))  # as it comes back
-    path = root / record_files.SETTINGS
+    path = root / folder.SETTINGS
     if not path.exists():
         if next(root.glob("part-*"), None):
             raise DataError(f"{root}: holds part-* files of something else; choose an empty folder")
-        record_files.write_json(path, settings)
+        folder.write_json(path, settings)
         return settings
     try:
         begun = json.loads(path.read_text(encoding="utf-8"))
@@ -170,9 +171,7 @@ class _Run:
                     left.discard(waiting.pop(future))
                 tell()
         except BrokenProcessPool as error:
-            begun = [
-                record_files.part(self.root, i, "array_record").name for i in sorted(left) if self.shared.records[i]
-            ]
+            begun = [folder.part(self.root, i, "array_record").name for i in sorted(left) if self.shared.records[i]]
             raise DataError(
                 f"{self.root}: a worker process was killed (out of memory?) while it wrote {', '.join(begun) or 'a part'};"
                 " finished parts are kept: run the same command again, perhaps with fewer --workers"
@@ -193,10 +192,10 @@ class _Run:
                 told = time.monotonic()
                 tell()
             if self.shared.stop.value:
-                raise record_files.Stopped
+                raise folder.Stopped
 
         options = dict(on_bad=self.on_bad, check=self.check, tick=tick)
-        record_files.write_part(self.root, number, self.shards[number], **options)
+        folder.write_part(self.root, number, self.shards[number], **options)
 
 
 _worker: _Run | None = None  # of a worker process
@@ -217,5 +216,5 @@ def _end_with_parent() -> None:
 
 
 def _work(number: int) -> None:
-    with contextlib.suppress(record_files.Stopped):
+    with contextlib.suppress(folder.Stopped):
         _worker.part(number)

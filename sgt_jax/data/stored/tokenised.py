@@ -19,9 +19,9 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from sgt_jax.data import records
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.records import Bad, Record, Source
+from sgt_jax.data.stored import record as stored_record
+from sgt_jax.data.stored.record import Bad, Record, Source
 
 SETTINGS = "settings.json"
 
@@ -59,7 +59,7 @@ class Tokenised(Source):
         return f"Tokenised({self.root}, {len(self)} records)"
 
     def record(self, i: int) -> Record:
-        return records.from_bytes(self._data[i], f"{self.root}[{i}]")
+        return stored_record.from_bytes(self._data[i], f"{self.root}[{i}]")
 
 
 def read_settings(root: Path) -> dict[str, Any] | None:
@@ -118,7 +118,7 @@ def write_part(root: Path, number: int, items: Iterable[Record | Bad]) -> dict[s
         if isinstance(item, Bad):
             bad.setdefault(item.kind, [0, item.reason])[0] += 1
             continue
-        writer.write(records.to_bytes(item))
+        writer.write(stored_record.to_bytes(item))
         count += 1
     writer.close()
     if count:
