@@ -13,7 +13,7 @@ import jax
 from etils import epath
 
 from sgt_jax import progress, report
-from sgt_jax.evaluation.evaluators import Result
+from sgt_jax.evaluation.evaluators.held_out_loss import Result
 from sgt_jax.evaluation.schedule import collect_scores, evaluated_steps
 
 TITLES = {

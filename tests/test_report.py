@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sgt_jax import progress, report
-from sgt_jax.evaluation import statistics, understanding
+from sgt_jax.evaluation import statistics
+from sgt_jax.evaluation.rules import answers as rules_answers
 
 KINDS = {"exists": 0.53, "count": 0.5, "colour_of": 0.2, "left_right": 0.5, "quadrant": 0.25, "shape_of": 0.35}
 
@@ -66,7 +67,7 @@ def invented_results(rng, steps: int) -> dict:
     before = ["yes" if rng.random() < 0.05 else "?" for _ in kinds]
     # The majority answer is right as often as the kind's rate says.
     answers = [["yes", "other"] if rng.random() < KINDS[k] else "yes" for k in kinds]
-    scores = understanding.score_answers(after, answers, list(kinds), dict.fromkeys(KINDS, "other"), before=before)
+    scores = rules_answers.score_answers(after, answers, list(kinds), dict.fromkeys(KINDS, "other"), before=before)
 
     def around(mean, sd, n=512):
         return rng.normal(mean, sd, n).clip(0, 1)

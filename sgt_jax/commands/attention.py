@@ -82,7 +82,7 @@ def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
         entries = words.read_prompts(options.prompts)
     else:
         from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES
-        from sgt_jax.evaluation import geneval
+        from sgt_jax.evaluation.rules import geneval
 
         made = geneval.prompts(-(-options.n // len(geneval.TAGS)), NANO_SHAPES, NANO_COLOURS, max_count=2)
         entries = [{"prompt": e["prompt"], "objects": [part["class"] for part in e["include"]]} for e in made]

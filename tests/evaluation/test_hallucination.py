@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.data.sources.scenes.source import Scenes, ranked_classes
-from sgt_jax.evaluation import hallucination as pope
+from sgt_jax.evaluation.rules import pope
 
 SCENES = Scenes(max_objects=4, prior=0.7, company=0.3)
 TRAIN = [[(o.colour, o.shape) for o in SCENES.scene(i).objects] for i in range(400)]

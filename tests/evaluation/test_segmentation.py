@@ -5,7 +5,7 @@ import pytest
 
 from sgt_jax.data.pictures.masks import from_labels
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.evaluation import segmentation
+from sgt_jax.evaluation.rules import segmentation
 
 
 def boxes(*corners, size=(20, 20)):

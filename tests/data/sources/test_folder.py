@@ -12,7 +12,7 @@ from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.sam_sgt import SamSgtFolder
-from sgt_jax.evaluation.segmentation import matched_miou
+from sgt_jax.evaluation.rules.segmentation import matched_miou
 
 
 def save(path, width=12, height=8, colour=(10, 20, 30)):

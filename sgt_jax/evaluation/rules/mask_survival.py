@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from sgt_jax.data.pictures import masks
-from sgt_jax.evaluation import segmentation
+from sgt_jax.evaluation.rules import segmentation
 
 # Pictures uint8 [N, H, W, 3] -> the same pictures, damaged; possibly of another size.
 Damage = Callable[[np.ndarray], np.ndarray]

@@ -10,8 +10,9 @@ from typing import Any
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.sources.scenes.captions import with_article
 from sgt_jax.data.tasks import Editing, to_canvas
-from sgt_jax.evaluation import geneval, hallucination, scene_editing, scene_oracle
-from sgt_jax.evaluation.evaluators import Result, paint
+from sgt_jax.evaluation.evaluators.held_out_loss import Result, paint
+from sgt_jax.evaluation.rules import geneval, pope
+from sgt_jax.evaluation.scenes import editing, oracle
 
 
 class Hallucination:
@@ -25,9 +26,9 @@ class Hallucination:
         self._experiment, self._options = experiment, options
         source, train = _scenes(experiment, options["source"]), _scenes(experiment, options["train_source"])
         classes = [(colour, shape) for colour in source.colours for shape in source.shapes]
-        habits = hallucination.habits([_classes(train, i) for i in range(min(options["train_n"], len(train)))], classes)
+        habits = pope.habits([_classes(train, i) for i in range(min(options["train_n"], len(train)))], classes)
         pictures = [_classes(source, i) for i in range(min(options["n"], len(source)))]
-        self.polls = hallucination.polls(pictures, habits, options["per_picture"], options["seed"])
+        self.polls = pope.polls(pictures, habits, options["per_picture"], options["seed"])
         encode = experiment.tokenizer.encode
         # A present class is asked about in all three categories: answered once, counted three times.
         self._asked = list(dict.fromkeys((p.picture, p.asked) for p in self.polls))
@@ -44,7 +45,7 @@ class Hallucination:
         texts = self._experiment.sampler.answer(
             params, self._plans, max_new_tokens=options["max_new_tokens"], batch=options["batch"]
         )
-        said = {key: int(hallucination.says_yes(text)) for key, text in zip(self._asked, texts, strict=True)}
+        said = {key: int(pope.says_yes(text)) for key, text in zip(self._asked, texts, strict=True)}
         answers = [said[p.picture, p.asked] for p in self.polls]
         return Result(
             {
@@ -75,7 +76,7 @@ class Prompts:
     def __call__(self, params: Any) -> Result:
         shape = to_canvas(self._source[0].image, self._experiment.canvases).shape[:2]
         drawn = paint(self._experiment.sampler, params, self._plans, shape, range(len(self._plans)), self._options)
-        found = [scene_oracle.parse(picture, self._source.colours, self._source.shapes) for picture in drawn]
+        found = [oracle.parse(picture, self._source.colours, self._source.shapes) for picture in drawn]
         verdicts = [geneval.judge(entry, things) for entry, things in zip(self.prompts, found, strict=True)]
         show = range(min(self._options["show"], len(drawn)))
         return Result(
@@ -114,7 +115,7 @@ class Edits:
         items: dict[str, list] = {}
         for example, picture in zip(self._examples, drawn, strict=True):
             edit = example.edit.extra
-            verdict = scene_editing.judge_edit(example.extra["scene"], edit["change"], edit["scene"], picture)
+            verdict = editing.judge_edit(example.extra["scene"], edit["change"], edit["scene"], picture)
             for name, right in verdict.items():
                 items.setdefault(name, []).append(int(right))
         items["kind"] = [e.edit.extra["change"].kind for e in self._examples]

@@ -16,7 +16,8 @@ from sgt_jax.data.examples import DataError, Example, PlanItem
 from sgt_jax.data.pictures import masks as masks_lib
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
-from sgt_jax.evaluation import segmentation, understanding
+from sgt_jax.evaluation.rules import answers as rules_answers
+from sgt_jax.evaluation.rules import segmentation
 from sgt_jax.models.bagel.sampling import Guidance
 from sgt_jax.parallel.distributed import fetch
 
@@ -74,7 +75,7 @@ class Answers:
         self._experiment, self._options = experiment, options
         self._questions = _questions(experiment.source(options["source"]), options["n"])
         known = _questions(experiment.source(options["train_source"]), options["train_n"])
-        self.majority = understanding.majority_answers([q[2] for q in known], [q[1] for q in known])
+        self.majority = rules_answers.majority_answers([q[2] for q in known], [q[1] for q in known])
         encode = experiment.tokenizer.encode
         self._plans = []
         for example, _, _, texts in self._questions:
@@ -92,8 +93,8 @@ class Answers:
         guesses = [self.majority.get(kind, "") for kind in kinds]
         return Result(
             {
-                "accuracy": understanding.correct(predictions, answers).astype(int).tolist(),
-                "majority_accuracy": understanding.correct(guesses, answers).astype(int).tolist(),
+                "accuracy": rules_answers.correct(predictions, answers).astype(int).tolist(),
+                "majority_accuracy": rules_answers.correct(guesses, answers).astype(int).tolist(),
                 "prediction": predictions,
                 "answer": answers,
                 "kind": kinds,
@@ -251,11 +252,11 @@ class Drawings:
         shape = to_canvas(self._examples[0].image, self._experiment.canvases).shape[:2]
         numbers = range(len(self._plans))
         drawn = paint(self._experiment.sampler, params, self._plans, shape, numbers, options)
-        from sgt_jax.evaluation import scene_oracle
+        from sgt_jax.evaluation.scenes import oracle
 
         items: dict[str, list] = {}
         for example, picture in zip(self._examples, drawn):
-            verdict = scene_oracle.score_picture(example.extra["scene"], example.caption, picture)
+            verdict = oracle.score_picture(example.extra["scene"], example.caption, picture)
             for name, right in verdict.items():
                 items.setdefault(name, []).append(None if right is None else int(right))
         items["prompt"] = [e.caption for e in self._examples]

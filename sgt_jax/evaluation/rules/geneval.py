@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgt_jax.data.sources.scenes.captions import RELATIONS, noun_phrase
-from sgt_jax.evaluation.scene_oracle import Thing
+from sgt_jax.evaluation.scenes.oracle import Thing
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 SHRINK = 0.1  # of the two extents: by how much an offset must be larger than nothing

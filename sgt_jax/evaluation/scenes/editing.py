@@ -6,8 +6,8 @@ import numpy as np
 
 from sgt_jax.data.sources.scenes.edits import Change
 from sgt_jax.data.sources.scenes.source import Scene
-from sgt_jax.evaluation import scene_oracle
-from sgt_jax.evaluation.scene_oracle import Thing
+from sgt_jax.evaluation.scenes import oracle
+from sgt_jax.evaluation.scenes.oracle import Thing
 
 NEAR = 0.12  # of the side: an object may have moved so far and still be the same one
 
@@ -26,7 +26,7 @@ def judge_edit(before: Scene, change: Change, after: Scene, picture: np.ndarray 
     """
     if isinstance(picture, np.ndarray):
         rotations = sorted({0.0, *(o.rotation for o in before.objects)})
-        picture = scene_oracle.parse(picture, before.colours, before.shapes, rotations)
+        picture = oracle.parse(picture, before.colours, before.shapes, rotations)
     old = before.objects[change.number]
     new = change.replacement[change.number]
     left = list(picture)
