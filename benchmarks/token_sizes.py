@@ -20,8 +20,8 @@ def main(arguments: list[str]) -> None:
     import numpy as np
 
     from configs import nano_sgt
-    from sgt_jax import experiment
     from sgt_jax.parallel import partitioning
+    from sgt_jax.training import experiment
 
     config = nano_sgt.get_config()
     config.init_from = arguments[0] if arguments else config.init_from

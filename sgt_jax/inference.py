@@ -41,7 +41,7 @@ def load(
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
     """
-    from sgt_jax.experiment import resource
+    from sgt_jax.training.experiment import resource
 
     checkpoint = resource(os.fspath(checkpoint))
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
@@ -65,7 +65,7 @@ def _first(folder: Any, base: Any, name: str) -> Path:
 
 def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], None]) -> Assistant:
     from sgt_jax.checkpoints import runs
-    from sgt_jax.experiment import resource
+    from sgt_jax.training.experiment import resource
 
     path = Path(workdir) / "config.json"
     try:

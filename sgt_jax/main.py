@@ -39,7 +39,7 @@ def run(config: Any, workdir: str, **processes: Any) -> int:
     import jax
 
     from sgt_jax.parallel import distributed
-    from sgt_jax.train import USER_ERRORS, train
+    from sgt_jax.training.loop import USER_ERRORS, train
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")

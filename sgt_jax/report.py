@@ -53,8 +53,9 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from sgt_jax import curves, pictures, progress
+from sgt_jax import curves, pictures
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
+from sgt_jax.training import log
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -80,7 +81,7 @@ def build_report(workdir: epath.PathLike) -> epath.Path:
     if not (workdir / RESULTS).exists():
         raise FileNotFoundError(f"{workdir / RESULTS}: no results to report (did the run come to its end?)")
     results = json.loads((workdir / RESULTS).read_text())
-    _write(workdir / REPORT, render(results, progress.read_metrics(workdir), workdir))
+    _write(workdir / REPORT, render(results, log.read_metrics(workdir), workdir))
     return workdir / REPORT
 
 

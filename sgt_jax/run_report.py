@@ -12,9 +12,10 @@ from typing import Any
 import jax
 from etils import epath
 
-from sgt_jax import progress, report
+from sgt_jax import report
 from sgt_jax.evaluation.evaluators.held_out_loss import Result
 from sgt_jax.evaluation.schedule import collect_scores, evaluated_steps
+from sgt_jax.training import log
 
 TITLES = {
     "masks": (
@@ -45,7 +46,7 @@ def write(
       params: parameters or their shapes, for the counts.
     """
     evaluators = config.evaluators.to_dict()
-    lines = progress.read_metrics(workdir, kind="train")
+    lines = log.read_metrics(workdir, kind="train")
     last = lines[-1] if lines else {}
     steps = evaluated_steps(workdir)
     if config.evaluate_weights == "ema":

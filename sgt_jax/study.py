@@ -100,7 +100,7 @@ def fingerprint(config: ConfigDict) -> str:
 
 def _file_id(folder: str, name: str) -> str:
     """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
-    from sgt_jax.experiment import resource
+    from sgt_jax.training.experiment import resource
 
     path = epath.Path(resource(folder)) / name
     if not path.exists():
@@ -126,7 +126,7 @@ def run_study(
       ValueError: an arm's changes do not fit the base config.
     """
     from sgt_jax import study_reuse
-    from sgt_jax import train as loop
+    from sgt_jax.training import loop
 
     workdir = epath.Path(workdir)
     results = epath.Path(results) if results else workdir / "results"
@@ -255,7 +255,7 @@ def item_labels(study: Any, evaluator: str) -> set[str]:
 
 def realised(folder: epath.Path, upto: float = math.inf) -> dict[str, int]:
     """Samples of each component that a run trained on up to a step, from its log (which a resumed run continues)."""
-    from sgt_jax.progress import read_metrics
+    from sgt_jax.training.log import read_metrics
 
     total: dict[str, float] = {}
     last = 0
@@ -310,7 +310,7 @@ def main(argv: list[str]) -> None:
 
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
-    from sgt_jax.train import USER_ERRORS
+    from sgt_jax.training.loop import USER_ERRORS
 
     try:
         print(run_study(study, options.workdir, options.results, options.only, options.reuse, options.keep))

@@ -39,7 +39,7 @@ def history(study: Any, config: Any, folder: epath.Path) -> list[dict[str, Any]]
 
 def _steps_of_labels(folder: epath.Path, upto: int) -> float:
     """Steps up to one, each counted by how full its labels were."""
-    from sgt_jax.progress import read_metrics
+    from sgt_jax.training.log import read_metrics
 
     total, last = 0.0, 0
     for line in read_metrics(folder, kind="train"):

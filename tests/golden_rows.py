@@ -80,9 +80,10 @@ class Golden:
         import numpy as np
         from jax.experimental import multihost_utils
 
-        from sgt_jax import objective, optimizer
         from sgt_jax.commands.recorded import FREEZE
         from sgt_jax.parallel import partitioning
+        from sgt_jax.training import optimizer
+        from sgt_jax.training.objectives import sgt
 
         folder = self.folder
         mesh = partitioning.make_mesh(shape, devices)
@@ -97,7 +98,7 @@ class Golden:
 
         def loss_of(trainable, frozen, batch, draws):
             outputs = folder.model.forward(optimizer.merge(trainable, frozen), batch, draws)
-            return objective.sgt_objective(outputs, batch, folder.loss_config)[0]
+            return sgt.sgt_objective(outputs, batch, folder.loss_config)[0]
 
         if mesh not in self.steps:
             whole = (jax.NamedSharding(mesh, jax.P()), jax.tree.map(lambda x: x.sharding, trainable))

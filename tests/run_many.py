@@ -44,8 +44,8 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
     prepare_platform("cpu", int(devices))
     import jax
 
-    from sgt_jax import experiment, train
     from sgt_jax.parallel import distributed, partitioning
+    from sgt_jax.training import experiment, loop
 
     config = tiny_many.get_config()
     task = experiment.build(config)
@@ -67,14 +67,14 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
             os.kill(os.getpid(), getattr(signal, "SIG" + fatal))
         return at(self, number)
 
-    restore = train.RunCheckpoints.restore
+    restore = loop.RunCheckpoints.restore
 
     def resume(self, abstract, step=None):
         state, data = restore(self, abstract, step)
         done[0] = int(state.step)
         return state, data
 
-    partitioning.to_devices, distributed.StopRequest.at, train.RunCheckpoints.restore = record, ask, resume
+    partitioning.to_devices, distributed.StopRequest.at, loop.RunCheckpoints.restore = record, ask, resume
     where = dict(coordinator=coordinator, processes=int(processes), process=int(process)) if coordinator else {}
     program.flags.FLAGS(["run_many", "--config=", "--workdir=", "--stopped_status=75"])
     sys.exit(program.run(config, workdir, **where, timeout=60, heartbeat=10))

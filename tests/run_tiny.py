@@ -16,8 +16,9 @@ def main(workdir: str, read_threads: str, die: str) -> None:
     prepare_platform("cpu", 2)
     import tiny_experiment as tiny
 
-    from sgt_jax import progress, train
     from sgt_jax.checkpoints import runs
+    from sgt_jax.training import log as training_log
+    from sgt_jax.training import loop
 
     where, _, number = die.partition(" ")
 
@@ -33,14 +34,14 @@ def main(workdir: str, read_threads: str, die: str) -> None:
             self.wait()
 
         runs.RunCheckpoints.save = save_now
-        log = progress.RunLog.scalars
+        log = training_log.RunLog.scalars
 
         def scalars(self, step, values, kind="train"):
             log(self, step, values, kind)
             if step == int(number):
                 kill()
 
-        progress.RunLog.scalars = scalars
+        training_log.RunLog.scalars = scalars
     if where == "save":
         save = runs.RunCheckpoints.save
 
@@ -58,7 +59,7 @@ def main(workdir: str, read_threads: str, die: str) -> None:
 
     config = tiny.config()
     config.data.read_threads = int(read_threads)
-    final = train.train(config, workdir)
+    final = loop.train(config, workdir)
     import jax
     import numpy as np
 

@@ -45,11 +45,12 @@ def main(file: str, workdir: str, die: str) -> None:
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", 2)
-    from sgt_jax import progress, study
+    from sgt_jax import study
     from sgt_jax.checkpoints import runs
+    from sgt_jax.training import log as training_log
 
     where, _, number = die.partition(" ")
-    log, save = progress.RunLog.scalars, runs.RunCheckpoints.save
+    log, save = training_log.RunLog.scalars, runs.RunCheckpoints.save
 
     def scalars(self, step, values, kind="train"):
         log(self, step, values, kind)
@@ -60,7 +61,7 @@ def main(file: str, workdir: str, die: str) -> None:
         save(self, step, state, data_state)
         self.wait()  # as in a run whose steps take seconds
 
-    progress.RunLog.scalars, runs.RunCheckpoints.save = scalars, save_now
+    training_log.RunLog.scalars, runs.RunCheckpoints.save = scalars, save_now
     print(study.run_study(tiny_study(file), workdir, keep=die == "keep"))
 
 

@@ -13,9 +13,10 @@ import pytest
 import run_many
 import tiny_many
 
-from sgt_jax import experiment, main
+from sgt_jax import main
 from sgt_jax.parallel import distributed
-from sgt_jax.progress import read_metrics
+from sgt_jax.training import experiment
+from sgt_jax.training.log import read_metrics
 
 GRACE = 60  # seconds: for saving and leaving, on a machine with fewer cores than processes
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

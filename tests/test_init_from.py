@@ -8,9 +8,9 @@ import pytest
 import tiny_experiment as tiny
 from safetensors.numpy import load_file
 
-from sgt_jax import train
 from sgt_jax.commands import convert
 from sgt_jax.models.bagel.published import config_from_folder, load_published
+from sgt_jax.training import loop
 
 CKPT = Path(__file__).parent / "golden" / "bagel" / "ckpt"
 
@@ -24,7 +24,7 @@ def run_from(folder: Path, workdir: Path):
     config.data.vit_size = dict(stride=4, min_size=32, max_size=32)
     config.data.budgets = {"und": 384, "vit": 192, "gen": 192, "labels": 24, "pixels:32x32": 3}
     config.optimizer = dict(name="adamw", learning_rate=1e-3, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.0, clip=1.0)
-    return train.train(config, str(workdir))
+    return loop.train(config, str(workdir))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgt_jax import objective
+from sgt_jax.training.objectives import sgt
 
 CONFIG = types.SimpleNamespace(ce_weight=1.5, mse_weight=0.5, ce_loss_reweighting=False)
 REWEIGHTED = types.SimpleNamespace(ce_weight=1.5, mse_weight=0.5, ce_loss_reweighting=True)
@@ -52,7 +52,7 @@ def by_hand(outputs, batch, reweight):
 @pytest.mark.parametrize("config", [CONFIG, REWEIGHTED])
 def test_agrees_with_the_definition(config):
     outputs, batch = example()
-    loss, metrics = objective.sgt_objective(outputs, batch, config)
+    loss, metrics = sgt.sgt_objective(outputs, batch, config)
     ce, mse = by_hand(outputs, batch, config.ce_loss_reweighting)
     np.testing.assert_allclose([metrics["ce"], metrics["mse"]], [ce, mse], rtol=1e-5)
     np.testing.assert_allclose(loss, 1.5 * ce + 0.5 * mse, rtol=1e-5)
@@ -64,13 +64,13 @@ def test_agrees_with_the_definition(config):
 def test_micro_batches_add_up_to_the_whole_step(config):
     """Dividing by the whole step's counts; a mean of micro-batch means would differ here."""
     outputs, batch = example()
-    whole, _ = objective.sgt_objective(outputs, batch, config)
-    counts = objective.loss_counts(batch)
+    whole, _ = sgt.sgt_objective(outputs, batch, config)
+    counts = sgt.loss_counts(batch)
     parts, means = [], []
     for cut in (slice(0, 1), slice(1, 4)):
         part = jax.tree.map(lambda x: x[cut], (outputs, batch))  # noqa: B023
-        parts.append(objective.normalise(objective.loss_sums(*part), counts, config)[0])
-        means.append(objective.sgt_objective(*part, config)[0])
+        parts.append(sgt.normalise(sgt.loss_sums(*part), counts, config)[0])
+        means.append(sgt.sgt_objective(*part, config)[0])
     np.testing.assert_allclose(sum(parts), whole, rtol=1e-6)
     assert abs(np.mean(means) - whole) > 1e-3
 
@@ -83,7 +83,7 @@ def test_a_batch_without_labels_and_latents_is_zero_and_finite(config):
     outputs["noisy"][:] = False
 
     def loss(outputs):
-        return objective.sgt_objective(outputs, batch, config)[0]
+        return sgt.sgt_objective(outputs, batch, config)[0]
 
     inexact = {k: jnp.asarray(v) for k, v in outputs.items() if k != "noisy"}
     value, gradient = jax.value_and_grad(lambda x: loss({**x, "noisy": outputs["noisy"]}))(inexact)
@@ -92,17 +92,17 @@ def test_a_batch_without_labels_and_latents_is_zero_and_finite(config):
 
 def test_lanes_of_length_zero():
     outputs, batch = jax.tree.map(lambda x: x[:, :0], example())
-    assert objective.sgt_objective(outputs, batch, CONFIG)[0] == 0
+    assert sgt.sgt_objective(outputs, batch, CONFIG)[0] == 0
 
 
 def test_what_padding_holds_does_not_matter():
     """Not even a NaN in a padding slot may reach the loss or the gradient."""
     outputs, batch = example()
-    loss, _ = objective.sgt_objective(outputs, batch, CONFIG)
+    loss, _ = sgt.sgt_objective(outputs, batch, CONFIG)
     outputs["velocity"][~outputs["noisy"]] = np.nan
     outputs["logits"][batch["labels"]["weight"] == 0] = 1e30
     broken, gradient = jax.value_and_grad(
-        lambda v, x: objective.sgt_objective({**outputs, "velocity": v, "logits": x}, batch, CONFIG)[0], argnums=(0, 1)
+        lambda v, x: sgt.sgt_objective({**outputs, "velocity": v, "logits": x}, batch, CONFIG)[0], argnums=(0, 1)
     )(outputs["velocity"], outputs["logits"])
     assert broken == loss
     assert all(np.isfinite(g).all() for g in gradient)
@@ -113,5 +113,5 @@ def test_the_row_that_broke_is_known():
     outputs, batch = example()
     outputs["noisy"][:, 0] = True
     outputs["velocity"][2, 0, 0] = np.inf
-    _, metrics = objective.sgt_objective(outputs, batch, CONFIG)
+    _, metrics = sgt.sgt_objective(outputs, batch, CONFIG)
     assert np.isfinite(metrics["row_loss"]).tolist() == [True, True, False, True]

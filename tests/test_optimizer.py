@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sgt_jax import optimizer
+from sgt_jax.training import optimizer
 
 
 def settings(name="adamw", schedule="constant", total=100, **changes):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs import nano
-from sgt_jax import experiment
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies import PROXIES
+from sgt_jax.training import experiment
 
 # What a procedural scene does not know by itself: the classes' order, a second camera.
 LACKING = {"semantic": "needs the option class_names", "stereo_view": "needs a stereo pair"}

@@ -13,9 +13,9 @@ import pytest
 import tiny_experiment
 from jax.sharding import PartitionSpec as P
 
-from sgt_jax import experiment, optimizer, train
 from sgt_jax.models import lanes, stack
 from sgt_jax.parallel import partitioning
+from sgt_jax.training import experiment, loop, optimizer
 
 # Everything that 8 devices can be cut into: the golden has 2 key-value heads, so `tensor` is at most 2.
 MESHES = [
@@ -140,7 +140,7 @@ def test_a_mesh_that_the_model_or_its_lanes_cannot_follow_is_one_line(tmp_path, 
     config = tiny_experiment.config(mesh={**shape, "data": -1})
     config.data.budgets.vit = 6
     with pytest.raises(ValueError) as caught:
-        train.train(config, str(tmp_path))
+        loop.train(config, str(tmp_path))
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -181,7 +181,7 @@ def test_the_state_is_cut_up_and_frozen_parts_cost_no_optimizer_state():
     mesh = partitioning.make_mesh({"fsdp": 4}, jax.devices()[:4])
 
     def create(key):
-        return train.state_lib.create(task.init(key), tx, tuple(config.freeze), True)
+        return loop.state_lib.create(task.init(key), tx, tuple(config.freeze), True)
 
     shapes = jax.eval_shape(create, jax.random.key(0))
     shardings = partitioning.tree_shardings(shapes, mesh)

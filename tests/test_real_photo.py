@@ -7,9 +7,9 @@ import numpy as np
 import tiny_experiment
 from PIL import Image
 
-from sgt_jax import experiment, train
 from sgt_jax.data.pictures import masks
-from sgt_jax.progress import read_metrics
+from sgt_jax.training import experiment, loop
+from sgt_jax.training.log import read_metrics
 
 
 def write_tree(root):
@@ -53,7 +53,7 @@ def test_a_few_steps_on_a_real_photograph_supervise_its_mask(tmp_path):
     photo = np.asarray(Image.fromarray(data["rgb"]).resize((32, 24), Image.BICUBIC), np.int16)
     assert np.abs(seen.astype(np.int16) - photo).mean() < 1
 
-    train.train(config, str(tmp_path / "run"))
+    loop.train(config, str(tmp_path / "run"))
     lines = read_metrics(tmp_path / "run", kind="train")
     assert [line["step"] for line in lines] == [1, 2, 3] and all(np.isfinite(line["mse"]) for line in lines)
     assert (tmp_path / "run" / "pictures").is_dir() and list((tmp_path / "run" / "pictures").glob("*masks*.png"))

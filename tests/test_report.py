@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from sgt_jax import progress, report
+from sgt_jax import report
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.rules import answers as rules_answers
+from sgt_jax.training import log as training_log
 
 KINDS = {"exists": 0.53, "count": 0.5, "colour_of": 0.2, "left_right": 0.5, "quadrant": 0.25, "shape_of": 0.35}
 
@@ -33,7 +34,7 @@ def invented_pictures(rng, n: int, size: int = 32):
 def invented_run(workdir, steps: int = 300) -> dict:
     """Logs a run into `workdir` and returns its results."""
     rng = np.random.default_rng(0)
-    with progress.RunLog(workdir, steps, stream=io.StringIO()) as log:
+    with training_log.RunLog(workdir, steps, stream=io.StringIO()) as log:
         for step in range(1, steps + 1):
             done = step / steps
             ce, mse = 2.5 * np.exp(-4 * done) + 0.6, 1.2 * np.exp(-6 * done) + 0.25

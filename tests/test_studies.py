@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from configs.study import common, ratio, recipe
-from sgt_jax import experiment, optimizer, study
+from sgt_jax import study
 from sgt_jax.data.examples import Example
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy, VitSize
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.parallel import partitioning
+from sgt_jax.training import experiment, optimizer
 
 NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
 

@@ -91,7 +91,7 @@ def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
 def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, capsys):
     config = proxies.get_config()
     trained = []
-    monkeypatch.setattr("sgt_jax.train.train", lambda config, folder: trained.append(config.name) or 1 / 0)
+    monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, folder: trained.append(config.name) or 1 / 0)
     monkeypatch.setattr("sgt_jax.study_report.build", lambda results: results / "report.html")
     with study._claimed(tmp_path / "arms" / "base_0.lock"):
         study.run_study(config, tmp_path, only=["base"])

@@ -48,7 +48,7 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     )
     assert "proxy" not in records["sft"]["samples"] and len(records["base"]["history"]) == 1
     # Another study with the same arms trains nothing.
-    monkeypatch.setattr("sgt_jax.train.train", lambda *_: pytest.fail("it trained what another study has"))
+    monkeypatch.setattr("sgt_jax.training.loop.train", lambda *_: pytest.fail("it trained what another study has"))
     study.run_study(tiny_study("second"), tmp_path / "second", reuse=[first])
     again = {r["arm"]: r for r in study.finished(tmp_path / "second" / "results")}
     assert {arm: r.pop("reused") for arm, r in again.items()} == {arm: f"first/{arm}_0" for arm in records}

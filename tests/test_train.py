@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import tiny_experiment as tiny
 
-from sgt_jax import experiment, train
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
 from sgt_jax.data.examples import DataError
-from sgt_jax.progress import read_metrics
+from sgt_jax.training import experiment, loop
+from sgt_jax.training.log import read_metrics
 
 CACHE = Path(tempfile.mkdtemp(prefix="sgt_jax_cache"))
 atexit.register(shutil.rmtree, CACHE, True)
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight, tmp_
     config = tiny.config()
     config.model.llm.intermediate_size = 64
     with pytest.raises((CheckpointError, ValueError), match="does not fit this config"):
-        train.train(config, str(straight))
+        loop.train(config, str(straight))
 
 
 def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tmp_path):
@@ -109,7 +109,7 @@ def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tm
     config.data.mixture.proxy.weight = 1.0
     config.data.mixture.understanding.weight = 1.0
     config.data.mixture.text_to_image.weight = 1.0
-    train.train(config, str(tmp_path))  # the step is compiled ahead and would refuse other shapes
+    loop.train(config, str(tmp_path))  # the step is compiled ahead and would refuse other shapes
     lines = read_metrics(tmp_path, kind="train")
     assert all(np.isfinite(line["loss"]) for line in lines)
     for lane in ("vit", "gen", "labels"):
@@ -150,27 +150,27 @@ class _Poison:
 
 def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(tmp_path, monkeypatch, capsys):
     build = experiment.build
-    monkeypatch.setattr(train.experiment, "build", lambda config: _Poison(build(config), True))
+    monkeypatch.setattr(loop.experiment, "build", lambda config: _Poison(build(config), True))
     config = tiny.config(max_nonfinite=3)
     with pytest.raises(
-        train.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
+        loop.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
     ):
-        train.train(config, str(tmp_path))
+        loop.train(config, str(tmp_path))
     assert "update skipped; examples: " in capsys.readouterr().out
 
 
 def test_a_skipped_update_leaves_everything_but_the_step_as_it_was():
     config = tiny.config()
     task = experiment.build(config)
-    tx = train.optimizer.make_optimizer(config)
-    state = train.state_lib.create(task.init(jax.random.key(0)), tx, tuple(config.freeze), True)
+    tx = loop.optimizer.make_optimizer(config)
+    state = loop.state_lib.create(task.init(jax.random.key(0)), tx, tuple(config.freeze), True)
     batch, _ = next(iter(task.batches()))
 
     def poisoned(params, batch, key):
         loss, metrics = task.loss(params, batch, key)
         return loss * jnp.nan, metrics
 
-    after, metrics = jax.jit(train.make_step(poisoned, tx, config))(state, batch)
+    after, metrics = jax.jit(loop.make_step(poisoned, tx, config))(state, batch)
     assert bool(metrics["nonfinite"]) and int(after.skipped) == 1 and int(after.step) == 1
     for name in ("params", "ema", "opt_state"):
         jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(after, name))
@@ -195,7 +195,7 @@ def test_wrong_settings_are_one_line_that_names_the_field(tmp_path):
             node = node[part]
         node[leaf] = value
         with pytest.raises(error, match=words):
-            train.train(config, str(tmp_path / leaf))
+            loop.train(config, str(tmp_path / leaf))
 
 
 @pytest.mark.parametrize("override, words", [
@@ -214,9 +214,9 @@ def test_a_misspelt_override_is_one_line_that_suggests_the_right_name(tmp_path, 
 def test_checkpoints_keep_the_last_few_and_ignore_foreign_folders(tmp_path):
     checkpoints = RunCheckpoints(tmp_path, keep=2, asynchronous=False)
     config = tiny.config()
-    tx = train.optimizer.make_optimizer(config)
+    tx = loop.optimizer.make_optimizer(config)
     params = {"vae": {"a": jnp.ones(3)}, "pos_embed": jnp.ones(2), "b": jnp.zeros(2)}
-    state = train.state_lib.create(params, tx, tuple(config.freeze), True)
+    state = loop.state_lib.create(params, tx, tuple(config.freeze), True)
     for step in (1, 2, 3):
         checkpoints.save(step, state, {"0": {"position": step, "pool": []}})
     (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-1").mkdir()

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from configs import bagel_7b_sgt
-from sgt_jax import inference, train
+from sgt_jax import inference
 from sgt_jax.assistant import Settings
 from sgt_jax.commands import convert, ingest, tokenize
-from sgt_jax.progress import read_metrics
+from sgt_jax.training import loop
+from sgt_jax.training.log import read_metrics
 
 CONFIG = f"--config={bagel_7b_sgt.__file__}:local"
 
@@ -33,7 +34,7 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     assert "6 records at" in capsys.readouterr().out
 
     config = bagel_7b_sgt.get_config("local")
-    state = train.train(config, "run")
+    state = loop.train(config, "run")
     assert int(state.step) == config.total_steps and int(state.skipped) == 0
     lines = read_metrics("run", kind="train")
     assert [line["step"] for line in lines] == list(range(1, config.total_steps + 1))

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax import objective
 from sgt_jax.analysis.inputs import Plan, batches
 from sgt_jax.assistant import Assistant
 from sgt_jax.batch import PackedBatch
@@ -23,6 +22,7 @@ from sgt_jax.data.examples import DataError
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.stack import unstacked
 from sgt_jax.parallel.partitioning import path_name
+from sgt_jax.training.objectives import sgt
 
 MOST_NUMBERS = 500_000_000  # of gradients kept at a time: 2 GB
 
@@ -125,7 +125,7 @@ def _adding(change: jax.Array, layer: int) -> Callable[..., Any]:
 def _row_losses(bagel: Bagel, params: Any, batch: PackedBatch, draws: Any) -> jax.Array:
     """[R]: per row the mean cross-entropy of its answer tokens plus the mean flow loss of its noisy latents."""
     outputs = bagel.forward(params, batch, draws)
-    found = objective.token_losses(outputs, batch)
+    found = sgt.token_losses(outputs, batch)
     answers = jnp.sum(batch["labels"]["weight"] > 0, axis=1)
     ce = jnp.sum(found["ce"], axis=1) / jnp.maximum(answers, 1)
     # A canvas lane without pictures has no slots: then there is nothing to take a mean of.

@@ -11,7 +11,7 @@ from etils import epath
 
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.parallel import distributed
-from sgt_jax.state import TrainState
+from sgt_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
         found = reader.restore(path, restore_args=arguments)
     state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
     if weights == "ema" and state["ema"]:
-        from sgt_jax import optimizer
+        from sgt_jax.training import optimizer
 
         return optimizer.merge(state["ema"], state["params"]), step
     return state["params"], step

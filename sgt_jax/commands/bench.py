@@ -126,12 +126,12 @@ class Inputs:
         import jax
         import optax
 
-        from sgt_jax import objective
+        from sgt_jax.training.objectives import sgt
 
         settings = argparse.Namespace(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
 
         def loss(weights: Any, params: Any, batch: Any, draws: Any) -> jax.Array:
-            return objective.sgt_objective(model.forward(params | weights, batch, draws), batch, settings)[0]
+            return sgt.sgt_objective(model.forward(params | weights, batch, draws), batch, settings)[0]
 
         def step(weights: Any, opt_state: Any, params: Any, batch: Any, draws: Any) -> Any:
             gradients = jax.grad(loss)(weights, params, batch, draws)
@@ -238,8 +238,8 @@ def routed_steps(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple
 
 def data_row(file: str, repeats: int) -> dict[str, Any]:
     """The row of making one batch of a config's data on the host, without anything made ahead."""
-    from sgt_jax import experiment
     from sgt_jax.planning.step import load_config
+    from sgt_jax.training import experiment
 
     batches = iter(experiment.build(load_config(file)).batches())
     next(batches)  # fills the pools

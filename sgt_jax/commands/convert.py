@@ -57,9 +57,9 @@ def convert(
     from sgt_jax.checkpoints.stored import StoredWeights
     from sgt_jax.data.examples import DataError
     from sgt_jax.data.text.tokenizer import Tokenizer
-    from sgt_jax.experiment import resource
     from sgt_jax.models.bagel.config import BagelConfig, SpecialTokens
     from sgt_jax.models.bagel.export import export_published
+    from sgt_jax.training.experiment import resource
 
     path = epath.Path(workdir) / "config.json"
     try:

@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> int:
 
     from safetensors.numpy import save_file
 
-    from sgt_jax import experiment
     from sgt_jax.checkpoints.runs import restore_params
     from sgt_jax.models.bagel import names
+    from sgt_jax.training import experiment
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)
     config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))

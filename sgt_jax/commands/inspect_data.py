@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
         "--out", type=Path, default=Path("inspect-data"), help="folder for lengths.json and pictures.png"
     )
     options, config = configured.parse(parser, arguments)
-    from sgt_jax import experiment
-    from sgt_jax.train import USER_ERRORS
+    from sgt_jax.training import experiment
+    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> None:
         inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)

@@ -82,10 +82,10 @@ def autoencoder(folder: str) -> mask_survival.Damage:
     import jax
     import jax.numpy as jnp
 
-    from sgt_jax.experiment import resource
     from sgt_jax.models.bagel import names, sampling
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
+    from sgt_jax.training.experiment import resource
 
     path = Path(resource(folder))
     sizes = path / "vae.json"

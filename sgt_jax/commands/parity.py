@@ -21,7 +21,6 @@ import numpy as np
 import optax
 from flax.errors import FlaxError
 
-from sgt_jax import objective, optimizer
 from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.commands import parity_data, parity_inference, parity_table
 from sgt_jax.commands.recorded import Check, Folder, compare
@@ -29,6 +28,8 @@ from sgt_jax.commands.reference_pack import ReferencePack, token_info
 from sgt_jax.data.layouts.bagel import table_positions
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.layers import shift_time, sincos_table, time_features
+from sgt_jax.training import optimizer
+from sgt_jax.training.objectives import sgt
 
 # Softmax does not see a key bias without rotation: these gradients are rounding noise.
 _KEY_BIAS = re.compile(r"^vit_model\..*k_proj\.bias$")
@@ -59,9 +60,9 @@ def train(folder: Folder) -> Iterator[Check]:
     capture += tuple(f"hidden_{i}" for i in range(layers))
     forward = jax.jit(functools.partial(model.forward, capture=capture))
     out = {name: np.asarray(x)[0] for name, x in forward(folder.params, pack.batch, pack.draws).items()}
-    losses = {name: np.asarray(x)[0] for name, x in objective.token_losses(*_batched(out, pack)).items()}
-    sums = {k: np.asarray(v) for k, v in objective.loss_sums(*_batched(out, pack)).items()}
-    counts = {k: np.asarray(v) for k, v in objective.loss_counts(pack.batch).items()}
+    losses = {name: np.asarray(x)[0] for name, x in sgt.token_losses(*_batched(out, pack)).items()}
+    sums = {k: np.asarray(v) for k, v in sgt.loss_sums(*_batched(out, pack)).items()}
+    counts = {k: np.asarray(v) for k, v in sgt.loss_counts(pack.batch).items()}
 
     for array, got in {
         "vit_out": out["vit_out"],
@@ -80,13 +81,13 @@ def train(folder: Folder) -> Iterator[Check]:
     for array, ours in slots.items():
         yield compare("train", array, out[ours], expected[array][pack.order])
 
-    total, means = objective.normalise(sums, counts, folder.loss_config)
+    total, means = sgt.normalise(sums, counts, folder.loss_config)
     reweighted = types.SimpleNamespace(ce_weight=1.0, mse_weight=0.0, ce_loss_reweighting=True)
     yield compare("train", "loss_ce", means["ce"], expected["loss_ce"])
     yield compare("train", "loss_mse", means["mse"], expected["loss_mse"])
     yield compare("train", "loss_total", total, expected["loss_total"])
     yield compare(
-        "train", "loss_ce_reweighted", objective.normalise(sums, counts, reweighted)[0], expected["loss_ce_reweighted"]
+        "train", "loss_ce_reweighted", sgt.normalise(sums, counts, reweighted)[0], expected["loss_ce_reweighted"]
     )
 
     (loss, _), gradients = folder.train_gradient(folder.trainable)
@@ -99,8 +100,8 @@ def alt_shift(folder: Folder) -> Iterator[Check]:
     pack, expected = folder.pack, folder.expected
     model = Bagel(folder.config.replace(timestep_shift=folder.settings["alt_timestep_shift"]))
     out = {k: np.asarray(x)[0] for k, x in jax.jit(model.forward)(folder.params, pack.batch, pack.draws).items()}
-    losses = {name: np.asarray(x)[0] for name, x in objective.token_losses(*_batched(out, pack)).items()}
-    total, metrics = objective.sgt_objective(*_batched(out, pack), folder.loss_config)
+    losses = {name: np.asarray(x)[0] for name, x in sgt.token_losses(*_batched(out, pack)).items()}
+    total, metrics = sgt.sgt_objective(*_batched(out, pack), folder.loss_config)
     for array, got in {
         "timesteps_effective": out["t"],
         "ce_per_token": losses["ce"],

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from sgt_jax import objective, optimizer
 from sgt_jax.commands.reference_pack import ReferencePack, to_lanes
 from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.training import optimizer
+from sgt_jax.training.objectives import sgt
 
 # The reference trains neither the autoencoder nor the fixed tables.
 FREEZE = ("^vae/", "pos_embed")
@@ -122,7 +123,7 @@ class Folder:
 
         def loss(trainable: Any, frozen: Any, batch: Any, draws: Any) -> Any:
             outputs = model.forward(optimizer.merge(trainable, frozen), batch, draws)
-            return objective.sgt_objective(outputs, batch, self.loss_config)
+            return sgt.sgt_objective(outputs, batch, self.loss_config)
 
         compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
         return lambda trainable: compiled(trainable, frozen, batch, draws)

@@ -58,8 +58,8 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, 0)  # one device encodes; --share spreads the work
-    from sgt_jax import experiment
-    from sgt_jax.train import USER_ERRORS
+    from sgt_jax.training import experiment
+    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> None:
         task = experiment.build(config)

@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--limit", type=int, help="look at the first so many records of each source")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
     options, config = configured.parse(parser, arguments)
-    from sgt_jax import experiment
-    from sgt_jax.train import USER_ERRORS
+    from sgt_jax.training import experiment
+    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> int:
         task = experiment.build(config)

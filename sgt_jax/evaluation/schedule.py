@@ -13,7 +13,7 @@ from sgt_jax.evaluation.evaluators.held_out_loss import Answers, Drawings, HeldO
 from sgt_jax.evaluation.rules import pope
 from sgt_jax.evaluation.scenes.evaluators import Edits, Hallucination, Prompts
 from sgt_jax.evaluation.statistics import Score, compare
-from sgt_jax.state import TrainState
+from sgt_jax.training.state import TrainState
 
 FOLDER = "evaluations"
 EVALUATORS = {

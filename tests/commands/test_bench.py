@@ -79,7 +79,7 @@ def test_grouped_experts_take_one_row():
 
 
 def test_data_of_a_config_is_timed(monkeypatch):
-    from sgt_jax import experiment
+    from sgt_jax.training import experiment
 
     class Batches:
         closed = False

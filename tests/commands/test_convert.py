@@ -12,7 +12,6 @@ import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import load_file
 
-from sgt_jax import optimizer
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
@@ -20,7 +19,8 @@ from sgt_jax.commands import convert
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
-from sgt_jax.state import TrainState
+from sgt_jax.training import optimizer
+from sgt_jax.training.state import TrainState
 
 CKPT = Path(__file__).parents[1] / "golden" / "bagel" / "ckpt"
 FREEZE = ("^vae/", "pos_embed")

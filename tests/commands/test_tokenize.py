@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from configs import bagel_7b_sgt
-from sgt_jax import experiment, objective
 from sgt_jax.commands import tokenize
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import pack
 from sgt_jax.data.stored.tokenised import Tokenised
 from sgt_jax.models.bagel.model import patchify_latents
 from sgt_jax.models.bagel.published import load_published
+from sgt_jax.training import experiment
+from sgt_jax.training.objectives import sgt
 
 CONFIG = str(Path(bagel_7b_sgt.__file__))
 
@@ -93,7 +94,7 @@ def test_the_loss_on_tokenised_targets_is_the_loss_on_pixels(place):
 
     @jax.jit
     def loss(batch, draws):
-        return objective.sgt_objective(one.model.forward(params, batch, draws), batch, tokenised.objective)[0]
+        return sgt.sgt_objective(one.model.forward(params, batch, draws), batch, tokenised.objective)[0]
 
     a, b = float(loss(stored, same)), float(loss(shown, draws))
     assert a > 0.1 and abs(a - b) < 1e-3 * b, (a, b)

@@ -467,7 +467,7 @@ def test_a_config_trains_on_tars_and_records_side_by_side(tmp_path):
     """Photos in tars are painted, conversations of records answered: text alone, one picture and two reach the batches."""
     import tiny_experiment
 
-    from sgt_jax import experiment
+    from sgt_jax.training import experiment
 
     config = tiny_experiment.config()
     for folder, form in (("sam_selection", "JPEG"), ("sam_mask", "PNG")):

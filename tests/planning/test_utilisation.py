@@ -6,7 +6,7 @@ from sgt_jax.models.attention.work import attention_work, typical_row
 from sgt_jax.models.bagel import costs
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.planning.step import load_config
-from sgt_jax.planning.utilisation import Utilisation
+from sgt_jax.training.utilisation import Utilisation
 
 BUDGETS = {"und": 256, "gen": 2816, "vit": 256, "labels": 64}  # one painting
 

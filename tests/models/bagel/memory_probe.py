@@ -118,7 +118,7 @@ def make_run(folder: Path, workdir: Path) -> dict[str, float]:
     jax.config.update("jax_platforms", "cpu")
     from sgt_jax.checkpoints.runs import RunCheckpoints
     from sgt_jax.models.bagel.published import load_published
-    from sgt_jax.state import TrainState
+    from sgt_jax.training.state import TrainState
 
     found = load_published(folder, dtype="float32")
     checkpoints = RunCheckpoints(workdir, asynchronous=False)
@@ -134,7 +134,6 @@ def measure_convert(workdir: Path, out: str) -> dict[str, float]:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    import sgt_jax.experiment  # what the command imports counts as its start, not as its work
     import sgt_jax.models.bagel.export  # noqa: F401
     from sgt_jax.commands.convert import convert
 

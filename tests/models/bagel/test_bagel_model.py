@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tiny_bagel as tiny
 
-from sgt_jax import objective
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel, patchify_latents, position_tables, unpatchify_latents
 from sgt_jax.models.stack import stacked, unstacked
+from sgt_jax.training.objectives import sgt
 
 LOSS = type("Loss", (), dict(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False))
 
@@ -169,7 +169,7 @@ def test_larger_budgets_change_nothing(model, params, batch, draws, outputs):
     noisy = outputs["noisy"]
     np.testing.assert_allclose(got["velocity"][:, :32][noisy], outputs["velocity"][noisy], atol=1e-5)
     np.testing.assert_allclose(
-        objective.sgt_objective(got, wide, LOSS)[0], objective.sgt_objective(outputs, batch, LOSS)[0], rtol=1e-5
+        sgt.sgt_objective(got, wide, LOSS)[0], sgt.sgt_objective(outputs, batch, LOSS)[0], rtol=1e-5
     )
 
 
@@ -197,7 +197,7 @@ def test_missing_content_keeps_loss_and_gradients_finite(model, params, plans, z
     @jax.jit
     @jax.value_and_grad
     def loss(params):
-        return objective.sgt_objective(model.forward(params, batch, draws), batch, LOSS)[0]
+        return sgt.sgt_objective(model.forward(params, batch, draws), batch, LOSS)[0]
 
     value, gradients = loss(params)
     assert np.isfinite(value) and (value == 0) == (not plans)
@@ -219,7 +219,7 @@ def test_uint8_patches_equal_floats(model, params, batch, draws, outputs):
 @pytest.fixture(scope="module")
 def gradients(model, params, batch, draws):
     def loss(params):
-        return objective.sgt_objective(model.forward(params, batch, draws), batch, LOSS)[0]
+        return sgt.sgt_objective(model.forward(params, batch, draws), batch, LOSS)[0]
 
     return jax.device_get(jax.jit(jax.grad(loss))(params))
 
@@ -235,7 +235,7 @@ def test_recomputed_scanned_blockwise_gradients_are_the_same(params, batch, draw
     other = Bagel(tiny.config(remat="full", scan_layers=True, attention="blockwise", attention_block=17))
 
     def loss(params):
-        return objective.sgt_objective(other.forward(params, batch, draws), batch, LOSS)[0]
+        return sgt.sgt_objective(other.forward(params, batch, draws), batch, LOSS)[0]
 
     assert jax.tree.structure(jax.eval_shape(other.init, jax.random.key(0))) == jax.tree.structure(restacked(params))
     got = jax.jit(jax.grad(loss))(restacked(params))

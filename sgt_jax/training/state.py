@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sgt_jax import optimizer
+from sgt_jax.training import optimizer
 
 
 class TrainState(NamedTuple):

@@ -13,18 +13,18 @@ import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax import experiment, optimizer, report, run_report
-from sgt_jax import state as state_lib
+from sgt_jax import report, run_report
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.models.stack import check_remat
 from sgt_jax.parallel import distributed, partitioning
-from sgt_jax.planning import utilisation
-from sgt_jax.progress import RunLog
-from sgt_jax.state import TrainState
-from sgt_jax.window import Window
+from sgt_jax.training import experiment, optimizer, utilisation
+from sgt_jax.training import state as state_lib
+from sgt_jax.training.log import RunLog
+from sgt_jax.training.meter import Window
+from sgt_jax.training.state import TrainState
 
 # What a user can cause and mend: shown as one line, not as a traceback.
 USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError, TimeoutError)

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax import objective, optimizer
 from sgt_jax.batch import real_slots
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, PlanItem
@@ -28,6 +27,8 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
 from sgt_jax.models.bagel.sampler import Sampler
 from sgt_jax.parallel.partitioning import path_name
+from sgt_jax.training import optimizer
+from sgt_jax.training.objectives import sgt
 
 # Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
 COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")
@@ -221,11 +222,11 @@ class Experiment:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The SGT objective on one global batch, or a micro-batch's share of it (see `optimizer.value_and_grad`)."""
         # Drawn and counted for the whole step: cutting it up changes neither.
-        draws, counts = self.model.draw(key, batch), objective.loss_counts(batch)
+        draws, counts = self.model.draw(key, batch), sgt.loss_counts(batch)
         if part is not None:
             batch, draws = optimizer.micro_batch((batch, draws), part)
         outputs = self.model.forward(params, batch, draws)
-        return objective.sgt_objective(outputs, batch, self.config.objective, counts)
+        return sgt.sgt_objective(outputs, batch, self.config.objective, counts)
 
     def divisible(self) -> dict[str, dict[str, int]]:
         """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
