@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from configs import bagel_7b_sgt
-from sgt_jax import inference
-from sgt_jax.assistant import Settings
 from sgt_jax.commands import convert, ingest, tokenize
+from sgt_jax.inference.assistant import Settings
+from sgt_jax.inference.load import load
 from sgt_jax.training import loop
 from sgt_jax.training.log import read_metrics
 
@@ -46,7 +46,7 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
 
     convert.convert("run", "checkpoints/SGT-local")
     assert (Path("checkpoints/SGT-local") / "ema.safetensors").exists()
-    model = inference.load("checkpoints/SGT-local")
+    model = load.load("checkpoints/SGT-local")
     photo = np.asarray(Image.open("data/SAM-SGT/sam_selection/part_0/sa_0.jpg"))
     painted = model.segment(photo, settings=Settings(steps=2, vit=(56, 56)), shape=(80, 128))[0].painting
     assert painted.dtype == np.uint8 and painted.shape == (80, 128, 3)

@@ -17,9 +17,9 @@ from sgt_jax.analysis import allocation
 from sgt_jax.analysis.inputs import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.analysis.words import CATEGORIES, Prompt
-from sgt_jax.assistant import Assistant
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem
+from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.sampling import time_grid

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.analysis.inputs import Plan, batches
-from sgt_jax.assistant import Assistant
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import DataError
+from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.stack import unstacked
 from sgt_jax.parallel.partitioning import path_name

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgt_jax.assistant import Assistant
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, Example, PlanItem
@@ -22,6 +21,7 @@ from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.scenes.captions import plural
 from sgt_jax.data.sources.scenes.drawing import COLOURS, SHAPES
 from sgt_jax.data.sources.scenes.source import SceneObject
+from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
 
 Plan = Sequence[PlanItem]

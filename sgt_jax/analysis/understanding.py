@@ -15,10 +15,10 @@ import numpy as np
 from sgt_jax.analysis import allocation
 from sgt_jax.analysis.inputs import Question, batches, vit_size
 from sgt_jax.analysis.spectra import spectrum
-from sgt_jax.assistant import Assistant
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Sample
+from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 

@@ -99,11 +99,11 @@ def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespa
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """("before", model) if there is one, then ("checkpoint", model); only one is in memory if the caller lets go."""
-    from sgt_jax import inference
+    from sgt_jax.inference.load import load
 
     for name, folder in ((BEFORE, options.before), (AFTER, options.checkpoint)):
         if folder is not None:
-            yield name, inference.load(
+            yield name, load.load(
                 folder, base=options.base, weights=options.weights, dtype=options.dtype,
                 report=lambda line: print(line, file=sys.stderr),
             )  # fmt: skip

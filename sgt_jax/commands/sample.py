@@ -89,9 +89,9 @@ def sample(options: argparse.Namespace) -> None:
     _check(options)
     # Whatever is wrong with the pictures shows before minutes of loading.
     history = [load_rgb(value) if kind == "image" else value for kind, value in options.history]
-    from sgt_jax import inference
+    from sgt_jax.inference.load import load
 
-    model = inference.load(
+    model = load.load(
         options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
         report=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip

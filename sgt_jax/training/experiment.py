@@ -22,10 +22,10 @@ from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
-from sgt_jax.models.bagel.sampler import Sampler
 from sgt_jax.parallel.partitioning import path_name
 from sgt_jax.training import optimizer
 from sgt_jax.training.objectives import sgt

@@ -7,9 +7,9 @@ import tiny_experiment
 
 from sgt_jax.analysis import gradients
 from sgt_jax.analysis.alignment import alignment
-from sgt_jax.assistant import Assistant
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,6 @@ import pytest
 import tiny_bagel
 import tiny_experiment
 
-from sgt_jax import inference
 from sgt_jax.__main__ import main
 from sgt_jax.analysis import generation, inputs, understanding, words
 from sgt_jax.batch import TokenInfo, may_attend
@@ -17,6 +16,7 @@ from sgt_jax.commands import analysing
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.text.tokenizer import NANO_FILE, Tokenizer
+from sgt_jax.inference.load import load
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
@@ -47,7 +47,7 @@ def attention(folders, tmp_path_factory):
 def test_attention_on_the_picture_is_that_of_a_dense_softmax(folders, attention):
     """The command's numbers for one question, from a forward of that question alone, in float64; 1e-6 as promised."""
     arrays, which = attention[1], 3
-    model = inference.load(folders / "after")
+    model = load.load(folders / "after")
     question = inputs.questions(inputs.open_source(inputs.HELD_OUT), 5)[which]
     sample = tasks.Understanding(model.tokenizer.encode, inputs.vit_size(model))(question.example, None)
     ((batch, _),) = inputs.batches([sample.plan], model.layout(()), 1)

@@ -10,11 +10,12 @@ import tiny_experiment as tiny
 from PIL import Image
 
 from configs import nano, nano_sgt
-from sgt_jax import assistant, inference
 from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
+from sgt_jax.inference import assistant
+from sgt_jax.inference.load import load
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
@@ -39,17 +40,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return inference.load(folder)
+    return load.load(folder)
 
 
 @pytest.fixture(scope="module")
 def quick(model):
     """Three steps under text guidance."""
-    return inference.Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
+    return load.Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
 
 
 def test_a_run_paints_as_it_was_scored():
-    defaults = inference._defaults_of_run(nano_sgt.get_config().to_dict())
+    defaults = load._defaults_of_run(nano_sgt.get_config().to_dict())
     painted = {mode: (s.steps, s.shift, s.guidance) for mode, s in defaults.items() if mode != "chat"}
     scales = dict(t2i=(8, 2.0, 3.0), edit=(8, 2.0, 1.5), segment=(4, 2.0, 1.0))
     assert painted == {mode: (steps, shift, Guidance(scale)) for mode, (steps, shift, scale) in scales.items()}
@@ -104,9 +105,9 @@ def test_instances_are_decoded_at_the_size_of_the_photo(model, monkeypatch):
 
 def test_a_run_is_read_back_in_the_colours_that_it_paints_in():
     settings = nano.get_config().to_dict()
-    assert inference._palette_of_run(settings, settings["data"]["mixture"]["proxy"]) == "distinct"
-    assert inference._palette_of_run(settings, {"options": {"palette": "tab20"}}) == "tab20"
-    assert inference._palette_of_run({}, {}) is None
+    assert load._palette_of_run(settings, settings["data"]["mixture"]["proxy"]) == "distinct"
+    assert load._palette_of_run(settings, {"options": {"palette": "tab20"}}) == "tab20"
+    assert load._palette_of_run({}, {}) is None
 
 
 def test_a_picture_does_not_depend_on_its_batch_and_needs_its_seed(model, quick):
@@ -123,7 +124,7 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
         return model.paint(history, mode, **{"settings": quick, **options})[0].picture.astype(int)
 
     base = paint([PHOTO, "red square"])
-    unguided = inference.Settings(steps=3, vit=quick.vit)
+    unguided = load.Settings(steps=3, vit=quick.vit)
     assert np.abs(paint([PHOTO, "blue circle"]) - base).max() > 1
     assert np.abs(paint([255 - PHOTO, "red square"]) - base).max() > 1
     assert np.abs(paint([PHOTO, "red square"], settings=unguided) - base).max() > 1
@@ -131,7 +132,7 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
 
 def test_branches_of_one_picture_see_the_same_draw_of_its_posterior(model, quick):
     """Without a last text the no-text branch has read what the main one has: guidance must change nothing."""
-    unguided = inference.Settings(steps=3, vit=quick.vit)
+    unguided = load.Settings(steps=3, vit=quick.vit)
     guided = model.edit([PHOTO], seeds=[1], settings=quick)[0].picture.astype(int)
     assert np.abs(guided - model.edit([PHOTO], seeds=[1], settings=unguided)[0].picture).max() <= 1
 
@@ -158,7 +159,7 @@ def test_thought_goes_to_the_main_branch_only():
 
 
 def test_defaults_are_those_of_the_reference():
-    t2i, edit, segment = (inference.DEFAULTS[mode] for mode in ("t2i", "edit", "segment"))
+    t2i, edit, segment = (load.DEFAULTS[mode] for mode in ("t2i", "edit", "segment"))
     assert (t2i.steps, t2i.shift) == (49, 3.0)
     assert t2i.guidance == Guidance(4.0, 1.0, 0.4, 1.0, "global") == segment.guidance
     assert edit.guidance == Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")

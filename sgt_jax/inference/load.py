@@ -18,9 +18,9 @@ from typing import Any
 
 import jax
 
-from sgt_jax.assistant import DEFAULTS, Assistant, Settings
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.inference.assistant import DEFAULTS, Assistant, Settings
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.sampling import Guidance
 

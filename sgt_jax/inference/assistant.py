@@ -16,9 +16,9 @@ from sgt_jax.data.pictures import masks, resizing, rle
 from sgt_jax.data.pictures.resizing import TransformSpec
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.sampler import Sampler
 from sgt_jax.models.bagel.sampling import Guidance
 
 History = Sequence[str | np.ndarray]
