@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from sgt_jax import curves, report, study_tables
+from sgt_jax import study_tables
 from sgt_jax.evaluation.statistics import Estimate
+from sgt_jax.reporting import curves, run_page
 from sgt_jax.study_tables import Column, Found
 
 RESAMPLES = 500  # at every step of a run: fewer than for a table
@@ -196,9 +197,9 @@ def _catches_up(at: Mapping[int, Sequence[Column]], arm: str, reference: str) ->
     reached = [
         s for s, columns in sorted(at.items()) if arm in columns[0].cells and columns[0].cells[arm].value.value >= goal
     ]
-    where = f"{reference} ends at {report.amount(goal, '%')} (step {last})"
+    where = f"{reference} ends at {run_page.amount(goal, '%')} (step {last})"
     if reached and reached[0] == 0:
-        before = report.amount(at[0][0].cells[arm].value.value, "%")
+        before = run_page.amount(at[0][0].cells[arm].value.value, "%")
         return f"{where}, no higher than before training ({before}), so there is nothing to be faster at."
     if not reached:
         return f"{where}; {arm} is at no scored step as high."
@@ -259,4 +260,4 @@ def _interval(e: Estimate) -> str:
 
 
 def _gain(e: Estimate) -> str:
-    return f"{report.gain(e.value, '%')} ({report.gain(e.low, '%')} to {report.gain(e.high, '%')})"
+    return f"{run_page.gain(e.value, '%')} ({run_page.gain(e.low, '%')} to {run_page.gain(e.high, '%')})"

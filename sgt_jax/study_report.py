@@ -16,8 +16,9 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from sgt_jax import curves, report, study, study_curves, study_tables
+from sgt_jax import study, study_curves, study_tables
 from sgt_jax.evaluation.statistics import LEVEL
+from sgt_jax.reporting import curves, run_page
 from sgt_jax.study_tables import Column, Found
 
 REPORT = "report.html"
@@ -51,7 +52,14 @@ def render(found: Found, folder: epath.PathLike) -> str:
         loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    for function in (report.amount, report.gain, report.integer, report.percent, report.clock, report.verdict):
+    for function in (
+        run_page.amount,
+        run_page.gain,
+        run_page.integer,
+        run_page.percent,
+        run_page.clock,
+        run_page.verdict,
+    ):
         environment.filters[function.__name__] = function
     paper = paper_of(facts["name"])
     runs = sum(len(seeds) for seeds in found.records.values())
@@ -121,10 +129,10 @@ def _difference(reference: str, column: Column, arm: str) -> str:
     if reference not in cell.against:
         return "–"
     d, p = cell.against[reference].difference, cell.adjusted[reference]
-    value = report.gain(d.value, "%")
-    bold = value if report.verdict(d) == "same" else f"**{value}**"
+    value = run_page.gain(d.value, "%")
+    bold = value if run_page.verdict(d) == "same" else f"**{value}**"
     star = "*" if p is not None and p < 0.05 else ""
-    return f"{bold}{star} [{report.gain(d.low, '%')}, {report.gain(d.high, '%')}]"
+    return f"{bold}{star} [{run_page.gain(d.low, '%')}, {run_page.gain(d.high, '%')}]"
 
 
 def paper_of(name: str) -> dict[str, Any]:
@@ -144,12 +152,12 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if contrast is None:
         return f"No claim yet: {arm} and {reference} have no seed in common so far."
     d = contrast.difference
-    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[report.verdict(d)]
+    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[run_page.verdict(d)]
     p = cell.adjusted[reference]
     seeds = "1 seed" if contrast.seeds == 1 else f"{contrast.seeds} seeds"
     text = (
         f"With {seeds}, {arm} {words} the {column.title} score against {reference}: "
-        f"{report.gain(d.value, '%')} points ({LEVEL:.0%} interval {report.gain(d.low, '%')} to {report.gain(d.high, '%')}"
+        f"{run_page.gain(d.value, '%')} points ({LEVEL:.0%} interval {run_page.gain(d.low, '%')} to {run_page.gain(d.high, '%')}"
         + (f", p = {p:.2g} after Holm)" if p is not None else "; one seed allows no test)")
     )
     rivals = {a: c for a, c in column.cells.items() if a not in facts["references"] and facts["steps"][a]}
@@ -158,7 +166,7 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if best == arm:
         return f"{text}. By its mean it is the best {beside}."
     gap = rivals[best].value.value - cell.value.value
-    return f"{text}. By its mean {best} is the best {beside}, {report.gain(gap, '%')} points from {arm}."
+    return f"{text}. By its mean {best} is the best {beside}, {run_page.gain(gap, '%')} points from {arm}."
 
 
 def cost(found: Found) -> list[dict[str, Any]]:
@@ -184,7 +192,7 @@ def sheets(folder: epath.PathLike, found: Found) -> list[tuple[str, str, dict[st
         arms = [arm for arm in found.records if path.name.startswith(arm + "_")]
         if arms:
             arm = max(arms, key=len)
-            entries.append((arm, path.stem.removeprefix(arm + "_"), report.data_uri(path)))
+            entries.append((arm, path.stem.removeprefix(arm + "_"), run_page.data_uri(path)))
     order = list(found.records)
     return sorted(entries, key=lambda e: (e[1], order.index(e[0])))
 

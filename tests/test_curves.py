@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from sgt_jax import curves
+from sgt_jax.reporting import curves
 
 
 def lines(n: int = 100, **values):

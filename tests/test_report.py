@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from sgt_jax import report
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.rules import answers as rules_answers
+from sgt_jax.reporting import run_page
 from sgt_jax.training import log as training_log
 
 KINDS = {"exists": 0.53, "count": 0.5, "colour_of": 0.2, "left_right": 0.5, "quadrant": 0.25, "shape_of": 0.35}
@@ -194,7 +194,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    report.write_report(folder, invented_run(folder))
+    run_page.write_report(folder, invented_run(folder))
     return folder
 
 
@@ -237,11 +237,11 @@ def test_page_says_what_it_should(workdir, page):
     words = " ".join(" ".join(page.words).split())
     results = json.loads((workdir / "results.json").read_text())
     for s in map(statistics.Score.from_dict, results["scores"]):
-        assert " ".join(report.amount(s.after.value, s.unit).split()) in words
+        assert " ".join(run_page.amount(s.after.value, s.unit).split()) in words
         assert (s.kind or s.name).replace("_", " ") in words
     headlines = [next(s for s in results["scores"] if s["group"] == g) for g in ("understanding", "segmentation")]
     for s in map(statistics.Score.from_dict, headlines):
-        assert " ".join(report.sentence(s).split()) in words
+        assert " ".join(run_page.sentence(s).split()) in words
     for text in (
         "EMA (decay 0.99)",
         "python -m sgt_jax.main --config=configs/nano.py",
@@ -276,13 +276,13 @@ def test_results_hold_every_score_with_n_interval_and_baseline(workdir):
 def test_report_is_rebuilt_from_files_alone(workdir):
     first = (workdir / "report.html").read_text()
     (workdir / "report.html").unlink()
-    assert report.build_report(workdir) == workdir / "report.html"
+    assert run_page.build_report(workdir) == workdir / "report.html"
     assert (workdir / "report.html").read_text() == first
 
 
 def test_parts_that_are_missing_are_left_out(tmp_path):
     """A run on one's own photographs may have no scores; a broken one may have no metrics."""
-    path = report.write_report(tmp_path, {"title": "Little", "config": {"a": np.float32("nan"), "b": np.arange(2)}})
+    path = run_page.write_report(tmp_path, {"title": "Little", "config": {"a": np.float32("nan"), "b": np.arange(2)}})
     page = Page(path.read_text())
     assert "Scores on held-out data" not in page.words and not [t for t, _ in page.tags if t == "img"]
     assert json.loads((tmp_path / "results.json").read_text())["config"] == {"a": None, "b": [0, 1]}
@@ -290,7 +290,7 @@ def test_parts_that_are_missing_are_left_out(tmp_path):
 
 def test_no_results_is_one_clear_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="no results to report"):
-        report.build_report(tmp_path)
+        run_page.build_report(tmp_path)
 
 
 def test_the_terminal_table_has_headlines_before_after_and_change():
@@ -300,7 +300,7 @@ def test_the_terminal_table_has_headlines_before_after_and_change():
         statistics.compare("understanding", "answers", right, before=wrong, kind="count", unit="%"),
         statistics.compare("segmentation", "mIoU", [0.5] * 10),
     ]
-    head, answers, masks = report.plain_table(scores).splitlines()
+    head, answers, masks = run_page.plain_table(scores).splitlines()
     assert re.sub("  +", "|", head) == "held-out score, 95 % intervals|before|after|change|trivial"
     assert re.match(r"answers, % \(n = 100\) +40\.0 +80\.0 \[71\.\d, 86\.\d\] +\+40\.0 \[.*\] +40\.0$", answers)
     assert re.match(r"mIoU \(n = 10\) +0\.500 \[0\.500, 0\.500\]$", masks) and masks.index("0.500") > head.index(
@@ -315,7 +315,7 @@ def test_sentence_says_better_worse_or_neither():
 
     def words(after, baseline, **kw):
         score = statistics.compare("g", "x", after, baseline=baseline, baseline_name="rule", **kw)
-        return " ".join(report.sentence(score).split())
+        return " ".join(run_page.sentence(score).split())
 
     assert "better than the rule at 0.3" in words(high, low)
     assert "worse than the rule at 0.59" in words(low, high)
@@ -326,4 +326,4 @@ def test_sentence_says_better_worse_or_neither():
 
 @pytest.mark.parametrize("value,text", [(3, "3 s"), (303, "5 min 03 s"), (7801, "2 h 10 min"), (59.6, "1 min 00 s")])
 def test_clock(value, text):
-    assert report.clock(value) == text
+    assert run_page.clock(value) == text

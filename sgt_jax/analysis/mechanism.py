@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import jinja2
 from etils import epath
 
-from sgt_jax import report, study_report, study_tables
+from sgt_jax import study_report, study_tables
 from sgt_jax.analysis import mechanism_figures as figures
 from sgt_jax.analysis import prediction
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
+from sgt_jax.reporting import run_page
 
 PARTS = ("probe", "embed", "attention", "align")
 QUERIES = ("answer", "question")
@@ -97,7 +98,7 @@ def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], s
         loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    for function in (report.amount, report.gain, report.percent, report.verdict):
+    for function in (run_page.amount, run_page.gain, run_page.percent, run_page.verdict):
         environment.filters[function.__name__] = function
     paper = study_report.paper_of("proxies")["mechanism"]
     anything = next((content for content in [*found.values(), *aligned.values()] if content), {})
@@ -134,7 +135,7 @@ def separability(content: Mapping[str, Any]) -> dict[str, Any]:
         rows = []
         for feature, after in section[AFTER].items():
             change = Estimate.from_dict(section["change"][feature])
-            verdicts.append(report.verdict(change))
+            verdicts.append(run_page.verdict(change))
             rows.append(
                 dict(feature=feature, before=_estimate(section[BEFORE][feature]["accuracy"]),
                      after=_estimate(after["accuracy"]), change=change,
@@ -162,7 +163,7 @@ def maps(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         path = epath.Path(folder / f"embed_{section['pair'].replace(' ', '_')}.png")
         if not path.exists():
             raise DataError(f"{path}: is missing; embed.json speaks of it")
-        pictures.append(dict(name=section["pair"], n=section["n"], picture=report.data_uri(path)))
+        pictures.append(dict(name=section["pair"], n=section["n"], picture=run_page.data_uri(path)))
     return dict(pictures=pictures)
 
 
@@ -185,12 +186,12 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         if all(moved):
             things.append((f"{kind}, change", _changes(moved)))
             found[kind] = (
-                sum(report.verdict(e) == "better" for e in moved),
-                sum(report.verdict(e) == "worse" for e in moved),
+                sum(run_page.verdict(e) == "better" for e in moved),
+                sum(run_page.verdict(e) == "worse" for e in moved),
             )
     answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
     largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
-    certain = sum(report.verdict(e) != "same" for e in answer)
+    certain = sum(run_page.verdict(e) != "same" for e in answer)
     said = (
         f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
         f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
@@ -202,7 +203,7 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
     top = max(abs(v) for _, values in theirs["rows"] for v in values)
     printed = []
     for arm, values in theirs["rows"]:
-        printed.append((arm, [Cell(report.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
+        printed.append((arm, [Cell(run_page.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
         object=HeatMap("Of that, on the object asked about, percent; change, points", columns, things),
@@ -222,7 +223,7 @@ def _shares(estimates: Sequence[Estimate | None]) -> list[Cell]:
 def _changes(estimates: Sequence[Estimate]) -> list[Cell]:
     top = max(abs(e.value) for e in estimates)
     return [
-        Cell(report.gain(e.value, "%"), _sign(e.value), _strength(e.value, top), report.verdict(e) != "same")
+        Cell(run_page.gain(e.value, "%"), _sign(e.value), _strength(e.value, top), run_page.verdict(e) != "same")
         for e in estimates
     ]
 
@@ -248,8 +249,8 @@ def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, 
     most = max(shift, key=lambda c: abs(shift[c]))
     said = (
         f"Painting: of the attention on the prompt's words, {most} words have "
-        f"{report.amount(bars['before'][words.index(most)].value, '%')} before and "
-        f"{report.amount(bars['after'][words.index(most)].value, '%')} after; no other kind moves more."
+        f"{run_page.amount(bars['before'][words.index(most)].value, '%')} before and "
+        f"{run_page.amount(bars['after'][words.index(most)].value, '%')} after; no other kind moves more."
     )
     return dict(
         ours=figures.word_bars("Attention on kinds of words, percent", words, bars),
@@ -289,7 +290,7 @@ def foretelling(
     if halves < RELIABLE:
         section["said"] = (
             "Foretelling: the mean gradient of the answers' loss is mostly noise here (two halves of its own pictures agree "
-            f"with a cosine of {report.gain(halves)}), as on a model that has long been trained on answers, so no alignment "
+            f"with a cosine of {run_page.gain(halves)}), as on a model that has long been trained on answers, so no alignment "
             "with it means much; more pictures (align --n) may help. "
         )
     if not study:
@@ -314,5 +315,5 @@ def _estimate(entry: Mapping[str, Any] | None) -> Estimate | None:
 
 
 def _signed(e: Estimate) -> str:
-    value, low, high = (report.gain(v, "%") for v in (e.value, e.low, e.high))
+    value, low, high = (run_page.gain(v, "%") for v in (e.value, e.low, e.high))
     return f"{value} ({low} to {high})"

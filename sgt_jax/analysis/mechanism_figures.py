@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from sgt_jax import curves
 from sgt_jax.evaluation.statistics import Estimate
+from sgt_jax.reporting import curves
 
 
 def word_bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[Estimate]]) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sgt_jax import pictures
 from sgt_jax.commands import configured, errors
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import choose, lengths
 from sgt_jax.data.pipeline import component_stream
+from sgt_jax.reporting import grids
 
 LEVELS = (0, 50, 90, 99, 100)
 BARS = " ▁▂▃▄▅▆▇█"
@@ -95,7 +95,7 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
     out.mkdir(parents=True, exist_ok=True)
     (out / "lengths.json").write_text(json.dumps(found))
     if rows:
-        pictures.write_png(out / "pictures.png", pictures.grid(rows, ("fed", "supervised"), captions, cell=192))
+        grids.write_png(out / "pictures.png", grids.grid(rows, ("fed", "supervised"), captions, cell=192))
     print(f"wrote {out / 'lengths.json'}" + (f" and {out / 'pictures.png'}" if rows else ""))
     return found
 

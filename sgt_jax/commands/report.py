@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from sgt_jax import report, study_report, study_tables
+from sgt_jax import study_report, study_tables
 from sgt_jax.data.examples import DataError
+from sgt_jax.reporting import run_page
 
 
 def main(argv: list[str]) -> None:
@@ -18,6 +19,6 @@ def main(argv: list[str]) -> None:
         if options.markdown:
             print(study_report.markdown(study_tables.read(folder)))
             return
-        print(study_report.build(folder) if study_report.is_study(folder) else report.build_report(folder))
+        print(study_report.build(folder) if study_report.is_study(folder) else run_page.build_report(folder))
     except (FileNotFoundError, DataError) as error:
         sys.exit(f"error: {error}")

@@ -29,7 +29,7 @@ import rich.text
 import tensorboardX
 from etils import epath
 
-from sgt_jax import pictures as grids
+from sgt_jax.reporting import grids
 
 METRICS = "metrics.jsonl"
 PICTURES = "pictures"
@@ -126,7 +126,7 @@ class RunLog:
         columns: Sequence[str] = (),
         captions: Sequence[str] = (),
     ) -> epath.Path | None:
-        """Writes a grid (see `sgt_jax.pictures.grid`) as PNG and to TensorBoard; returns the PNG's path."""
+        """Writes a grid (see `sgt_jax.reporting.grids.grid`) as PNG and to TensorBoard; returns the PNG's path."""
         if not self.is_primary:
             return None
         picture = grids.grid(rows, columns, captions)

@@ -13,13 +13,13 @@ import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax import report, run_report
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.models.stack import check_remat
 from sgt_jax.parallel import distributed, partitioning
+from sgt_jax.reporting import run_page, run_results
 from sgt_jax.training import experiment, optimizer, utilisation
 from sgt_jax.training import state as state_lib
 from sgt_jax.training.log import RunLog
@@ -247,9 +247,9 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             }
             (workdir / "run.json").write_text(json.dumps(summary, indent=2))
             if config.report:
-                page = run_report.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
+                page = run_results.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
                 log.message(
-                    report.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict()))
+                    run_page.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict()))
                 )
                 log.message(f"report: {page}")
     batches.close()

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sgt_jax import report
 from sgt_jax.commands import report as command
+from sgt_jax.reporting import run_page
 
 
 def test_report_command_rebuilds_and_says_where(tmp_path, capsys):
-    report.write_report(tmp_path, {"title": "Little"})
+    run_page.write_report(tmp_path, {"title": "Little"})
     (tmp_path / "report.html").unlink()
     command.main([str(tmp_path)])
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")

@@ -53,8 +53,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from sgt_jax import curves, pictures
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
+from sgt_jax.reporting import curves, grids
 from sgt_jax.training import log
 
 RESULTS = "results.json"
@@ -237,7 +237,7 @@ def _save_pictures(workdir: epath.Path, number: int, block: Mapping[str, Any]) -
                 places.append(None if picture is None else os.fspath(picture))
                 continue
             name = f"{PICTURES}/{number:02d}_{r:02d}_{c:02d}.png"
-            pictures.write_png(workdir / name, picture)
+            grids.write_png(workdir / name, picture)
             places.append(name)
         rows.append(places)
     return {**block, "rows": rows}

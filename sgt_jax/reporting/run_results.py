@@ -12,9 +12,9 @@ from typing import Any
 import jax
 from etils import epath
 
-from sgt_jax import report
 from sgt_jax.evaluation.evaluators.held_out_loss import Result
 from sgt_jax.evaluation.schedule import collect_scores, evaluated_steps
+from sgt_jax.reporting import run_page
 from sgt_jax.training import log
 
 TITLES = {
@@ -67,7 +67,7 @@ def write(
             if result.captions:
                 entry["captions"] = list(result.captions)
             pictures.append(entry)
-    return report.write_report(
+    return run_page.write_report(
         workdir,
         {
             "title": f"SGT {config.name}",
