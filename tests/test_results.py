@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from sgt_jax import study, study_report, study_tables
+from sgt_jax.study.run import page as study_page
+from sgt_jax.study.run import run as study_run
+from sgt_jax.study.run import tables as study_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -25,29 +27,31 @@ def config_of(name):
 def committed(request, tmp_path_factory):
     """A copy of a folder of results, without its pictures: (folder, config)."""
     folder = tmp_path_factory.mktemp("results") / request.param
-    shutil.copytree(RESULTS / request.param, folder, ignore=shutil.ignore_patterns("pictures", study_report.REPORT))
+    shutil.copytree(RESULTS / request.param, folder, ignore=shutil.ignore_patterns("pictures", study_page.REPORT))
     return epath.Path(folder), config_of(request.param)
 
 
 @pytest.mark.parametrize("name", BEGUN)
 def test_results_are_of_the_settings_that_their_configs_have(name):
     config = config_of(name)
-    known = {run.name: run for run in study.runs(config)}
-    for path in (RESULTS / name / study.RUNS).glob("*.json"):
-        expected = study.fingerprint(study.run_config(config, known[path.stem]))
+    known = {run.name: run for run in study_run.runs(config)}
+    for path in (RESULTS / name / study_run.RUNS).glob("*.json"):
+        expected = study_run.fingerprint(study_run.run_config(config, known[path.stem]))
         assert json.loads(path.read_text())["fingerprint"] == expected, path.name
 
 
 def test_every_run_is_there(committed):
     folder, config = committed
-    assert sorted(p.stem for p in (folder / study.RUNS).glob("*.json")) == sorted(r.name for r in study.runs(config))
+    assert sorted(p.stem for p in (folder / study_run.RUNS).glob("*.json")) == sorted(
+        r.name for r in study_run.runs(config)
+    )
 
 
 def test_the_report_is_rebuilt_from_them(committed):
     folder, config = committed
-    page = study_report.build(folder).read_text()
+    page = study_page.build(folder).read_text()
     found = study_tables.read(folder)
-    claim = study_report.claim(found, {c.name: c for c in study_tables.columns(found)})
+    claim = study_page.claim(found, {c.name: c for c in study_tables.columns(found)})
     assert claim in page and f"{len(config.seeds)} seeds" in claim and "Unfinished" not in page
     for arm in config.arms:
         assert f'<th scope="row">{arm}</th>' in page
@@ -55,7 +59,7 @@ def test_the_report_is_rebuilt_from_them(committed):
 
 def test_docs_quote_the_tables_that_the_results_give(committed):
     folder, _ = committed
-    tables = study_report.markdown(study_tables.read(folder))
+    tables = study_page.markdown(study_tables.read(folder))
     assert (RESULTS / folder.name / "tables.md").read_text() == f"{tables}\n", (
         f"report docs/results/{folder.name} --markdown"
     )

@@ -11,9 +11,9 @@ import pytest
 from run_tiny_study import tiny_study
 
 from configs.study import proxies
-from sgt_jax import study
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies import PROXIES
+from sgt_jax.study.run import run as study_run
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "your_own_proxy.md").read_text()
@@ -41,7 +41,7 @@ def run(folder, name, die="never", expect=0):
 
 def numbers(folder, name):
     """All records but for how long they took."""
-    return [{k: v for k, v in r.items() if k != "timing"} for r in study.finished(folder / name / "results")]
+    return [{k: v for k, v in r.items() if k != "timing"} for r in study_run.finished(folder / name / "results")]
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
     changed = tiny_study(str(folder / "silhouette.py")) if "silhouette" not in PROXIES else None
     changed.base.optimizer.learning_rate = 2e-3
     with pytest.raises(DataError, match=r"base_0.json: is of other settings than config.arms.base"):
-        study.run_study(changed, folder / "straight")
+        study_run.run_study(changed, folder / "straight")
 
 
 def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
@@ -80,11 +80,11 @@ def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", claim, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "True\n"
-        with study._claimed(path) as mine:
+        with study_run._claimed(path) as mine:
             assert not mine
         other.kill()
         other.wait()
-        with study._claimed(path) as mine:
+        with study_run._claimed(path) as mine:
             assert mine
 
 
@@ -92,25 +92,25 @@ def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, 
     config = proxies.get_config()
     trained = []
     monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, folder: trained.append(config.name) or 1 / 0)
-    monkeypatch.setattr("sgt_jax.study_report.build", lambda results: results / "report.html")
-    with study._claimed(tmp_path / "arms" / "base_0.lock"):
-        study.run_study(config, tmp_path, only=["base"])
+    monkeypatch.setattr("sgt_jax.study.page.build", lambda results: results / "report.html")
+    with study_run._claimed(tmp_path / "arms" / "base_0.lock"):
+        study_run.run_study(config, tmp_path, only=["base"])
     assert not trained and "arm base, seed 0 is under way in another process" in capsys.readouterr().out
     with pytest.raises(ZeroDivisionError):
-        study.run_study(config, tmp_path, only=["base"])
+        study_run.run_study(config, tmp_path, only=["base"])
     assert trained == ["proxies base, seed 0"]
 
 
 def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
     config = proxies.get_config()
-    found = study.runs(config)
+    found = study_run.runs(config)
     assert len(found) == 1 + 8 * 5 and [r.arm for r in found[:3]] == ["base", "sft", "depth"]
-    assert found.count(study.Run("base", 0)) == 1 and found[9] == study.Run("sft", 1)
+    assert found.count(study_run.Run("base", 0)) == 1 and found[9] == study_run.Run("sft", 1)
 
 
 def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     config = proxies.get_config()
-    made = {arm: study.run_config(config, study.Run(arm, 3)) for arm in config.arms}
+    made = {arm: study_run.run_config(config, study_run.Run(arm, 3)) for arm in config.arms}
     assert made["edges"].data.mixture.proxy.proxy == "edges" and made["base"].total_steps == 0
     assert made["sft"].data.mixture.proxy.weight == 0
     for arm, c in made.items():
@@ -118,18 +118,18 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     edges, depth = (json.loads(made[arm].to_json_best_effort()) for arm in ("edges", "depth"))
     edges["data"]["mixture"]["proxy"]["proxy"] = "depth"
     assert {**edges, "name": ""} == {**depth, "name": ""}
-    prints = {study.fingerprint(c) for c in made.values()}
+    prints = {study_run.fingerprint(c) for c in made.values()}
     assert len(prints) == len(made)
     made["edges"].log_every, made["edges"].cpu_devices = 7, 1
-    assert study.fingerprint(made["edges"]) in prints
+    assert study_run.fingerprint(made["edges"]) in prints
     made["edges"].init_from = str(tmp_path)
     for content in (b"one", b"two"):  # the weights that a run starts from are a part of its settings
         (tmp_path / "ema.safetensors").write_bytes(content)
-        prints.add(study.fingerprint(made["edges"]))
+        prints.add(study_run.fingerprint(made["edges"]))
     assert len(prints) == len(made) + 2
     config.arms.sft.data.mixture.proxy.weigth = 1.0
     with pytest.raises(ValueError, match="arm 'sft' does not fit config.base"):
-        study.run_config(config, study.Run("sft", 0))
+        study_run.run_config(config, study_run.Run("sft", 0))
 
 
 def test_every_proxy_of_the_study_is_known_and_every_word_of_it_is_in_the_vocabulary():

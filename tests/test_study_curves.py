@@ -8,7 +8,9 @@ import pytest
 from etils import epath
 from test_study_report import ITEMS, LABELS
 
-from sgt_jax import study, study_curves, study_report, study_tables
+from sgt_jax.study.run import curves, tables
+from sgt_jax.study.run import page as study_page
+from sgt_jax.study.run import run as study_run
 
 FEW = 60  # resamples: intervals are tested elsewhere
 SCORED = (0, 100, 200, 400)
@@ -17,15 +19,15 @@ SCORED = (0, 100, 200, 400)
 def plant(name, folder, right):
     """A results folder whose arms are right as often as `right(arm, share of the training)`."""
     config = importlib.import_module(f"configs.study.{name}").get_config()
-    study._write_study(config, folder)
-    study.write_json(folder / study.ITEMS, {e: LABELS[e] for e in config.base.evaluators})
+    study_run._write_study(config, folder)
+    study_run.write_json(folder / study_run.ITEMS, {e: LABELS[e] for e in config.base.evaluators})
     easy = {e: np.random.default_rng(1).random(n) for e, (_, n) in ITEMS.items()}
 
     def items(chance, rng):
         noise = {e: rng.normal(0, 0.03, len(x)) for e, x in easy.items()}
-        return {e: {ITEMS[e][0]: study.pack(easy[e] < chance + noise[e])} for e in config.base.evaluators}
+        return {e: {ITEMS[e][0]: study_run.pack(easy[e] < chance + noise[e])} for e in config.base.evaluators}
 
-    for number, run in enumerate(study.runs(config)):
+    for number, run in enumerate(study_run.runs(config)):
         rng, steps = np.random.default_rng((2, number)), config.arms[run.arm].get("total_steps", 400)
         record = dict(arm=run.arm, seed=run.seed, steps=steps, fingerprint="x", items=items(right(run.arm, 1.0), rng),
                       samples={}, timing=dict(start=1.0, training=1.0, evaluation=1.0, other=1.0, resumed_at=0))  # fmt: skip
@@ -36,18 +38,18 @@ def plant(name, folder, right):
                 dict(step=s, samples={}, answer_tokens=192 * s, slots=(160 if run.arm == "sft" else 216) * s,
                      items=items(right(run.arm, s / 400), rng)) for s in (SCORED if steps else (0,))
             ]  # fmt: skip
-        study.write_json(folder / study.RUNS / f"{run.name}.json", record)
+        study_run.write_json(folder / study_run.RUNS / f"{run.name}.json", record)
     return folder
 
 
 def sections(folder):
-    found = study_tables.read(folder)
-    return study_curves.sections(found, study_tables.columns(found, FEW), study_report.paper_of(found.facts["name"]))
+    found = tables.read(folder)
+    return curves.sections(found, tables.columns(found, FEW), study_page.paper_of(found.facts["name"]))
 
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(study_curves, "RESAMPLES", FEW)
+    monkeypatch.setattr(curves, "RESAMPLES", FEW)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,8 @@ def ratio(tmp_path_factory):
 
 
 def test_the_overall_score_is_the_mean_of_the_groups(ratio):
-    found = study_tables.read(ratio)
-    columns = {c.name: c for c in study_tables.columns(found, 400)}
+    found = tables.read(ratio)
+    columns = {c.name: c for c in tables.columns(found, 400)}
     groups = [columns[name] for name in found.facts["understanding"]]
     for arm in found.records:
         cell = columns["overall"].cells[arm]
@@ -76,8 +78,8 @@ def test_the_overall_score_is_the_mean_of_the_groups(ratio):
 def test_the_planted_peak_stands_in_curve_table_and_sentence_beside_the_papers(ratio):
     (section,) = sections(ratio)
     assert "highest at 2: " in section.text and "0 is sft" in section.text
-    found = study_tables.read(ratio)
-    overall = study_tables.overall(found, FEW)
+    found = tables.read(ratio)
+    overall = tables.overall(found, FEW)
     ours, gains, paper = (svg for svg, _ in section.figures[:3])
     value = 100 * overall.cells["ratio_2_0"].value.value
     assert f"2 {value:.1f}" in ours and "0 0.0;" not in gains and "0 0.0," in gains
@@ -89,7 +91,7 @@ def test_the_planted_peak_stands_in_curve_table_and_sentence_beside_the_papers(r
 
 
 def test_the_page_holds_curves_and_where_shared_runs_come_from(ratio):
-    page = study_report.build(ratio).read_text()
+    page = study_page.build(ratio).read_text()
     assert "Scores over segmentation examples per understanding example" in page and "67.75" in page
     assert "sft, seed 1 (proxies/sft_1)" in page and "MMVP" not in page
     assert "How many segmentation examples per understanding example are best?" in page
@@ -105,7 +107,7 @@ def test_scaling_has_a_logarithmic_axis_with_a_place_for_nothing(tmp_path):
     labels = [svg.index(f">{text}<") for text in ("0", "30", "1k", "30k")]
     assert labels == sorted(labels)
     assert "100000 68.3" in section.figures[2][0]
-    places = study_curves._log_places([0, 10, 1000])
+    places = curves._log_places([0, 10, 1000])
     assert places == {0.0: 0.1, 10: 10, 1000: 1000}
 
 
@@ -121,7 +123,7 @@ def test_convergence_is_read_at_every_step(tmp_path):
     tokens = next(svg for svg, _ in section.figures if "supervised" in svg)
     slots = next(svg for svg, _ in section.figures if "decoder slots" in svg)
     assert "76800" in tokens and "64000" in slots and "86400" in slots
-    assert study_tables.at_step(study_tables.read(folder), 100).records.keys() == {"sft", "segmentation"}
+    assert tables.at_step(tables.read(folder), 100).records.keys() == {"sft", "segmentation"}
 
 
 def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
@@ -131,16 +133,16 @@ def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
         ]
 
     at = {0: column(sft=0.7, segmentation=0.7), 100: column(sft=0.6, segmentation=0.65)}
-    said = study_curves._catches_up(at, "segmentation", "sft")
+    said = curves._catches_up(at, "segmentation", "sft")
     said = said.replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith("sft ends at 60.0 % (step 100), no higher than before training (70.0 %)")
     at[100] = column(sft=0.8, segmentation=0.81)
-    assert study_curves._catches_up(at, "segmentation", "sft").endswith("first is as high at step 100, by its mean.")
+    assert curves._catches_up(at, "segmentation", "sft").endswith("first is as high at step 100, by its mean.")
 
 
 def test_a_study_without_axis_or_history_has_no_curves(tmp_path):
     folder = plant("baselines", epath.Path(tmp_path), lambda arm, _: 0.5)
     assert sections(folder) == []
-    paper = study_report.paper_of("baselines")
+    paper = study_page.paper_of("baselines")
     assert any(row[0] == "UniMRG 3.6B" for table in paper["tables"] for row in table["rows"])
-    assert study_report.paper_of("silhouette")["tables"] == study_report.paper_of("proxies")["tables"]
+    assert study_page.paper_of("silhouette")["tables"] == study_page.paper_of("proxies")["tables"]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from configs.study import proxies
-from sgt_jax import study, study_report, study_tables
 from sgt_jax.commands import report as command
 from sgt_jax.data.examples import DataError
+from sgt_jax.study.run import page as study_page
+from sgt_jax.study.run import run as study_run
+from sgt_jax.study.run import tables
 
 KINDS = ["count", "left_right", "colour_of", "arithmetic", "leftmost"] * 60
 ITEMS = {"answers": ("accuracy", 300), "pope": ("accuracy", 180), "prompts": ("accuracy", 120), "edits": ("exact", 90),
@@ -30,10 +32,10 @@ def results(folder, arms, seeds=(0, 1, 2)):
     """A results folder as a study writes it, with `EFFECTS` planted."""
     config = proxies.get_config()
     config.seeds = tuple(seeds)
-    study._write_study(config, folder)
-    study.write_json(folder / study.ITEMS, LABELS)
+    study_run._write_study(config, folder)
+    study_run.write_json(folder / study_run.ITEMS, LABELS)
     easy = {name: np.random.default_rng(1).random(n) for name, (_, n) in ITEMS.items()}
-    for number, run in enumerate(study.runs(config)):
+    for number, run in enumerate(study_run.runs(config)):
         if run.arm not in arms:
             continue
         rng, items = np.random.default_rng((2, number)), {}
@@ -42,12 +44,12 @@ def results(folder, arms, seeds=(0, 1, 2)):
             if name == "answers":
                 ability[np.isin(KINDS, config.scores.vision.of)] += EFFECTS.get((run.arm, "vision"), 0.0)
             right = easy[name] < ability + rng.normal(0, 0.05, n)
-            items[name] = {item: study.pack(right if name != "masks" else rng.random(n))}
+            items[name] = {item: study_run.pack(right if name != "masks" else rng.random(n))}
         trained = config.arms[run.arm].get("total_steps", 400) > 0
         record = dict(arm=run.arm, seed=run.seed, steps=400 * trained, fingerprint="x", items=items,
                       samples=dict(understanding=6400) if trained else {},
                       timing=dict(start=1.0, training=200.0, evaluation=9.0, other=1.0, resumed_at=0))  # fmt: skip
-        study.write_json(folder / study.RUNS / f"{run.name}.json", record)
+        study_run.write_json(folder / study_run.RUNS / f"{run.name}.json", record)
     return folder
 
 
@@ -59,8 +61,8 @@ def complete(tmp_path_factory):
 
 
 def test_planted_effects_are_found_and_nulls_are_not(complete):
-    found = study_tables.read(complete)
-    columns = {c.name: c for c in study_tables.columns(found)}
+    found = tables.read(complete)
+    columns = {c.name: c for c in tables.columns(found)}
     cell = columns["vision"].cells["segmentation"]
     for reference in ("sft", "base"):
         d = cell.against[reference].difference
@@ -69,12 +71,12 @@ def test_planted_effects_are_found_and_nulls_are_not(complete):
     assert columns["attributes"].cells["segmentation"].against["sft"].difference.low < 0
     assert "sft" not in columns["vision"].cells["sft"].against
     assert columns["vision"].cells["base"].value.n == 120  # two of the five kinds are vision-centric
-    assert dict(study_tables.by_kind(found, "prompts", "accuracy"))["counting"].keys() == found.records.keys()
+    assert dict(tables.by_kind(found, "prompts", "accuracy"))["counting"].keys() == found.records.keys()
 
 
 def test_the_claim_names_arm_gain_interval_and_rival(complete):
-    found = study_tables.read(complete)
-    text = study_report.claim(found, {c.name: c for c in study_tables.columns(found)})
+    found = tables.read(complete)
+    text = study_page.claim(found, {c.name: c for c in tables.columns(found)})
     assert text.startswith("With 3 seeds, segmentation raises the vision-centric score against sft: +")
     assert "95% interval +" in text and "after Holm" in text
     assert text.endswith("By its mean it is the best of the 2 arms beside sft and base.")
@@ -122,17 +124,17 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path):
     from etils import epath
 
     folder = results(epath.Path(tmp_path), ("base", "segmentation"), seeds=(0,))
-    page = study_report.build(folder).read_text()
+    page = study_page.build(folder).read_text()
     assert "No claim yet: segmentation and sft have no seed in common so far." in page
-    for path in (folder / study.RUNS).glob("*.json"):
+    for path in (folder / study_run.RUNS).glob("*.json"):
         path.unlink()
     with pytest.raises(DataError, match="no run has come to its end"):
-        study_report.build(folder)
+        study_page.build(folder)
     with pytest.raises(DataError, match="give the --results of a study"):
-        study_tables.read(tmp_path / "nowhere")
+        tables.read(tmp_path / "nowhere")
 
 
 def test_numbers_survive_packing():
     for values in ([0, 1, 1], [0.123449, 1.0], [True, False]):
-        assert np.allclose(study.unpack(json.loads(json.dumps(study.pack(values)))), values, atol=5e-5)
-    assert study.pack([1, 0, 1]) == "101"
+        assert np.allclose(study_run.unpack(json.loads(json.dumps(study_run.pack(values)))), values, atol=5e-5)
+    assert study_run.pack([1, 0, 1]) == "101"

@@ -5,7 +5,7 @@ import tiny_experiment as tiny
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax import study
+from sgt_jax.study.run import run
 
 
 def tiny_study(name):
@@ -35,9 +35,9 @@ def tiny_study(name):
 @pytest.mark.slow
 def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     first = epath.Path(tmp_path / "first" / "results")
-    page = study.run_study(tiny_study("first"), tmp_path / "first").read_text()
+    page = run.run_study(tiny_study("first"), tmp_path / "first").read_text()
     assert "Convergence" in page and "Is it a test?" in page
-    records = {r["arm"]: r for r in study.finished(first)}
+    records = {r["arm"]: r for r in run.finished(first)}
     assert [e["step"] for e in records["staged"]["history"]] == [0, 2, 4]
     at_two, at_end = (e["samples"] for e in records["staged"]["history"][1:])
     assert "understanding" not in at_two and at_two["proxy"] == at_end["proxy"] > 0 and at_end["understanding"] > 0
@@ -49,7 +49,7 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     assert "proxy" not in records["sft"]["samples"] and len(records["base"]["history"]) == 1
     # Another study with the same arms trains nothing.
     monkeypatch.setattr("sgt_jax.training.loop.train", lambda *_: pytest.fail("it trained what another study has"))
-    study.run_study(tiny_study("second"), tmp_path / "second", reuse=[first])
-    again = {r["arm"]: r for r in study.finished(tmp_path / "second" / "results")}
+    run.run_study(tiny_study("second"), tmp_path / "second", reuse=[first])
+    again = {r["arm"]: r for r in run.finished(tmp_path / "second" / "results")}
     assert {arm: r.pop("reused") for arm, r in again.items()} == {arm: f"first/{arm}_0" for arm in records}
     assert again == records

@@ -28,7 +28,7 @@ def painting(proxy: str) -> dict:
 
 
 def study(name: str, arms: dict, favourite: str, about: str = "", seeds: tuple = SEEDS) -> ml_collections.ConfigDict:
-    """A study; see sgt_jax/study.py for the fields.
+    """A study; see sgt_jax/study/run.py for the fields.
 
     Args:
       arms: name -> what it changes in the base config; `base` and `sft` are added, and every arm is compared with both.

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jinja2
 from etils import epath
 
-from sgt_jax import study_report, study_tables
 from sgt_jax.analysis import mechanism_figures as figures
 from sgt_jax.analysis import prediction
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
 from sgt_jax.reporting import run_page
+from sgt_jax.study.run import page as study_page
+from sgt_jax.study.run import tables
 
 PARTS = ("probe", "embed", "attention", "align")
 QUERIES = ("answer", "question")
@@ -68,7 +69,7 @@ def build(
         raise DataError(f"{folder}: holds none of {', '.join(f'{p}.json' for p in PARTS)}; see docs/analysis.md")
     align_files = [Path(p) for p in alignments] or ([folder / "align.json"] if "align" in found else [])
     aligned = {str(path): load(path, "align") for path in align_files}
-    page = render(found, folder, aligned, study_tables.read(study) if study else None)
+    page = render(found, folder, aligned, tables.read(study) if study else None)
     path = Path(out) if out else folder / "mechanism.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -92,7 +93,7 @@ def load(path: Path, analysis: str) -> dict[str, Any]:
     return content
 
 
-def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: study_tables.Found | None) -> str:
+def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: tables.Found | None) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -100,7 +101,7 @@ def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], s
     )  # fmt: skip
     for function in (run_page.amount, run_page.gain, run_page.percent, run_page.verdict):
         environment.filters[function.__name__] = function
-    paper = study_report.paper_of("proxies")["mechanism"]
+    paper = study_page.paper_of("proxies")["mechanism"]
     anything = next((content for content in [*found.values(), *aligned.values()] if content), {})
     attention = found.get("attention", {})
     sections = dict(
@@ -266,9 +267,7 @@ def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, 
 # -- Alignment ---------------------------------------------------------------------------------------------------------
 
 
-def foretelling(
-    aligned: Mapping[str, Any], study: study_tables.Found | None, paper: Mapping[str, Any]
-) -> dict[str, Any]:
+def foretelling(aligned: Mapping[str, Any], study: tables.Found | None, paper: Mapping[str, Any]) -> dict[str, Any]:
     """Alignment of each proxy's gradient with understanding's before training, and what its arm then gained."""
     entries = prediction.merged(aligned)
     gains = prediction.gains(study, list(entries)) if study else {}

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
-from sgt_jax import study_tables
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import Estimate
+from sgt_jax.study.run import tables
 
 LARGEST_EXACT = 8  # so many points have 40,320 orders, which can all be tried
 SHUFFLES = 20_000
@@ -25,7 +25,7 @@ class Correlation(NamedTuple):
     p: float
 
 
-def gains(found: study_tables.Found, proxies: Sequence[str]) -> dict[str, Estimate]:
+def gains(found: tables.Found, proxies: Sequence[str]) -> dict[str, Estimate]:
     """What the arms of these names gain in overall understanding over the first arm of reference.
 
     Raises:
@@ -33,7 +33,7 @@ def gains(found: study_tables.Found, proxies: Sequence[str]) -> dict[str, Estima
     """
     reference = found.facts["references"][0]
     wanted = {arm: s for arm, s in found.records.items() if arm in proxies or arm == reference}
-    cells = study_tables.overall(found._replace(records=wanted)).cells
+    cells = tables.overall(found._replace(records=wanted)).cells
     known = {a: cells[a].against[reference].difference for a in proxies if a in cells and reference in cells[a].against}
     if len(known) < 3:
         raise DataError(

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from sgt_jax import study_report, study_tables
 from sgt_jax.data.examples import DataError
 from sgt_jax.reporting import run_page
+from sgt_jax.study.run import page, tables
 
 
 def main(argv: list[str]) -> None:
@@ -17,8 +17,8 @@ def main(argv: list[str]) -> None:
     folder = options.folder
     try:
         if options.markdown:
-            print(study_report.markdown(study_tables.read(folder)))
+            print(page.markdown(tables.read(folder)))
             return
-        print(study_report.build(folder) if study_report.is_study(folder) else run_page.build_report(folder))
+        print(page.build(folder) if page.is_study(folder) else run_page.build_report(folder))
     except (FileNotFoundError, DataError) as error:
         sys.exit(f"error: {error}")

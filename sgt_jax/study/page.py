@@ -16,10 +16,12 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from sgt_jax import study, study_curves, study_tables
 from sgt_jax.evaluation.statistics import LEVEL
 from sgt_jax.reporting import curves, run_page
-from sgt_jax.study_tables import Column, Found
+from sgt_jax.study.run import curves as study_curves
+from sgt_jax.study.run import run
+from sgt_jax.study.run import tables as study_tables
+from sgt_jax.study.tables import Column, Found
 
 REPORT = "report.html"
 DIFFERS = (
@@ -187,7 +189,7 @@ def cost(found: Found) -> list[dict[str, Any]]:
 def sheets(folder: epath.PathLike, found: Found) -> list[tuple[str, str, dict[str, Any]]]:
     """(arm, what, picture) of the grids in the folder, by what they show."""
     entries = []
-    for path in sorted((epath.Path(folder) / study.PICTURES).glob("*.png"), key=lambda p: p.name):
+    for path in sorted((epath.Path(folder) / run.PICTURES).glob("*.png"), key=lambda p: p.name):
         # Names may hold underscores themselves: the longest arm that fits is meant.
         arms = [arm for arm in found.records if path.name.startswith(arm + "_")]
         if arms:
@@ -262,4 +264,4 @@ def bars(arms: Sequence[str], column: Column, base: str) -> str:
 
 def is_study(folder: str | os.PathLike) -> bool:
     """Whether a folder holds a study's results."""
-    return (epath.Path(folder) / study.STUDY).exists()
+    return (epath.Path(folder) / run.STUDY).exists()

@@ -125,7 +125,7 @@ def run_study(
       DataError: `results` holds another study, or results of other settings.
       ValueError: an arm's changes do not fit the base config.
     """
-    from sgt_jax import study_reuse
+    from sgt_jax.study.run import reuse as study_reuse
     from sgt_jax.training import loop
 
     workdir = epath.Path(workdir)
@@ -160,9 +160,9 @@ def run_study(
             _collect(study, run, config, folder, results)
             if not keep:
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    from sgt_jax import study_report
+    from sgt_jax.study.run import page
 
-    return study_report.build(results)
+    return page.build(results)
 
 
 def _done(results: epath.Path, wanted: Sequence[Run]) -> int:
@@ -209,8 +209,8 @@ def _write_study(study: Any, results: epath.Path) -> None:
 
 def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epath.Path) -> None:
     """Turns what a finished run left in its work directory into one small file."""
-    from sgt_jax import study_history
     from sgt_jax.evaluation.schedule import load_items
+    from sgt_jax.study.run import history
 
     numbers, labels = {}, {}
     for name in config.evaluators:
@@ -240,7 +240,7 @@ def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epa
         "timing": {**summary["parts"], "resumed_at": summary["resumed_at"]},
     }
     if study.get("history"):
-        record["history"] = study_history.history(study, config, folder)
+        record["history"] = history.history(study, config, folder)
     write_json(results / RUNS / f"{run.name}.json", record)
 
 

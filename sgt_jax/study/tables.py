@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from sgt_jax import study
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
+from sgt_jax.study.run import run
 
 RESAMPLES = 2000
 OVERALL = "overall"
@@ -47,17 +47,17 @@ def read(folder: epath.PathLike) -> Found:
       DataError: it is none, or runs of one arm were made with different settings.
     """
     folder = epath.Path(folder)
-    if not (folder / study.STUDY).exists():
-        raise DataError(f"{folder}: holds no {study.STUDY}; give the --results of a study")
-    facts = json.loads((folder / study.STUDY).read_text())
+    if not (folder / run.STUDY).exists():
+        raise DataError(f"{folder}: holds no {run.STUDY}; give the --results of a study")
+    facts = json.loads((folder / run.STUDY).read_text())
     records: dict[str, dict[int, Any]] = {}
-    for record in study.finished(folder):
+    for record in run.finished(folder):
         if record["arm"] not in facts["arms"]:
-            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {study.STUDY} does not know")
+            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {run.STUDY} does not know")
         records.setdefault(record["arm"], {})[record["seed"]] = record
     if not records:
         raise DataError(f"{folder}: no run has come to its end yet")
-    labels = json.loads((folder / study.ITEMS).read_text())
+    labels = json.loads((folder / run.ITEMS).read_text())
     return Found(facts, labels, {arm: records[arm] for arm in facts["arms"] if arm in records})
 
 
@@ -65,7 +65,7 @@ def items(found: Found, arm: str, spec: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Per-item results of a score of an arm, float64 [seeds, items], and the seeds."""
     seeds = sorted(found.records[arm])
     pick = chosen(found, spec)
-    rows = [study.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
+    rows = [run.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
     return np.stack(rows), seeds
 
 

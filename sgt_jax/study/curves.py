@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from sgt_jax import study_tables
 from sgt_jax.evaluation.statistics import Estimate
 from sgt_jax.reporting import curves, run_page
-from sgt_jax.study_tables import Column, Found
+from sgt_jax.study.run import tables as study_tables
+from sgt_jax.study.tables import Column, Found
 
 RESAMPLES = 500  # at every step of a run: fewer than for a table
 # What a run had seen or computed at a step, by which its curve can be drawn.
