@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.analysis import inputs
+from sgt_jax.analysis.separability.probes import pairs
 from sgt_jax.commands import analysing
 from sgt_jax.commands.analysing import AFTER, BEFORE
 from sgt_jax.data import tasks
@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> int:
 def align(options: argparse.Namespace) -> None:
     """Loads, measures, prints, draws, writes."""
     from sgt_jax.analysis import figures
-    from sgt_jax.analysis.alignment import alignment
+    from sgt_jax.analysis.alignment.cosine import alignment
 
     if unknown := [name for name in options.proxies if name not in PROXIES]:
-        raise inputs.DataError(f"no proxy '{unknown[0]}'; there are {', '.join(sorted(PROXIES))}")
+        raise pairs.DataError(f"no proxy '{unknown[0]}'; there are {', '.join(sorted(PROXIES))}")
     if options.n < 4:
-        raise inputs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
-    asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)
+        raise pairs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
+    asked = pairs.questions(pairs.open_source(options.source or pairs.HELD_OUT), options.n)
     results: dict[str, dict[str, Any]] = {}
     means: dict[str, np.ndarray] = {}
     for which, model in analysing.checkpoints(options):
@@ -85,13 +85,13 @@ def _place(options: argparse.Namespace) -> str:
     return options.parameters or f"the pre-attention norm of layer {options.layer}"
 
 
-def _gradients(options: argparse.Namespace, model: Any, asked: list[inputs.Question]) -> dict[str, np.ndarray]:
+def _gradients(options: argparse.Namespace, model: Any, asked: list[pairs.Question]) -> dict[str, np.ndarray]:
     """{"understanding" and each proxy: gradients [n, P]}."""
-    from sgt_jax.analysis.gradients import activation_gradients, parameter_gradients
+    from sgt_jax.analysis.alignment.cosine.gradients import activation_gradients, parameter_gradients
 
     if not 0 <= options.layer < model.config.llm.num_hidden_layers:
-        raise inputs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
-    encode, resize, size = model.tokenizer.encode, inputs.vit_size(model), (inputs.canvas(model),)
+        raise pairs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
+    encode, resize, size = model.tokenizer.encode, pairs.vit_size(model), (pairs.canvas(model),)
     style = options.style or ("plain" if model.tokenizer.size < 1000 else "general")
     kinds: dict[str, Any] = {"understanding": tasks.Understanding(encode, resize)}
     for name in options.proxies:

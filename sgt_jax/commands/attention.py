@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.analysis import inputs, words
+from sgt_jax.analysis.attention import words
+from sgt_jax.analysis.separability.probes import pairs as separability_pairs
 from sgt_jax.commands import analysing
 from sgt_jax.commands.analysing import AFTER, BEFORE
 from sgt_jax.evaluation import statistics
@@ -45,14 +46,16 @@ def main(arguments: list[str]) -> int:
 
 def attention(options: argparse.Namespace) -> None:
     """Loads, measures, prints, draws, writes."""
-    from sgt_jax.analysis.features import chosen_layers
-    from sgt_jax.analysis.generation import generation_attention
-    from sgt_jax.analysis.understanding import understanding_attention
+    from sgt_jax.analysis.attention.answering import understanding_attention
+    from sgt_jax.analysis.attention.painting import generation_attention
+    from sgt_jax.analysis.separability.probes.features import chosen_layers
 
     parts = options.parts or PARTS
     asked = None
     if "understanding" in parts:
-        asked = inputs.questions(inputs.open_source(options.source or inputs.HELD_OUT), options.n)
+        asked = separability_pairs.questions(
+            separability_pairs.open_source(options.source or separability_pairs.HELD_OUT), options.n
+        )
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
     shift = None  # of the first checkpoint, for both
     for which, model in analysing.checkpoints(options):
@@ -94,7 +97,7 @@ def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
 
 def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
     from sgt_jax.analysis import figures
-    from sgt_jax.analysis.understanding import QUERIES
+    from sgt_jax.analysis.attention.answering import QUERIES
 
     summary = {which: _understanding_json(result) for which, result in found.items()}
     after, before = found[AFTER], found.get(BEFORE)
@@ -141,7 +144,7 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
 
 def _understanding_json(result: Any) -> dict[str, Any]:
     """{"answer" or "question": {"layers": [...]}, "even_entropy", "object_area", "rank"}."""
-    from sgt_jax.analysis.understanding import KEYS, QUERIES
+    from sgt_jax.analysis.attention.answering import KEYS, QUERIES
 
     found: dict[str, Any] = {}
     for q, kind in enumerate(QUERIES):
@@ -171,7 +174,7 @@ def _understanding_json(result: Any) -> dict[str, Any]:
 
 def _object_parts(result: Any, number: int, q: int) -> np.ndarray:
     """[questions about a known object, 2]: weight on the object, and on the whole picture, whose ratio of sums counts."""
-    from sgt_jax.analysis.understanding import KEYS
+    from sgt_jax.analysis.attention.answering import KEYS
 
     mass = result.mass[:, number, q].mean(1)
     pairs = np.stack([mass[:, KEYS.index(name)] for name in ("asked object", "picture")], axis=1)
@@ -180,7 +183,7 @@ def _object_parts(result: Any, number: int, q: int) -> np.ndarray:
 
 def _object_change(after: Any, before: Any) -> dict[str, list[dict[str, Any] | None]]:
     """Per kind of query and layer: the object's part of what goes to the picture, after minus before, paired by question."""
-    from sgt_jax.analysis.understanding import QUERIES
+    from sgt_jax.analysis.attention.answering import QUERIES
 
     found: dict[str, list] = {}
     for q, kind in enumerate(QUERIES):
@@ -193,7 +196,7 @@ def _object_change(after: Any, before: Any) -> dict[str, list[dict[str, Any] | N
 
 def _relative_change(after: Any, before: Any) -> dict[str, list[dict[str, Any]]]:
     """Per kind of query and layer: share after over share before, minus 1, with a bootstrap over the questions."""
-    from sgt_jax.analysis.understanding import QUERIES
+    from sgt_jax.analysis.attention.answering import QUERIES
 
     found: dict[str, list] = {}
     for q, kind in enumerate(QUERIES):
@@ -219,7 +222,7 @@ def _list(values: np.ndarray) -> str:
 
 def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
     from sgt_jax.analysis import figures
-    from sgt_jax.analysis.words import CATEGORIES
+    from sgt_jax.analysis.attention.words import CATEGORIES
 
     summary = {which: _generation_json(result) for which, result in found.items()}
     names = {AFTER: "after" if BEFORE in found else "share", BEFORE: "before"}
@@ -261,8 +264,8 @@ def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) ->
 
 def _generation_json(result: Any) -> dict[str, Any]:
     """Shares of the attention on words per category, per token, over layers and times, and of all attention."""
-    from sgt_jax.analysis.generation import KEYS
-    from sgt_jax.analysis.words import CATEGORIES
+    from sgt_jax.analysis.attention.painting import KEYS
+    from sgt_jax.analysis.attention.words import CATEGORIES
 
     count = len(CATEGORIES)
     heads = result.mass.mean(3, dtype=np.float64)  # [n, S, L, 7]

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 def embed(options: argparse.Namespace) -> None:
     """Loads, measures, draws, writes."""
     from sgt_jax.analysis import figures
-    from sgt_jax.analysis.embedding import t_sne
+    from sgt_jax.analysis.separability.maps import t_sne
 
     wanted = probe.pairs(options)
     found = probe.measured(options, wanted, lambda known: _chosen(options.features, known))

@@ -30,10 +30,10 @@ def main(arguments: list[str]) -> int:
     )
     add("--out", metavar="FILE", help="the page (default: FOLDER/mechanism.html)")
     options = parser.parse_args(arguments)
-    from sgt_jax.analysis import mechanism
+    from sgt_jax.analysis.mechanism.page import page
 
     try:
-        print(mechanism.build(options.folder, options.out, study=options.study, alignments=options.align))
+        print(page.build(options.folder, options.out, study=options.study, alignments=options.align))
     except (DataError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

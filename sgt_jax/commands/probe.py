@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sgt_jax.analysis import inputs
+from sgt_jax.analysis.separability.probes import pairs as separability_pairs
 from sgt_jax.commands import analysing
 from sgt_jax.commands.analysing import AFTER, BEFORE
 
@@ -27,24 +27,26 @@ def add_pairs(parser: argparse.ArgumentParser) -> None:
     add("--prompt", default="", help="a text to read before the picture (default: none)")
 
 
-def pairs(options: argparse.Namespace) -> list[inputs.Pair]:
+def pairs(options: argparse.Namespace) -> list[separability_pairs.Pair]:
     """The pairs that the options ask for."""
     if options.pair:
-        return [inputs.folder_pair(*options.pair, options.n)]
+        return [separability_pairs.folder_pair(*options.pair, options.n)]
     if options.classes:
-        source = inputs.open_source(options.source or {**inputs.HELD_OUT, "max_objects": 1})
-        return [inputs.class_pair(source, tuple(options.classes), options.n)]
+        source = separability_pairs.open_source(options.source or {**separability_pairs.HELD_OUT, "max_objects": 1})
+        return [separability_pairs.class_pair(source, tuple(options.classes), options.n)]
     if options.source and options.source.get("type") != "scenes":
-        raise inputs.DataError("say which two classes of --source to tell apart: --classes A B")
-    return inputs.scene_pairs(options.n, options.source)
+        raise separability_pairs.DataError("say which two classes of --source to tell apart: --classes A B")
+    return separability_pairs.scene_pairs(options.n, options.source)
 
 
 def measured(
-    options: argparse.Namespace, wanted: Sequence[inputs.Pair], choose: Callable[[list[str]], list[str]] = list
+    options: argparse.Namespace,
+    wanted: Sequence[separability_pairs.Pair],
+    choose: Callable[[list[str]], list[str]] = list,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """{"before" or "checkpoint": {pair: {feature: (features [n, width], Separability)}}} of features that `choose` keeps."""
-    from sgt_jax.analysis.features import chosen_layers, picture_features
-    from sgt_jax.analysis.separability import separability
+    from sgt_jax.analysis.separability.probes import separability
+    from sgt_jax.analysis.separability.probes.features import chosen_layers, picture_features
 
     found: dict[str, dict] = {}
     for which, model in analysing.checkpoints(options):
@@ -61,11 +63,11 @@ def measured(
     return found
 
 
-def as_json(found: Mapping[str, Any], wanted: Sequence[inputs.Pair]) -> dict[str, Any]:
+def as_json(found: Mapping[str, Any], wanted: Sequence[separability_pairs.Pair]) -> dict[str, Any]:
     """The scores of `measured`, and the changes where there are two checkpoints."""
     import dataclasses
 
-    from sgt_jax.analysis.separability import compared
+    from sgt_jax.analysis.separability.probes import compared
 
     sections = []
     for pair in wanted:
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> int:
 
 def probe(options: argparse.Namespace) -> None:
     """Loads, measures, prints, writes."""
-    from sgt_jax.analysis.separability import compared
+    from sgt_jax.analysis.separability.probes import compared
 
     wanted = pairs(options)
     found = measured(options, wanted)

@@ -5,8 +5,7 @@ import pytest
 import tiny_bagel
 import tiny_experiment
 
-from sgt_jax.analysis import gradients
-from sgt_jax.analysis.alignment import alignment
+from sgt_jax.analysis.alignment.cosine import alignment, gradients
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.inference.assistant import Assistant

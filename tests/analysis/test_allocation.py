@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_bagel
 
-from sgt_jax.analysis import allocation
+from sgt_jax.analysis.attention import allocation
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.models.bagel.model import Bagel

@@ -9,7 +9,8 @@ from etils import epath
 from PIL import Image
 
 from sgt_jax.__main__ import main
-from sgt_jax.analysis import mechanism, prediction
+from sgt_jax.analysis.alignment import prediction
+from sgt_jax.analysis.mechanism.page import page as mechanism_page
 from sgt_jax.data.examples import DataError
 
 OPTIONS = {"checkpoint": "/somewhere/tuned", "before": "/somewhere/base"}
@@ -154,7 +155,7 @@ def test_an_alignment_with_noise_is_called_so(folder):
     for entry in noisy["before"].values():
         entry["reliability"] = [0.9, -0.26]
     (folder / "align.json").write_text(json.dumps(noisy))
-    page = mechanism.build(folder).read_text()
+    page = mechanism_page.build(folder).read_text()
     assert "mostly noise here" in page and "a cosine of −0.260" in page
     assert "No study was given" in page and "Over 4 proxies" not in page
 
@@ -162,12 +163,12 @@ def test_an_alignment_with_noise_is_called_so(folder):
 def test_missing_parts_are_left_out_and_named(folder):
     for name in ("probe", "align", "embed"):
         (folder / f"{name}.json").unlink()
-    page = mechanism.build(folder).read_text()
+    page = mechanism_page.build(folder).read_text()
     assert "no probe.json: <code>python -m sgt_jax probe" in page and "no align.json" in page
     assert "Where does it look when it answers?" in page and "What can be told apart" not in page
     (folder / "attention.json").unlink()
     with pytest.raises(DataError, match="holds none of probe.json"):
-        mechanism.build(folder)
+        mechanism_page.build(folder)
 
 
 def test_alignments_may_come_one_file_a_proxy(folder, study, tmp_path):
@@ -176,7 +177,7 @@ def test_alignments_may_come_one_file_a_proxy(folder, study, tmp_path):
         files.append(tmp_path / f"align_{name}.json")
         files[-1].write_text(json.dumps(align((score,), (name,))))
     (folder / "align.json").unlink()
-    page = mechanism.build(folder, study=study, alignments=files).read_text()
+    page = mechanism_page.build(folder, study=study, alignments=files).read_text()
     assert "Over 4 proxies" in page and "no align.json" not in page
     with pytest.raises(DataError, match="proxy 'depth' is in another file"):
         prediction.merged({"a": align(), "b": align((1.0,), ("depth",))})

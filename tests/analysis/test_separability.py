@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.analysis import inputs
-from sgt_jax.analysis.embedding import t_sne
-from sgt_jax.analysis.separability import compared, linearly_separable, separability
+from sgt_jax.analysis.separability.maps import t_sne
+from sgt_jax.analysis.separability.probes import compared, linearly_separable, separability
+from sgt_jax.analysis.separability.probes import pairs as separability_pairs
 from sgt_jax.data.examples import DataError, Example
 from sgt_jax.data.sources.scenes.source import Scenes
 
@@ -80,7 +80,7 @@ def test_maps_are_reproducible_and_keep_classes_apart():
 
 
 def test_scene_pairs_differ_in_one_thing_and_share_no_picture():
-    pairs = inputs.scene_pairs(12)
+    pairs = separability_pairs.scene_pairs(12)
     assert len(pairs) >= 4
     for pair in pairs:
         assert pair.labels.tolist() == [0] * 12 + [1] * 12
@@ -92,16 +92,16 @@ def test_folders_and_sources_of_two_classes(tmp_path):
         (tmp_path / name / "more").mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (10, 8 + i), (40 * i, 0, 0)).save(tmp_path / name / "more" / f"{i}.png")
-    pair = inputs.folder_pair(tmp_path / "grand", tmp_path / "upright", 10)
+    pair = separability_pairs.folder_pair(tmp_path / "grand", tmp_path / "upright", 10)
     assert pair.classes == ("grand", "upright") and pair.labels.tolist() == [0, 0, 0, 1, 1]
     assert pair.pictures[4].shape == (9, 10, 3)
     with pytest.raises(DataError, match="holds no pictures"):
-        inputs.folder_pair(tmp_path / "grand", _made(tmp_path / "empty"), 10)
+        separability_pairs.folder_pair(tmp_path / "grand", _made(tmp_path / "empty"), 10)
     source = Scenes(max_objects=1, num=60)
-    found = inputs.class_pair(source, ("circle", "square"), 5)
+    found = separability_pairs.class_pair(source, ("circle", "square"), 5)
     assert len(found.pictures) == 10
     with pytest.raises(DataError, match="0 of 'cat'"):
-        inputs.class_pair(source, ("circle", "cat"), 5)
+        separability_pairs.class_pair(source, ("circle", "cat"), 5)
 
 
 def _made(path):
@@ -129,7 +129,7 @@ def test_objects_that_a_question_is_about(question, expected):
         ):
             break
     example = source[i]
-    asked = inputs.asked_about(example, question)
+    asked = separability_pairs.asked_about(example, question)
     if not expected:
         assert asked is None
     else:
@@ -139,6 +139,6 @@ def test_objects_that_a_question_is_about(question, expected):
 def test_named_classes_of_other_sources():
     masks = np.eye(2, dtype=bool)[:, :, None]
     example = Example("x", masks=masks, classes=("dining table", "cat"))
-    np.testing.assert_array_equal(inputs.asked_about(example, "Is the cat asleep?"), masks[1])
-    np.testing.assert_array_equal(inputs.asked_about(example, "What is on the dining table?"), masks[0])
-    assert inputs.asked_about(example, "Is this a category?") is None
+    np.testing.assert_array_equal(separability_pairs.asked_about(example, "Is the cat asleep?"), masks[1])
+    np.testing.assert_array_equal(separability_pairs.asked_about(example, "What is on the dining table?"), masks[0])
+    assert separability_pairs.asked_about(example, "Is this a category?") is None

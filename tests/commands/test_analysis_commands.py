@@ -10,7 +10,8 @@ import tiny_bagel
 import tiny_experiment
 
 from sgt_jax.__main__ import main
-from sgt_jax.analysis import generation, inputs, understanding, words
+from sgt_jax.analysis.attention import answering, painting, words
+from sgt_jax.analysis.separability.probes import pairs
 from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.commands import analysing
 from sgt_jax.data import tasks
@@ -48,9 +49,9 @@ def test_attention_on_the_picture_is_that_of_a_dense_softmax(folders, attention)
     """The command's numbers for one question, from a forward of that question alone, in float64; 1e-6 as promised."""
     arrays, which = attention[1], 3
     model = load.load(folders / "after")
-    question = inputs.questions(inputs.open_source(inputs.HELD_OUT), 5)[which]
-    sample = tasks.Understanding(model.tokenizer.encode, inputs.vit_size(model))(question.example, None)
-    ((batch, _),) = inputs.batches([sample.plan], model.layout(()), 1)
+    question = pairs.questions(pairs.open_source(pairs.HELD_OUT), 5)[which]
+    sample = tasks.Understanding(model.tokenizer.encode, pairs.vit_size(model))(question.example, None)
+    ((batch, _),) = pairs.batches([sample.plan], model.layout(()), 1)
     out = jax.jit(lambda p, b: model.bagel.forward(p, b, model.bagel.draw(jax.random.key(0), b), ("q_0", "k_0")))(
         model.params, batch
     )
@@ -66,7 +67,7 @@ def test_attention_on_the_picture_is_that_of_a_dense_softmax(folders, attention)
     questions, answers = np.arange(start + 1, start + 1 + asked), start + 2 + asked + np.arange(answer + 1)
     for number, queries in ((0, answers), (1, questions)):
         expected = weights[:, queries][..., picture].sum(-1).mean(1)
-        found = arrays["understanding/checkpoint/mass"][which, 0, number, :, understanding.KEYS.index("picture")]
+        found = arrays["understanding/checkpoint/mass"][which, 0, number, :, answering.KEYS.index("picture")]
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -77,7 +78,7 @@ def test_shares_cover_everything_once(attention):
     known = np.isfinite(mass[..., 3])
     assert known.any() and (mass[..., 3][known] <= mass[..., 0][known] + 1e-6).all()
     painted = arrays["generation/checkpoint/mass"]
-    assert painted.shape[:3] == (5, 2, 1) and painted.shape[-1] == len(generation.KEYS)
+    assert painted.shape[:3] == (5, 2, 1) and painted.shape[-1] == len(painting.KEYS)
     np.testing.assert_allclose(painted.sum(-1), 1, atol=1e-5)
     shares = [c["value"] for c in found["generation"]["checkpoint"]["categories"].values()]
     assert sum(shares) == pytest.approx(1)

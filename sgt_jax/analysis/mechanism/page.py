@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jinja2
 from etils import epath
 
-from sgt_jax.analysis import mechanism_figures as figures
-from sgt_jax.analysis import prediction
+from sgt_jax.analysis.alignment import prediction
+from sgt_jax.analysis.mechanism.page import figures
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
 from sgt_jax.reporting import run_page

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis import allocation
-from sgt_jax.analysis.inputs import batches, canvas
+from sgt_jax.analysis.attention import allocation
+from sgt_jax.analysis.attention.words import CATEGORIES, Prompt
+from sgt_jax.analysis.separability.probes.pairs import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
-from sgt_jax.analysis.words import CATEGORIES, Prompt
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.inference.assistant import Assistant
