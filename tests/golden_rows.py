@@ -67,7 +67,7 @@ class Golden:
     """The golden's model, its samples as rows, and the step that is compared."""
 
     def __init__(self, **changes):
-        from sgt_jax.commands.recorded import Folder
+        from sgt_jax.parity.bagel.folder import Folder
 
         self.folder = Folder(GOLDEN, **changes)
         self.batch, self.draws = spread(self.folder.pack)
@@ -80,8 +80,8 @@ class Golden:
         import numpy as np
         from jax.experimental import multihost_utils
 
-        from sgt_jax.commands.recorded import FREEZE
         from sgt_jax.parallel import partitioning
+        from sgt_jax.parity.bagel.folder import FREEZE
         from sgt_jax.training import optimizer
         from sgt_jax.training.objectives import sgt
 

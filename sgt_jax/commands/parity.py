@@ -22,12 +22,13 @@ import optax
 from flax.errors import FlaxError
 
 from sgt_jax.batch import TokenInfo, may_attend
-from sgt_jax.commands import parity_data, parity_inference, parity_table
-from sgt_jax.commands.recorded import Check, Folder, compare
-from sgt_jax.commands.reference_pack import ReferencePack, token_info
 from sgt_jax.data.layouts.bagel import table_positions
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.layers import shift_time, sincos_table, time_features
+from sgt_jax.parity import table
+from sgt_jax.parity.bagel import data, inference
+from sgt_jax.parity.bagel.folder import Check, Folder, compare
+from sgt_jax.parity.bagel.pack import ReferencePack, token_info
 from sgt_jax.training import optimizer
 from sgt_jax.training.objectives import sgt
 
@@ -198,8 +199,8 @@ SECTIONS: Mapping[str, Section] = {
     "freeze_und": (("train_inputs.npz", "freeze_und_gradnorms.npz"), freeze_und),
     "optimizer": (("train_inputs.npz", "optimizer.npz", "optimizer.json"), optimizer_steps),
     "positions": (("positions_and_time.npz",), positions),
-    **parity_data.SECTIONS,
-    **parity_inference.SECTIONS,
+    **data.SECTIONS,
+    **inference.SECTIONS,
 }
 ABSENT = "file absent"
 # What a file that lacks arrays or keys, or holds others, can lead to.
@@ -243,7 +244,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {options.folder} is no folder of recorded numbers: {error}", file=sys.stderr)
         return 2
-    report = parity_table.Report(options.strict, ABSENT, options.all, quiet=options.json)
+    report = table.Report(options.strict, ABSENT, options.all, quiet=options.json)
     for section in options.sections or SECTIONS:
         report.add(section, run(folder, [section]))
     return report.finish()

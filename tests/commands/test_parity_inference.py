@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sgt_jax.commands import parity, parity_data
-from sgt_jax.commands.recorded import Folder
+from sgt_jax.commands import parity
 from sgt_jax.data.layouts import bagel
+from sgt_jax.parity.bagel import data
+from sgt_jax.parity.bagel.folder import Folder
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bagel"
-DATA = tuple(parity_data.SECTIONS)
+DATA = tuple(data.SECTIONS)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.commands import parity
-from sgt_jax.commands.recorded import Folder, compare
+from sgt_jax.parity.bagel.folder import Folder, compare
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bagel"
 

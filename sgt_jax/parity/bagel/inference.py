@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.commands.parity_data import transform_spec
-from sgt_jax.commands.recorded import Check, Folder, compare, special_tokens
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
 from sgt_jax.data.pictures.resizing import resize
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.model import to_unit_range
+from sgt_jax.parity.bagel.data import transform_spec
+from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
 
 SECTION = "inference"
 

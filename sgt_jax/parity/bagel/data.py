@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax.batch import TokenInfo, may_attend
-from sgt_jax.commands.recorded import Check, Folder, compare, special_tokens
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Example, PlanItem, Turn
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify
 from sgt_jax.data.packing import Lanes, pack
 from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, to_rgb, transform
 from sgt_jax.models.bagel import names
+from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
 
 _RULES = {"out_wh": "sgt", "out_wh_sgt": "sgt", "out_wh_upstream": "bagel"}
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from sgt_jax.commands.reference_pack import ReferencePack, to_lanes
 from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.parity.bagel.pack import ReferencePack, to_lanes
 from sgt_jax.training import optimizer
 from sgt_jax.training.objectives import sgt
 
