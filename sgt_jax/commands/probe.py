@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sgt_jax.analysis.separability.probes import pairs as separability_pairs
-from sgt_jax.commands import analysing
-from sgt_jax.commands.analysing import AFTER, BEFORE
+from sgt_jax.commands import options as commands_options
+from sgt_jax.commands.options import AFTER, BEFORE
 
 
 def add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_pairs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pair", nargs=2, metavar=("DIR_A", "DIR_B"), help="two folders of pictures, one a class")
     add("--classes", nargs=2, metavar=("A", "B"), help="two classes of --source")
-    add("--n", type=analysing.positive, default=150, help="pictures a class (default: 150)")
+    add("--n", type=commands_options.positive, default=150, help="pictures a class (default: 150)")
     add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
     add("--prompt", default="", help="a text to read before the picture (default: none)")
 
@@ -49,7 +49,7 @@ def measured(
     from sgt_jax.analysis.separability.probes.features import chosen_layers, picture_features
 
     found: dict[str, dict] = {}
-    for which, model in analysing.checkpoints(options):
+    for which, model in commands_options.checkpoints(options):
         layers = chosen_layers(model, options.layers)
         pictures = [picture for pair in wanted for picture in pair.pictures]  # together: one program serves all pairs
         features = picture_features(model, pictures, layers, prompt=options.prompt, rows=options.batch)
@@ -83,9 +83,9 @@ def as_json(found: Mapping[str, Any], wanted: Sequence[separability_pairs.Pair])
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = analysing.parser("probe", __doc__)
+    parser = commands_options.parser("probe", __doc__)
     add_pairs(parser)
-    return analysing.run(probe, parser.parse_args(arguments))
+    return commands_options.run(probe, parser.parse_args(arguments))
 
 
 def probe(options: argparse.Namespace) -> None:
@@ -102,17 +102,19 @@ def probe(options: argparse.Namespace) -> None:
         rows = []
         for name, r in after.items():
             rows.append([
-                name, analysing.percent(r.accuracy), f"{r.auc:.3f}", _flag(r), f"{r.fisher:.3f}", f"{r.silhouette:.3f}",
-                *([analysing.percent(before[name].accuracy), analysing.percent(changes[name])] if name in changes else []),
+                name, commands_options.percent(r.accuracy), f"{r.auc:.3f}", _flag(r), f"{r.fisher:.3f}", f"{r.silhouette:.3f}",
+                *([commands_options.percent(before[name].accuracy), commands_options.percent(changes[name])] if name in changes else []),
             ])  # fmt: skip
             arrays[f"correct/{pair.name}/{name}"] = r.correct
         head = ["feature", "accuracy % [95 %]", "AUC", "separable", "Fisher", "silhouette"]
         print(f"\n{pair.name}: {len(pair.labels)} pictures")
-        print(analysing.table(head + (["before", "change"] if changes else []), rows))
+        print(commands_options.table(head + (["before", "change"] if changes else []), rows))
         for name, r in before.items():
             arrays[f"correct_before/{pair.name}/{name}"] = r.correct
-    analysing.note("trivially: so few pictures for so many dimensions that random labels would be separable, too")
-    analysing.write(options, "probe", as_json(found, wanted), arrays)
+    commands_options.note(
+        "trivially: so few pictures for so many dimensions that random labels would be separable, too"
+    )
+    commands_options.write(options, "probe", as_json(found, wanted), arrays)
 
 
 def _flag(r: Any) -> str:

@@ -13,7 +13,7 @@ from sgt_jax.__main__ import main
 from sgt_jax.analysis.attention import answering, painting, words
 from sgt_jax.analysis.separability.probes import pairs
 from sgt_jax.batch import TokenInfo, may_attend
-from sgt_jax.commands import analysing
+from sgt_jax.commands import options
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.text.tokenizer import NANO_FILE, Tokenizer
@@ -137,9 +137,9 @@ def test_errors_are_one_line(folders, tmp_path, capsys, arguments, words):
 def test_a_source_by_its_name_in_the_run(tmp_path):
     spec = dict(type="scenes", size=48)
     (tmp_path / "config.json").write_text(json.dumps(dict(data=dict(sources=dict(held_out=spec)))))
-    assert analysing.named_source(str(tmp_path), "held_out") == spec
+    assert options.named_source(str(tmp_path), "held_out") == spec
     with pytest.raises(DataError, match="has no source 'asked'; there are held_out"):
-        analysing.named_source(str(tmp_path), "asked")
+        options.named_source(str(tmp_path), "asked")
 
 
 def test_words_of_a_prompt_by_category(tmp_path):
