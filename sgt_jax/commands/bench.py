@@ -224,8 +224,8 @@ def step_parts(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]
 
 def routed_steps(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple]]:
     """The same step with slots sent to the experts in every way of `routing.FORMS`; all take the same arguments."""
-    from sgt_jax.models.bagel import routing
     from sgt_jax.models.bagel.model import Bagel
+    from sgt_jax.timing import routing
 
     given = inputs(options)
     steps = {}

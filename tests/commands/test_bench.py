@@ -10,10 +10,10 @@ import pytest
 
 from sgt_jax.commands import bench
 from sgt_jax.models.attention.work import segment_info
-from sgt_jax.models.bagel import routing
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Decoder
 from sgt_jax.planning import accounting
+from sgt_jax.timing import routing
 
 
 @pytest.mark.slow

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks import lengths, packing
 from configs import bagel_7b_sgt
 from sgt_jax.data.packing import choose
+from sgt_jax.timing import lengths, packing
 
 
 @pytest.mark.parametrize("variant, least", [("", 0.80), ("32k", 0.90)])

@@ -1,4 +1,4 @@
-"""Samples a second and core of the SAM-SGT road against the plain way, same pictures: python benchmarks/data_throughput.py
+"""Samples a second and core of the SAM-SGT road against the plain way, same pictures: python sgt_jax/timing/data_throughput.py
 
 The plain way is the reference's, as specified: open photo and mask, convert both to RGB, resize the mask to the photo's size,
 photo through the encoder's resize, mask and photo through the autoencoder's, all three to float tensors. Ours starts from the

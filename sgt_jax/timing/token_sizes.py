@@ -1,6 +1,6 @@
 """How large are the codes of place beside what they are added to? Root mean squares per channel of a model's picture tokens.
 
-    python benchmarks/token_sizes.py [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
+    python sgt_jax/timing/token_sizes.py [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
 
 Prints, for fresh parameters and for FOLDER's, the connector's output, the part of it that differs by place (means over
 pictures), and the fixed table, on the first batch of configs/nano_sgt.py.

@@ -1,4 +1,4 @@
-"""How full the rows of the 7B recipe are, on the committed model of real lengths: python benchmarks/packing.py
+"""How full the rows of the 7B recipe are, on the committed model of real lengths: python sgt_jax/timing/packing.py
 
 Packs samples of real lengths and no content with the pipeline's own row iterator, so what is measured is what trains.
 """
@@ -12,9 +12,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import lengths
 from sgt_jax.data.packing import Field
 from sgt_jax.data.pipeline import LaidOut, RowDataset
+from sgt_jax.timing import lengths
 
 SPEC = {lane: {"sample": Field("int8")} for lane in ("und", "gen", "vit", "labels")}
 DECODER = ("und", "gen")

@@ -1,6 +1,6 @@
 """Where to pay for the vocabulary: at label slots only, at all und slots, or at all und slots chunk by chunk.
 
-    python benchmarks/vocabulary.py [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
+    python sgt_jax/timing/vocabulary.py [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
 
 One row, forward and backward of head and cross-entropy with equal losses, timed in turns in one process. Memory is what XLA
 allots beyond arguments and results, FLOPs are counted on the jaxpr. The defaults keep the proportions of the 7B recipe.
