@@ -46,7 +46,7 @@ def main(file: str, workdir: str, die: str) -> None:
 
     prepare_platform("cpu", 2)
     from sgt_jax.checkpoints import runs
-    from sgt_jax.study.run import run as study
+    from sgt_jax.study import run as study
     from sgt_jax.training import log as training_log
 
     where, _, number = die.partition(" ")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from sgt_jax.study.run import page as study_page
-from sgt_jax.study.run import run as study_run
-from sgt_jax.study.run import tables as study_tables
+from sgt_jax.study import page as study_page
+from sgt_jax.study import run as study_run
+from sgt_jax.study import tables as study_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"

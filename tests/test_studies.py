@@ -15,7 +15,7 @@ from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy, VitSize
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.parallel import partitioning
-from sgt_jax.study.run import run
+from sgt_jax.study import run
 from sgt_jax.training import experiment, optimizer
 
 NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")

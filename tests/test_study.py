@@ -13,7 +13,7 @@ from run_tiny_study import tiny_study
 from configs.study import proxies
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies import PROXIES
-from sgt_jax.study.run import run as study_run
+from sgt_jax.study import run as study_run
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "your_own_proxy.md").read_text()

@@ -8,9 +8,9 @@ import pytest
 from etils import epath
 from test_study_report import ITEMS, LABELS
 
-from sgt_jax.study.run import curves, tables
-from sgt_jax.study.run import page as study_page
-from sgt_jax.study.run import run as study_run
+from sgt_jax.study import page as study_page
+from sgt_jax.study import run as study_run
+from sgt_jax.study import curves, tables
 
 FEW = 60  # resamples: intervals are tested elsewhere
 SCORED = (0, 100, 200, 400)

@@ -10,9 +10,9 @@ import pytest
 from configs.study import proxies
 from sgt_jax.commands import report as command
 from sgt_jax.data.examples import DataError
-from sgt_jax.study.run import page as study_page
-from sgt_jax.study.run import run as study_run
-from sgt_jax.study.run import tables
+from sgt_jax.study import page as study_page
+from sgt_jax.study import run as study_run
+from sgt_jax.study import tables
 
 KINDS = ["count", "left_right", "colour_of", "arithmetic", "leftmost"] * 60
 ITEMS = {"answers": ("accuracy", 300), "pope": ("accuracy", 180), "prompts": ("accuracy", 120), "edits": ("exact", 90),

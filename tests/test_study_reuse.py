@@ -9,8 +9,8 @@ from test_study_report import results
 
 from configs.study import convergence, proxies, ratio
 from sgt_jax.data.examples import DataError
-from sgt_jax.study.run import history, reuse, tables
-from sgt_jax.study.run import run as study_run
+from sgt_jax.study import run as study_run
+from sgt_jax.study import history, reuse, tables
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import tiny_experiment as tiny
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.study.run import run
+from sgt_jax.study import run
 
 
 def tiny_study(name):

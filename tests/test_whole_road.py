@@ -10,8 +10,8 @@ from PIL import Image
 
 from configs import bagel_7b_sgt
 from sgt_jax.commands import convert, ingest, tokenize
+from sgt_jax.inference import load
 from sgt_jax.inference.assistant import Settings
-from sgt_jax.inference.load import load
 from sgt_jax.training import loop
 from sgt_jax.training.log import read_metrics
 

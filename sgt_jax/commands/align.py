@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.analysis.separability.probes import pairs
+from sgt_jax.analysis.separability import pairs
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands.options import AFTER, BEFORE
 from sgt_jax.data import tasks
@@ -87,7 +87,7 @@ def _place(options: argparse.Namespace) -> str:
 
 def _gradients(options: argparse.Namespace, model: Any, asked: list[pairs.Question]) -> dict[str, np.ndarray]:
     """{"understanding" and each proxy: gradients [n, P]}."""
-    from sgt_jax.analysis.alignment.cosine.gradients import activation_gradients, parameter_gradients
+    from sgt_jax.analysis.alignment.gradients import activation_gradients, parameter_gradients
 
     if not 0 <= options.layer < model.config.llm.num_hidden_layers:
         raise pairs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")

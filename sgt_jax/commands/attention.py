@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.analysis.attention import words
-from sgt_jax.analysis.separability.probes import pairs as separability_pairs
+from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands.options import AFTER, BEFORE
 from sgt_jax.evaluation import statistics
@@ -53,7 +53,7 @@ def attention(options: argparse.Namespace) -> None:
     """Loads, measures, prints, draws, writes."""
     from sgt_jax.analysis.attention.answering import understanding_attention
     from sgt_jax.analysis.attention.painting import generation_attention
-    from sgt_jax.analysis.separability.probes.features import chosen_layers
+    from sgt_jax.analysis.separability.features import chosen_layers
 
     parts = options.parts or PARTS
     asked = None

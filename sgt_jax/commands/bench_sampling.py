@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="timings of each side; medians are compared")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    from sgt_jax.inference.load import load
+    from sgt_jax.inference import load
 
     model = load.load(options.checkpoint)
     rows = [_text(model, options), _picture(model, options)]

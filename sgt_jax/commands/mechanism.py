@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     )
     add("--out", metavar="FILE", help="the page (default: FOLDER/mechanism.html)")
     options = parser.parse_args(arguments)
-    from sgt_jax.analysis.mechanism.page import page
+    from sgt_jax.analysis.mechanism import page
 
     try:
         print(page.build(options.folder, options.out, study=options.study, alignments=options.align))

@@ -99,7 +99,7 @@ def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespa
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """("before", model) if there is one, then ("checkpoint", model); only one is in memory if the caller lets go."""
-    from sgt_jax.inference.load import load
+    from sgt_jax.inference import load
 
     for name, folder in ((BEFORE, options.before), (AFTER, options.checkpoint)):
         if folder is not None:

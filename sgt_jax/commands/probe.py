@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sgt_jax.analysis.separability.probes import pairs as separability_pairs
+from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands.options import AFTER, BEFORE
 
@@ -45,8 +45,8 @@ def measured(
     choose: Callable[[list[str]], list[str]] = list,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """{"before" or "checkpoint": {pair: {feature: (features [n, width], Separability)}}} of features that `choose` keeps."""
+    from sgt_jax.analysis.separability.features import chosen_layers, picture_features
     from sgt_jax.analysis.separability.probes import separability
-    from sgt_jax.analysis.separability.probes.features import chosen_layers, picture_features
 
     found: dict[str, dict] = {}
     for which, model in commands_options.checkpoints(options):

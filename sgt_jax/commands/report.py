@@ -5,7 +5,7 @@ import sys
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.reporting import run_page
-from sgt_jax.study.run import page, tables
+from sgt_jax.study import page, tables
 
 
 def main(argv: list[str]) -> None:

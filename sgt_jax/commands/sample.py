@@ -89,7 +89,7 @@ def sample(options: argparse.Namespace) -> None:
     _check(options)
     # Whatever is wrong with the pictures shows before minutes of loading.
     history = [load_rgb(value) if kind == "image" else value for kind, value in options.history]
-    from sgt_jax.inference.load import load
+    from sgt_jax.inference import load
 
     model = load.load(
         options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,

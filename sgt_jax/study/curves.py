@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, NullLocator
 
 from sgt_jax.evaluation.statistics import Estimate
 from sgt_jax.reporting import curves, run_page
-from sgt_jax.study.run import tables as study_tables
+from sgt_jax.study import tables as study_tables
 from sgt_jax.study.tables import Column, Found
 
 RESAMPLES = 500  # at every step of a run: fewer than for a table

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 
 from sgt_jax.evaluation.schedule import evaluated_steps, load_items
-from sgt_jax.study.run import run as study_lib
+from sgt_jax.study import run as study_lib
 
 
 def history(study: Any, config: Any, folder: epath.Path) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 from sgt_jax.evaluation.statistics import LEVEL
 from sgt_jax.reporting import curves, run_page
-from sgt_jax.study.run import curves as study_curves
-from sgt_jax.study.run import run
-from sgt_jax.study.run import tables as study_tables
+from sgt_jax.study import curves as study_curves
+from sgt_jax.study import run
+from sgt_jax.study import tables as study_tables
 from sgt_jax.study.tables import Column, Found
 
 REPORT = "report.html"

@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.study.run import run as study_lib
+from sgt_jax.study import run as study_lib
 
 
 def take(study: Any, wanted: Sequence[study_lib.Run], results: epath.Path, folders: Sequence[epath.PathLike]) -> None:

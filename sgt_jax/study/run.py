@@ -125,7 +125,7 @@ def run_study(
       DataError: `results` holds another study, or results of other settings.
       ValueError: an arm's changes do not fit the base config.
     """
-    from sgt_jax.study.run import reuse as study_reuse
+    from sgt_jax.study import reuse as study_reuse
     from sgt_jax.training import loop
 
     workdir = epath.Path(workdir)
@@ -160,7 +160,7 @@ def run_study(
             _collect(study, run, config, folder, results)
             if not keep:
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    from sgt_jax.study.run import page
+    from sgt_jax.study import page
 
     return page.build(results)
 
@@ -210,7 +210,7 @@ def _write_study(study: Any, results: epath.Path) -> None:
 def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epath.Path) -> None:
     """Turns what a finished run left in its work directory into one small file."""
     from sgt_jax.evaluation.schedule import load_items
-    from sgt_jax.study.run import history
+    from sgt_jax.study import history
 
     numbers, labels = {}, {}
     for name in config.evaluators:

@@ -10,7 +10,7 @@ from etils import epath
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
-from sgt_jax.study.run import run
+from sgt_jax.study import run
 
 RESAMPLES = 2000
 OVERALL = "overall"

@@ -5,7 +5,8 @@ import pytest
 import tiny_bagel
 import tiny_experiment
 
-from sgt_jax.analysis.alignment.cosine import alignment, gradients
+from sgt_jax.analysis.alignment import gradients
+from sgt_jax.analysis.alignment.cosine import alignment
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.inference.assistant import Assistant

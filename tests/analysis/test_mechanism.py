@@ -10,7 +10,7 @@ from PIL import Image
 
 from sgt_jax.__main__ import main
 from sgt_jax.analysis.alignment import prediction
-from sgt_jax.analysis.mechanism.page import page as mechanism_page
+from sgt_jax.analysis.mechanism import page as mechanism_page
 from sgt_jax.data.examples import DataError
 
 OPTIONS = {"checkpoint": "/somewhere/tuned", "before": "/somewhere/base"}
@@ -123,7 +123,7 @@ def test_the_page_says_what_was_planted_and_stands_alone(folder, study, capsys):
 
 
 def test_alignment_before_tuning_is_held_against_gains_of_the_same_proxies(folder, study):
-    from sgt_jax.study.run import tables
+    from sgt_jax.study import tables
 
     entries = prediction.merged({"x": align()})
     assert {name: entry["score"] for name, entry in entries.items()} == dict(zip(PROXIES, (3.0, 2.0, 1.0, 0.5)))

@@ -11,13 +11,13 @@ import tiny_experiment
 
 from sgt_jax.__main__ import main
 from sgt_jax.analysis.attention import answering, painting, words
-from sgt_jax.analysis.separability.probes import pairs
+from sgt_jax.analysis.separability import pairs
 from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.commands import options
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.text.tokenizer import NANO_FILE, Tokenizer
-from sgt_jax.inference.load import load
+from sgt_jax.inference import load
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel

@@ -14,8 +14,7 @@ from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
-from sgt_jax.inference import assistant
-from sgt_jax.inference.load import load
+from sgt_jax.inference import assistant, load
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published

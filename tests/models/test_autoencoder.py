@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sgt_jax.models.autoencoder import model as autoencoder_model
 from sgt_jax.models.autoencoder.model import Autoencoder, AutoencoderConfig, fresh_parameters
-from sgt_jax.models.autoencoder.model import model as autoencoder_model
 
 
 @pytest.fixture(scope="module")

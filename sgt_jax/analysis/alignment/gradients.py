@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis.separability.probes.pairs import Plan, batches
+from sgt_jax.analysis.separability.pairs import Plan, batches
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import DataError
 from sgt_jax.inference.assistant import Assistant

@@ -10,7 +10,7 @@ import scipy.stats
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import Estimate
-from sgt_jax.study.run import tables
+from sgt_jax.study import tables
 
 LARGEST_EXACT = 8  # so many points have 40,320 orders, which can all be tried
 SHUFFLES = 20_000

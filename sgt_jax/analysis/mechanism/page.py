@@ -14,12 +14,12 @@ import jinja2
 from etils import epath
 
 from sgt_jax.analysis.alignment import prediction
-from sgt_jax.analysis.mechanism.page import figures
+from sgt_jax.analysis.mechanism import figures
 from sgt_jax.data.examples import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
 from sgt_jax.reporting import run_page
-from sgt_jax.study.run import page as study_page
-from sgt_jax.study.run import tables
+from sgt_jax.study import page as study_page
+from sgt_jax.study import tables
 
 PARTS = ("probe", "embed", "attention", "align")
 QUERIES = ("answer", "question")

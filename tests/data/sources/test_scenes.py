@@ -67,7 +67,7 @@ def test_cache_survives_threads_and_pickling():
 
 
 def test_cache_is_bounded(monkeypatch):
-    from sgt_jax.data.sources.scenes.source import source as module
+    from sgt_jax.data.sources.scenes import source as module
 
     monkeypatch.setattr(module, "CACHE_BYTES", 10 * (32 * 32 * 4 + 4096))
     scenes = Scenes()
