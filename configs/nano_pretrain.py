@@ -14,8 +14,7 @@ S, and is the same run as one that had that end from the start. --config.total_s
 """
 
 import ml_collections
-
-from configs import nano
+from sgt_jax.configs import nano
 
 SIZE = nano.SIZE
 # Kinds of questions: those of configs/nano.py and the harder ones.

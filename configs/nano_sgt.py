@@ -11,8 +11,7 @@ editing (without that it forgets how).
 """
 
 import ml_collections
-
-from configs import nano, nano_pretrain
+from sgt_jax.configs import nano, nano_pretrain
 
 SIZE = nano.SIZE
 scenes = nano_pretrain.scenes

@@ -18,7 +18,7 @@ SIZE = 32
 
 def scenes(**options) -> dict:
     """Those of the pretrained model, with one object more and slightly smaller ones."""
-    from configs import nano_pretrain
+    from sgt_jax.configs import nano_pretrain
 
     sizes = dict(small=(0.13, 0.16), large=(0.2, 0.25))
     return nano_pretrain.scenes(max_objects=4, turns=0, **options) | dict(sizes=sizes)
@@ -26,7 +26,7 @@ def scenes(**options) -> dict:
 
 def get_config() -> ml_collections.ConfigDict:
     """The experiment; see configs/nano.py for the fields that are not explained here."""
-    from configs import nano
+    from sgt_jax.configs import nano
 
     c = nano.get_config()
     c.name = "nano_vae"

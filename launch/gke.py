@@ -1,7 +1,7 @@
 """TPU and GPU node pools of a GKE cluster through XPK: mount buckets, submit a training, follow its log, delete it.
 
-    python -m launch.gke mount --cluster=C --project=P --zone=Z --mount=gs://BUCKET/data=/data
-    python -m launch.gke submit NAME --cluster=C --project=P --zone=Z --tpu-type=v5p-16 --image=IMAGE \\
+    python -m sgt_jax.launch.gke mount --cluster=C --project=P --zone=Z --mount=gs://BUCKET/data=/data
+    python -m sgt_jax.launch.gke submit NAME --cluster=C --project=P --zone=Z --tpu-type=v5p-16 --image=IMAGE \\
         -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/NAME
 
 IMAGE holds this repository, installed with the extra [tpu] or [cuda13]. A pod that is evicted saves, ends with a status
@@ -12,7 +12,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from launch.shell import (
+from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,

@@ -1,6 +1,6 @@
 """Starts real processes on this machine, each with virtual CPU devices, as on a cluster: to try things out.
 
-    python -m launch.local -n 4 -- --config=configs/nano.py --workdir=/tmp/four
+    python -m sgt_jax.launch.local -n 4 -- --config=configs/nano.py --workdir=/tmp/four
 
 Lines of the processes but the first are marked with their number. SIGTERM and SIGINT go to all. If one fails, the others
 get --grace seconds to notice; then they are killed. The exit status is that of the first that failed.
@@ -76,7 +76,7 @@ def run(started: Sequence[Sequence[str]], grace: float) -> int:
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
-        prog="python -m launch.local",
+        prog="python -m sgt_jax.launch.local",
         description=__doc__.split("\n")[0],
         epilog="Behind '--': arguments of sgt_jax.main.",
     )

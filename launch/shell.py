@@ -98,7 +98,7 @@ def mount_commands(bucket: str, folder: str, point: str, sudo: bool = True) -> l
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser with what all launchers take."""
-    made = argparse.ArgumentParser(prog=f"python -m launch.{module}", description=description)
+    made = argparse.ArgumentParser(prog=f"python -m sgt_jax.launch.{module}", description=description)
     made.add_argument("--dry-run", action="store_true", help="print every command, run none")
     return made
 

@@ -1,6 +1,6 @@
 """GPUs under Slurm: submits a job that saves before its time is up or it is preempted, and queues itself again.
 
-    python -m launch.slurm submit NAME --nodes=4 --gpus=8 --time=24:00:00 --python=/path/to/venv/bin/python \\
+    python -m sgt_jax.launch.slurm submit NAME --nodes=4 --gpus=8 --time=24:00:00 --python=/path/to/venv/bin/python \\
         -- --config=configs/bagel_7b_sgt.py --workdir=/shared/runs/NAME
 
 One process per GPU; JAX reads the rest from Slurm's environment. The work directory must be shared by all nodes.
@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from launch.shell import (
+from sgt_jax.launch.shell import (
     STOPPED,
     Mount,
     Shell,

@@ -1,6 +1,6 @@
 """Cloud TPU VM slices through queued resources: create, install, run on all workers, retry after preemption, delete.
 
-    python -m launch.tpu up NAME --project=P --zone=Z --accelerator-type=v5p-16 --spot \\
+    python -m sgt_jax.launch.tpu up NAME --project=P --zone=Z --accelerator-type=v5p-16 --spot \\
         --mount=gs://BUCKET/data=/data -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/NAME
 
 `up` does everything: it asks for the slice and waits for it, installs this repository on every worker, trains, and starts
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from launch.shell import (
+from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,

@@ -1,15 +1,10 @@
 """One CPU platform with several virtual devices for the whole suite; nothing may probe for accelerators."""
 
 import os
-import sys
-from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A virtual device that waits for the others keeps a thread: with one thread a core they would wait for ever.
 os.environ.setdefault("PJRT_NPROC", "32")
-# Helpers of the tests, and configs/, are imported by name.
-_TESTS = Path(__file__).parent
-sys.path[:0] = [str(_TESTS), str(_TESTS / "data"), str(_TESTS.parent)]
 
 import jax  # noqa: E402
 

@@ -1,14 +1,13 @@
 """The attention rule against the reference's dense masks, in packed and in shuffled memory order."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
 from sgt_jax import batch
+from tests.support import paths
 
-GOLDEN = Path(__file__).parent / "golden" / "bagel"
+GOLDEN = paths.GOLDEN / "bagel"
 CASES = [f"case{n}" for n in range(11)]
 
 

@@ -15,8 +15,7 @@ Understanding examples and replay are the same in all arms but `reca`, which has
 """
 
 import ml_collections
-
-from configs.study import common
+from sgt_jax.configs.study import common
 
 UNIMRG = "reconstruction+depth+outlines"
 # Everything on the way from a picture or a text to an answer.

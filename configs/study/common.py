@@ -5,8 +5,7 @@ in all of them, whatever they are called: so a study can take finished runs from
 """
 
 import ml_collections
-
-from configs import nano_sgt
+from sgt_jax.configs import nano_sgt
 
 STEPS = 300
 SEEDS = (0, 1, 2)

@@ -13,9 +13,8 @@ pictures.
 """
 
 import ml_collections
-
-from configs import nano_sgt
-from configs.study import common
+from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import common
 
 EVERY = 50  # steps between scores
 SFT_STEPS = 400  # as many decoder slots as common.STEPS steps with segmentation (216 a row and step, SFT alone 160)

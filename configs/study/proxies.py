@@ -10,8 +10,7 @@ alone does with equal compute is read from the curves of configs/study/convergen
 """
 
 import ml_collections
-
-from configs.study import common
+from sgt_jax.configs.study import common
 
 PROXIES = ("segmentation", "outlines", "detection", "depth", "inpainting", "edges", "reconstruction")
 

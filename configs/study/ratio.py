@@ -10,8 +10,7 @@ what is best for a given cost.
 """
 
 import ml_collections
-
-from configs.study import common
+from sgt_jax.configs.study import common
 
 # Proxies per understanding example -> budgets in which every row still finds room for one conversation.
 # 1.5 is what configs/nano_sgt.py does, so it is the arm `segmentation` of the other studies.

@@ -16,9 +16,8 @@ All arms see the same understanding examples, and about as many segmentations (7
 """
 
 import ml_collections
-
-from configs import nano_sgt
-from configs.study import common
+from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import common
 
 # As many paintings as `mixed` makes in all its steps: rows without a conversation hold 1.82 of them, and not 1.55.
 PAINT_STEPS = round(0.85 * common.STEPS)

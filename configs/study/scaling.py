@@ -11,8 +11,7 @@ longer is not said; here only variety grows.
 """
 
 import ml_collections
-
-from configs.study import common
+from sgt_jax.configs.study import common
 
 SCENES = (30, 1_000, 30_000)  # the last one is what configs/nano_sgt.py has
 

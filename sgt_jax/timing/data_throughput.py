@@ -1,4 +1,5 @@
-"""Samples a second and core of the SAM-SGT road against the plain way, same pictures: python sgt_jax/timing/data_throughput.py
+"""Samples a second and core of the SAM-SGT road against the plain way, same pictures:
+python -m sgt_jax.timing.data_throughput
 
 The plain way is the reference's, as specified: open photo and mask, convert both to RGB, resize the mask to the photo's size,
 photo through the encoder's resize, mask and photo through the autoencoder's, all three to float tensors. Ours starts from the
@@ -6,7 +7,6 @@ same files and ends with the lanes of a row: from the tree, from ingested record
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from configs import bagel_7b_sgt
 from sgt_jax.commands import tokenize
+from sgt_jax.configs import bagel_7b_sgt
 from sgt_jax.data import tasks
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import resizing

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgt_jax.data.pictures.resizing import resize_rule
 
-MODEL = Path(__file__).with_name("real_lengths.json")
+MODEL = Path(__file__).parents[1] / "assets" / "real_lengths.json"
 # The recipe's resize rules: stride, shortest and longest side, most pixels (configs/bagel_7b_sgt.py).
 PROXY_VIT = (14, 224, 224)
 TARGET = (16, 512, 1024)

@@ -1,16 +1,12 @@
-"""How full the rows of the 7B recipe are, on the committed model of real lengths: python sgt_jax/timing/packing.py
+"""How full the rows of the 7B recipe are, on the committed model of real lengths: python -m sgt_jax.timing.packing
 
 Packs samples of real lengths and no content with the pipeline's own row iterator, so what is measured is what trains.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sgt_jax.data.packing import Field
 from sgt_jax.data.pipeline import LaidOut, RowDataset
@@ -63,7 +59,7 @@ def measure(budgets: Mapping[str, int], pool_size: int, rows: int = 300, seed: i
 
 
 def main() -> None:
-    from configs import bagel_7b_sgt
+    from sgt_jax.configs import bagel_7b_sgt
 
     print(f"{'':36} decoder   und   gen   vit labels  samples/row  ratio  skipped")
     for name in ("", "32k"):

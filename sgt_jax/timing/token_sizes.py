@@ -1,15 +1,12 @@
 """How large are the codes of place beside what they are added to? Root mean squares per channel of a model's picture tokens.
 
-    python sgt_jax/timing/token_sizes.py [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
+    python -m sgt_jax.timing.token_sizes [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
 
 Prints, for fresh parameters and for FOLDER's, the connector's output, the part of it that differs by place (means over
 pictures), and the fixed table, on the first batch of configs/nano_sgt.py.
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def main(arguments: list[str]) -> None:
@@ -19,7 +16,7 @@ def main(arguments: list[str]) -> None:
     import jax
     import numpy as np
 
-    from configs import nano_sgt
+    from sgt_jax.configs import nano_sgt
     from sgt_jax.parallel import partitioning
     from sgt_jax.training import experiment
 

@@ -1,6 +1,6 @@
 """Where to pay for the vocabulary: at label slots only, at all und slots, or at all und slots chunk by chunk.
 
-    python sgt_jax/timing/vocabulary.py [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
+    python -m sgt_jax.timing.vocabulary [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
 
 One row, forward and backward of head and cross-entropy with equal losses, timed in turns in one process. Memory is what XLA
 allots beyond arguments and results, FLOPs are counted on the jaxpr. The defaults keep the proportions of the 7B recipe.
@@ -8,11 +8,7 @@ allots beyond arguments and results, FLOPs are counted on the jaxpr. The default
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def forms(options):

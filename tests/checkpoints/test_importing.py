@@ -15,6 +15,7 @@ from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.importing import Files, Source
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.checkpoints.writer import write_arrays
+from tests.support.paths import REPOSITORY
 
 NAMES = {
     "embed.weight": Source("embed/embedding", (20, 8), (0, 1)),
@@ -162,11 +163,10 @@ SHARDED = """
 import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-sys.path[:0] = sys.argv[2:]
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 import sgt_jax.checkpoints.safetensors as reader
-import test_importing as t
+from tests.checkpoints import test_importing as t
 
 mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 specs = {
@@ -200,6 +200,6 @@ print("fine")
 
 
 def test_sharded_over_four_devices(tmp_path):
-    command = [sys.executable, "-c", SHARDED, str(tmp_path), os.path.dirname(__file__), *filter(None, sys.path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", SHARDED, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
     assert result.stdout == "fine\n", result.stderr

@@ -11,16 +11,16 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from hostile import GOOD, assemble, layout, mutants
 
 from sgt_jax.checkpoints import writer as writer_module
 from sgt_jax.checkpoints.header import DTYPES, CheckpointError
 from sgt_jax.checkpoints.safetensors import Weights, WeightsFile
 from sgt_jax.checkpoints.writer import Writer, write_arrays
+from tests.support.hostile_checkpoints import GOOD, assemble, layout, mutants
+from tests.support.paths import REPOSITORY
 
 CHILD = """
 import pathlib, resource, sys
-sys.path[:0] = sys.argv[2:]
 from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.safetensors import Weights
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -167,9 +167,8 @@ def test_hostile_files_are_refused_cheaply(tmp_path):
         paths.append(str(path))
     assert len(paths) >= 100
     (tmp_path / "list").write_text("\n".join(paths))
-    # Paths and not the environment, so that the test also sees an uninstalled package.
-    command = [sys.executable, "-W", "error", "-c", CHILD, str(tmp_path / "list"), *filter(None, sys.path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-W", "error", "-c", CHILD, str(tmp_path / "list")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     lines = result.stdout.splitlines()
@@ -377,6 +376,4 @@ def test_importing_costs_no_jax():
     code = "import sys, sgt_jax.checkpoints.safetensors, sgt_jax.checkpoints.writer; assert 'jax' not in sys.modules"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        )
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_bagel
-import tiny_experiment
 
 from sgt_jax.__main__ import main
 from sgt_jax.analysis.attention import answering, painting, words
@@ -21,6 +19,7 @@ from sgt_jax.inference import load
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
+from tests.support import tiny_bagel, tiny_experiment
 
 
 @pytest.fixture(scope="module")

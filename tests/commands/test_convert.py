@@ -21,8 +21,9 @@ from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.training import optimizer
 from sgt_jax.training.state import TrainState
+from tests.support import paths
 
-CKPT = Path(__file__).parents[1] / "golden" / "bagel" / "ckpt"
+CKPT = paths.GOLDEN / "bagel" / "ckpt"
 FREEZE = ("^vae/", "pos_embed")
 
 

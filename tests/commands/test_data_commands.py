@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 
-import local_road
 import numpy as np
 import pytest
 from PIL import Image
+from sgt_jax.configs import bagel_7b_sgt
 
-from configs import bagel_7b_sgt
 from sgt_jax.commands import inspect_data, validate
+from tests.support import local_road
 
 
 @pytest.fixture(scope="module")

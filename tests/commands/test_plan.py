@@ -4,8 +4,8 @@ import importlib.util
 import json
 
 import pytest
+from sgt_jax.configs import bagel_7b_sgt
 
-from configs import bagel_7b_sgt
 from sgt_jax.commands import plan
 from sgt_jax.parallel import hardware
 from sgt_jax.planning import compiling

@@ -1,7 +1,6 @@
 """`python -m sgt_jax proxies` lists every proxy, draws them all from real photographs, and docs/proxies.md is its output."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from PIL import Image
 from sgt_jax.__main__ import main
 from sgt_jax.commands import proxies
 from sgt_jax.data.proxies import PROXIES, make_pair
+from tests.support.paths import REPOSITORY
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = REPOSITORY / "docs"
 
 
 def test_the_list_names_every_proxy_with_level_and_needs(capsys):

@@ -6,10 +6,9 @@ import json
 import jax
 import numpy as np
 import pytest
-import tiny_experiment as tiny
 from PIL import Image
+from sgt_jax.configs import nano, nano_sgt
 
-from configs import nano, nano_sgt
 from sgt_jax.commands import bench_sampling, sample
 from sgt_jax.data.examples import DataError, PlanItem
 from sgt_jax.data.pictures import rle
@@ -20,6 +19,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.sampling import Guidance
+from tests.support import tiny_experiment as tiny
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import local_road
 import numpy as np
 import pytest
+from sgt_jax.configs import bagel_7b_sgt
 
-from configs import bagel_7b_sgt
 from sgt_jax.commands import tokenize
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import pack
@@ -18,6 +17,7 @@ from sgt_jax.models.bagel.model import patchify_latents
 from sgt_jax.models.bagel.published import load_published
 from sgt_jax.training import experiment
 from sgt_jax.training.objectives import sgt
+from tests.support import local_road
 
 CONFIG = str(Path(bagel_7b_sgt.__file__))
 

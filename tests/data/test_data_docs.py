@@ -4,13 +4,13 @@ import importlib
 import inspect
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from sgt_jax.data.sources import SOURCES
+from tests.support.paths import REPOSITORY
 
-TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+TEXT = (REPOSITORY / "docs" / "data.md").read_text()
 
 
 def specs():

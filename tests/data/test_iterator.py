@@ -5,9 +5,9 @@ import json
 import grain
 import numpy as np
 import pytest
-from test_pipeline import BUDGETS, LAYOUT, Numbers, answer, make, paint, same
 
 from sgt_jax.data.pipeline import Component, component_stream, prefetched
+from tests.data.test_pipeline import BUDGETS, LAYOUT, Numbers, answer, make, paint, same
 
 
 def take(it, n):

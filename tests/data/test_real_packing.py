@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from sgt_jax.configs import bagel_7b_sgt
 
-from configs import bagel_7b_sgt
 from sgt_jax.data.packing import choose
 from sgt_jax.timing import lengths, packing
 

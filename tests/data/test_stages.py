@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from test_pipeline import BUDGETS, LAYOUT, Numbers, answer, make, paint, same
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import Batches, Component
+from tests.data.test_pipeline import BUDGETS, LAYOUT, Numbers, answer, make, paint, same
 
 STAGES = (dict(steps=3, weights=dict(answer=0.0)), dict(weights=dict(paint=0.0)))
 

@@ -25,7 +25,8 @@ def normals(example, rng, options):
     """Surface normals as colours: x to the right is red, y upwards green, z towards the viewer blue.
 
     Options:
-      folder: take normal maps from there (see `sgt_jax.data.pictures.maps`): arrays [H, W, 3] in -1..1, or RGB pictures of them.
+      folder: take normal maps from there (see `sgt_jax.data.pictures.maps`): arrays [H, W, 3] in -1..1, or RGB pictures of
+        them.
       flip: axes of those maps that point the other way, such as "yz".
       field_of_view: degrees along the long side, where the example does not know its camera
         (`extra["intrinsics"]`: focal lengths and centre fx, fy, cx, cy in pixels). For normals from depth.

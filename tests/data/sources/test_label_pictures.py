@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from reading import encoded, kinds, photo, put, read_all
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import ade20k, cityscapes, open_source
 from sgt_jax.data.sources.reading.labels import read_names
 from sgt_jax.data.stored.record import BadRecord
+from tests.support.reading import encoded, kinds, photo, put, read_all
 
 
 def grey(rows):

@@ -3,18 +3,18 @@
 import json
 import pickle
 
-import hostile_files as hostile
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from reading import kinds, read_all
 
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import DataError, Turn
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.llava_onevision import LlavaOneVision, LlavaParquet
 from sgt_jax.data.sources.reading import json_items
+from tests.support import hostile_files as hostile
+from tests.support.reading import kinds, read_all
 
 FOLDER = "General/aokvqa_cauldron_llava_format_(x)"
 

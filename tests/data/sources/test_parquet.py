@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from reading import kinds, photo, put, read_all
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
+from tests.support.reading import kinds, photo, put, read_all
 
 
 def write(path, group=2, **columns):

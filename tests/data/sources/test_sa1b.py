@@ -6,12 +6,12 @@ import tarfile
 
 import numpy as np
 import pytest
-from reading import kinds, photo, put, read_all
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.reading import tars
+from tests.support.reading import kinds, photo, put, read_all
 
 # Rows 2 and 5 are 01111000, rows 3 and 4 01001000: a recorded string of COCO's own tools.
 GOLDEN = ":44MN020N023f0"

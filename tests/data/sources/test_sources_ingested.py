@@ -3,14 +3,10 @@
 import json
 
 import grain
-import hostile_files as hostile
 import numpy as np
 import pyarrow as pa
 import pytest
-import tfds_fixtures
-from hostile_files import number_of, numbered, write
 from pyarrow import parquet
-from reading import encoded
 
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import rle
@@ -19,6 +15,10 @@ from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.ingest import ingest
 from sgt_jax.data.tasks import Editing, VitSize
 from sgt_jax.data.text.tokenizer import Tokenizer
+from tests.support import hostile_files as hostile
+from tests.support import tfds_fixtures
+from tests.support.hostile_files import number_of, numbered, write
+from tests.support.reading import encoded
 
 PHOTOS = [numbered(0), numbered(1), hostile.truncated_jpeg((24, 16)), numbered(3)]
 MASK = np.zeros((16, 24), np.uint8)

@@ -7,13 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-import tfds_fixtures as fixtures
-from reading import encoded, kinds, photo, read_all
-from tfds_fixtures import BOX, F, prepare
 
 from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import open_source
+from tests.support import tfds_fixtures as fixtures
+from tests.support.reading import encoded, kinds, photo, read_all
+from tests.support.tfds_fixtures import BOX, F, prepare
 
 
 def opened(root, **options):

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_bagel as tiny
 
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel, patchify_latents, position_tables, unpatchify_latents
 from sgt_jax.models.stack import stacked, unstacked
 from sgt_jax.training.objectives import sgt
+from tests.support import tiny_bagel as tiny
 
 LOSS = type("Loss", (), dict(ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False))
 

@@ -2,8 +2,9 @@
 
 import shutil
 
-import memory_probe as probe
 import pytest
+
+from tests.support import memory_probe as probe
 
 pytestmark = pytest.mark.slow
 

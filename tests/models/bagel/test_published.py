@@ -20,8 +20,9 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.published import config_from_folder, load_published, sources
+from tests.support import paths
 
-CKPT = Path(__file__).parents[2] / "golden" / "bagel" / "ckpt"
+CKPT = paths.GOLDEN / "bagel" / "ckpt"
 FILES = ("ema.safetensors", "ae.safetensors")
 TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
 
@@ -368,7 +369,6 @@ SHARDED = """
 import os, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-sys.path[:0] = sys.argv[3:]
 import jax, numpy as np
 from jax.sharding import NamedSharding
 from sgt_jax.models.bagel.export import export_published
@@ -393,8 +393,10 @@ print("fine")
 
 
 def test_sharded_over_four_devices(tmp_path):
-    paths = [str(CKPT), str(tmp_path / "out"), *filter(None, sys.path)]
-    result = subprocess.run([sys.executable, "-c", SHARDED, *paths], capture_output=True, text=True, timeout=300)
+    folders = [str(CKPT), str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", SHARDED, *folders], capture_output=True, text=True, timeout=300, cwd=paths.REPOSITORY
+    )
     assert result.stdout == "fine\n", result.stderr
     for file in FILES:
         same_tensors(CKPT / file, tmp_path / "out" / file)

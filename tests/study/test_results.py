@@ -1,0 +1,68 @@
+"""What is committed under docs/results: whole, of the configs that stand here, and enough to rebuild the report."""
+
+import importlib
+import json
+import shutil
+
+import pytest
+from etils import epath
+
+from sgt_jax.study import page as study_page
+from sgt_jax.study import run as study_run
+from sgt_jax.study import tables as study_tables
+from tests.support.paths import REPOSITORY as ROOT
+
+RESULTS = ROOT / "docs/results"
+# Studies of which docs/results.md quotes the tables.
+FINISHED = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
+BEGUN = sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
+
+
+def config_of(name):
+    return importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
+
+
+@pytest.fixture(scope="module", params=FINISHED)
+def committed(request, tmp_path_factory):
+    """A copy of a folder of results, without its pictures: (folder, config)."""
+    folder = tmp_path_factory.mktemp("results") / request.param
+    shutil.copytree(RESULTS / request.param, folder, ignore=shutil.ignore_patterns("pictures", study_page.REPORT))
+    return epath.Path(folder), config_of(request.param)
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_results_are_of_the_settings_that_their_configs_have(name):
+    config = config_of(name)
+    known = {run.name: run for run in study_run.runs(config)}
+    for path in (RESULTS / name / study_run.RUNS).glob("*.json"):
+        expected = study_run.fingerprint(study_run.run_config(config, known[path.stem]))
+        assert json.loads(path.read_text())["fingerprint"] == expected, path.name
+
+
+def test_every_run_is_there(committed):
+    folder, config = committed
+    assert sorted(p.stem for p in (folder / study_run.RUNS).glob("*.json")) == sorted(
+        r.name for r in study_run.runs(config)
+    )
+
+
+def test_the_report_is_rebuilt_from_them(committed):
+    folder, config = committed
+    page = study_page.build(folder).read_text()
+    found = study_tables.read(folder)
+    claim = study_page.claim(found, {c.name: c for c in study_tables.columns(found)})
+    assert claim in page and f"{len(config.seeds)} seeds" in claim and "Unfinished" not in page
+    for arm in config.arms:
+        assert f'<th scope="row">{arm}</th>' in page
+
+
+def test_docs_quote_the_tables_that_the_results_give(committed):
+    folder, _ = committed
+    tables = study_page.markdown(study_tables.read(folder))
+    assert (RESULTS / folder.name / "tables.md").read_text() == f"{tables}\n", (
+        f"report docs/results/{folder.name} --markdown"
+    )
+    claim, _, scores, _, differences, *_ = tables.split("\n\n")
+    docs = (ROOT / "docs/results.md").read_text()
+    for part in (claim, scores, differences):
+        assert part in docs

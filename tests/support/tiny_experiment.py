@@ -1,0 +1,30 @@
+"""The nano experiment at a size for tests: one small layer of everything, a few scenes, untrained autoencoder."""
+
+from sgt_jax.configs import nano
+
+
+def config(**changes):
+    """configs/nano.py made tiny; `changes` are top-level fields."""
+    c = nano.get_config()
+    c.name = "tiny"
+    c.total_steps = 20
+    c.cpu_devices = 2
+    c.vae_from = ""
+    c.model.llm.update(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
+    c.model.vit.update(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
+    c.model.vae = dict(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, z_channels=2)
+    for source in c.data.sources.values():
+        source.num = 40
+    c.data.rows = 4
+    c.data.prefetch = 2
+    c.data.pool_size = 4
+    c.schedule = dict(name="constant", warmup_steps=2)
+    c.log_every = 1
+    c.evaluate_every = 1000
+    c.evaluators = {}
+    c.checkpoint.every = 10
+    c.report = False
+    c.update(changes)
+    return c

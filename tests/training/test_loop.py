@@ -1,0 +1,226 @@
+"""The training loop: exact resume after SIGKILL, one compilation, the non-finite policy, clear errors."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
+from sgt_jax.data.examples import DataError
+from sgt_jax.training import experiment, loop
+from sgt_jax.training.log import read_metrics
+from tests.support import tiny_experiment as tiny
+from tests.support.paths import REPOSITORY, helper
+
+CACHE = Path(tempfile.mkdtemp(prefix="sgt_jax_cache"))
+atexit.register(shutil.rmtree, CACHE, True)
+
+
+def run(workdir, threads=0, die="never", expect=0):
+    child = subprocess.run(
+        helper("run_tiny", workdir, threads, die), cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
+        # Compiled once for all child processes.
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"},
+    )  # fmt: skip
+    assert child.returncode == expect, child.stdout + child.stderr
+    return child.stdout
+
+
+def same(a, b):
+    one, two = np.load(a / "final.npz"), np.load(b / "final.npz")
+    assert set(one) == set(two)
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Twenty steps without interruption."""
+    workdir = tmp_path_factory.mktemp("straight")
+    run(workdir)
+    return workdir
+
+
+@pytest.mark.parametrize("threads", [0, 8])
+def test_killed_and_resumed_equals_uninterrupted_to_the_bit(straight, tmp_path, threads):
+    run(tmp_path, threads, "step 13", expect=-9)
+    out = run(tmp_path, threads)
+    assert "resuming at step 10" in out
+    same(straight, tmp_path)
+    steps = [line["step"] for line in read_metrics(tmp_path, kind="train")]
+    assert steps == sorted(set(steps)) and steps[-1] == 20
+
+
+def test_killed_in_the_middle_of_a_save_continues_from_the_one_before(straight, tmp_path):
+    run(tmp_path, 0, "save 20", expect=-9)
+    left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
+    assert "10" in left and "20" not in left and len(left) > 1, f"nothing half-written was left: {left}"
+    out = run(tmp_path)
+    assert "resuming at step 10" in out
+    same(straight, tmp_path)
+
+
+def test_a_finished_run_started_again_changes_nothing(straight):
+    before = dict(np.load(straight / "final.npz"))
+    out = run(straight)
+    assert "resuming at step 20" in out
+    after = np.load(straight / "final.npz")
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_weights_of_a_run_can_be_read_without_its_config(straight):
+    final = np.load(straight / "final.npz")
+    params, step = restore_params(straight, "params")
+    assert step == 20
+    np.testing.assert_array_equal(params["llm2vae"]["kernel"], final["['params']['llm2vae']['kernel']"])
+    ema, _ = restore_params(straight, "ema")
+    np.testing.assert_array_equal(ema["llm2vae"]["kernel"], final["['ema']['llm2vae']['kernel']"])
+    np.testing.assert_array_equal(
+        ema["vae"]["encoder"]["conv_in"]["kernel"], params["vae"]["encoder"]["conv_in"]["kernel"]
+    )
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        restore_params(straight / "nowhere")
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight, tmp_path):
+    config = tiny.config()
+    config.model.llm.intermediate_size = 64
+    with pytest.raises((CheckpointError, ValueError), match="does not fit this config"):
+        loop.train(config, str(straight))
+
+
+def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tmp_path):
+    config = tiny.config(total_steps=6)
+    config.data.rows = 4
+    config.checkpoint.every = 100
+    # One sample a row: it then lacks labels (a drawing, a proxy), latents (a question) or pictures seen (a drawing).
+    config.data.pool_size = 1
+    config.data.budgets = {"und": 112, "vit": 16, "gen": 16, "labels": 16, "pixels:32x32": 1}
+    config.data.mixture.proxy.weight = 1.0
+    config.data.mixture.understanding.weight = 1.0
+    config.data.mixture.text_to_image.weight = 1.0
+    loop.train(config, str(tmp_path))  # the step is compiled ahead and would refuse other shapes
+    lines = read_metrics(tmp_path, kind="train")
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    for lane in ("vit", "gen", "labels"):
+        assert min(line[f"fill/{lane}"] for line in lines) == 0, f"every pack had something in lane {lane}"
+
+
+def test_a_batch_without_any_labels_latents_or_pictures_is_finite():
+    task = experiment.build(tiny.config())
+    batch, _ = next(iter(task.batches()))
+    params = task.init(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+    for lane in ("labels", "gen", "vit"):
+        hollow = {k: dict(v) for k, v in batch.items()}
+        hollow[lane] = {k: np.zeros_like(v) for k, v in batch[lane].items()}
+        if lane == "vit":
+            hollow["und"]["vit"] = np.full_like(batch["und"]["vit"], -1)
+        (loss, _), gradients = step(params, hollow, jax.random.key(1))
+        assert np.isfinite(loss)
+        assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients)), lane
+
+
+class _Poison:
+    """Wraps a task so that chosen steps give a loss that is not finite."""
+
+    def __init__(self, task, bad):
+        self._task, self._bad = task, bad
+
+    def __getattr__(self, name):
+        return getattr(self._task, name)
+
+    def loss(self, params, batch, key):
+        loss, metrics = self._task.loss(params, batch, key)
+        worst = jax.random.key_data(key)[-1] * 0  # tie to the inputs, so that nothing is folded away
+        row = metrics["row_loss"].at[1].set(jnp.nan)
+        bad = self._bad
+        return jnp.where(bad, jnp.nan, loss) + worst, dict(metrics, row_loss=jnp.where(bad, row, metrics["row_loss"]))
+
+
+def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(tmp_path, monkeypatch, capsys):
+    build = experiment.build
+    monkeypatch.setattr(loop.experiment, "build", lambda config: _Poison(build(config), True))
+    config = tiny.config(max_nonfinite=3)
+    with pytest.raises(
+        loop.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
+    ):
+        loop.train(config, str(tmp_path))
+    assert "update skipped; examples: " in capsys.readouterr().out
+
+
+def test_a_skipped_update_leaves_everything_but_the_step_as_it_was():
+    config = tiny.config()
+    task = experiment.build(config)
+    tx = loop.optimizer.make_optimizer(config)
+    state = loop.state_lib.create(task.init(jax.random.key(0)), tx, tuple(config.freeze), True)
+    batch, _ = next(iter(task.batches()))
+
+    def poisoned(params, batch, key):
+        loss, metrics = task.loss(params, batch, key)
+        return loss * jnp.nan, metrics
+
+    after, metrics = jax.jit(loop.make_step(poisoned, tx, config))(state, batch)
+    assert bool(metrics["nonfinite"]) and int(after.skipped) == 1 and int(after.step) == 1
+    for name in ("params", "ema", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(after, name))
+
+
+def test_wrong_settings_are_one_line_that_names_the_field(tmp_path):
+    for change, error, words in (
+        (("data.rows", 3), ValueError, r"config.data.rows=3 .* use a multiple of"),
+        (("data.budgets.gen", 8), DataError, r"lane 'gen'.*budget is 8"),
+        (("freeze", ("no_such",)), ValueError, "no_such"),
+        (("evaluators", {"x": {"type": "nonsense"}}), ValueError, "unknown type 'nonsense'"),
+        (("data.mixture.proxy.source", "nowhere"), DataError, "no source 'nowhere'"),
+        (("data.mixture.proxy.proxy", "nonsense"), DataError, "nonsense"),
+        (("mesh", {"banana": 2}), ValueError, "banana"),
+    ):
+        config = tiny.config()
+        config.unlock()
+        path, value = change
+        node = config
+        *parents, leaf = path.split(".")
+        for part in parents:
+            node = node[part]
+        node[leaf] = value
+        with pytest.raises(error, match=words):
+            loop.train(config, str(tmp_path / leaf))
+
+
+@pytest.mark.parametrize("override, words", [
+    ("--config.totl_steps=4", "no field 'totl_steps'; did you mean 'total_steps'?"),
+    ("--config.data.mixture.proxy.proxi=edges", "no field 'proxi'; did you mean 'proxy'?"),
+])  # fmt: skip
+def test_a_misspelt_override_is_one_line_that_suggests_the_right_name(tmp_path, override, words):
+    child = subprocess.run(
+        [sys.executable, "-m", "sgt_jax.main", "--config=configs/nano.py", f"--workdir={tmp_path}", override],
+        capture_output=True, text=True, timeout=120, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert child.returncode == 1 and words in child.stderr and "Traceback" not in child.stderr
+
+
+def test_checkpoints_keep_the_last_few_and_ignore_foreign_folders(tmp_path):
+    checkpoints = RunCheckpoints(tmp_path, keep=2, asynchronous=False)
+    config = tiny.config()
+    tx = loop.optimizer.make_optimizer(config)
+    params = {"vae": {"a": jnp.ones(3)}, "pos_embed": jnp.ones(2), "b": jnp.zeros(2)}
+    state = loop.state_lib.create(params, tx, tuple(config.freeze), True)
+    for step in (1, 2, 3):
+        checkpoints.save(step, state, {"0": {"position": step, "pool": []}})
+    (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-1").mkdir()
+    assert checkpoints.latest() == 3
+    restored, data = checkpoints.restore(jax.eval_shape(lambda: state))
+    assert data == {"0": {"position": 3, "pool": []}}
+    jax.tree.map(np.testing.assert_array_equal, restored._asdict(), state._asdict())
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == ["2", "3"]
