@@ -59,3 +59,12 @@ def real_slots(lane: Mapping[str, Array]) -> int:
     if "sample" in lane:
         return int(np.count_nonzero(lane["sample"]))
     return int(np.count_nonzero(lane["weight"]))
+
+
+PIXELS = "pixels:"  # lanes of canvases are called "pixels:HxW"
+
+
+def canvases_of(batch: PackedBatch) -> dict[str, tuple[int, int]]:
+    """{"HxW": (H, W)} for the canvas lanes of a batch."""
+    names = sorted(lane.removeprefix(PIXELS) for lane in batch if lane.startswith(PIXELS))
+    return {name: tuple(int(side) for side in name.split("x")) for name in names}

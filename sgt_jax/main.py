@@ -38,8 +38,9 @@ def run(config: Any, workdir: str, **processes: Any) -> int:
     """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
     import jax
 
+    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.parallel import distributed
-    from sgt_jax.training.loop import USER_ERRORS, train
+    from sgt_jax.training.loop import train
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")

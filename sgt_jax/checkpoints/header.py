@@ -7,13 +7,14 @@ then the tensors' bytes without gaps. Offsets count from the end of the header.
 
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from sgt_jax.errors import AGAIN, CheckpointError
 
 # In the order of the format's own writer: tensors of wide types come first, so all of them are aligned.
 _TYPES = {
@@ -38,15 +39,6 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _RANK = {dtype: rank for rank, dtype in enumerate(DTYPE_NAMES)}
 
 MAX_HEADER = 100_000_000  # the format's own limit
-AGAIN = "Download or copy the file again."
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used. The message names the file, says what is wrong and what to do."""
-
-    def __init__(self, path: Any, why: str, advice: str = AGAIN):
-        super().__init__(f"{os.fspath(path)}: {why} {advice}")
-        self.path = os.fspath(path)
 
 
 class Tensor(NamedTuple):

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.checkpoints.header import CheckpointError, Tensor, shown
+from sgt_jax.checkpoints.header import Tensor, shown
 from sgt_jax.checkpoints.safetensors import Weights
+from sgt_jax.errors import CheckpointError
 
 # (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
@@ -206,15 +207,3 @@ def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     raw = np.empty(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count].view(dtype).reshape(shape)
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a/b": x} as {"a": {"b": x}}."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, last = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return tree

@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.errors import CheckpointError
 from sgt_jax.parallel import distributed
 from sgt_jax.training.state import TrainState
 
@@ -104,9 +104,9 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
         found = reader.restore(path, restore_args=arguments)
     state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
     if weights == "ema" and state["ema"]:
-        from sgt_jax.training import optimizer
+        from sgt_jax import trees
 
-        return optimizer.merge(state["ema"], state["params"]), step
+        return trees.merge(state["ema"], state["params"]), step
     return state["params"], step
 
 

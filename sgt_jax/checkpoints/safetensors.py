@@ -12,14 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgt_jax.checkpoints.header import (
-    MAX_HEADER,
-    CheckpointError,
-    header_length,
-    parse_header,
-    shown,
-    strict_json,
-)
+from sgt_jax.checkpoints.header import MAX_HEADER, header_length, parse_header, shown, strict_json
+from sgt_jax.errors import CheckpointError
 
 _SHORT_RUN = 1024  # runs of wanted bytes shorter than this are read together with the gaps between them ...
 _SCRATCH = 1 << 20  # ... through a buffer of this size

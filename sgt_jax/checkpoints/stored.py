@@ -12,7 +12,7 @@ import numpy as np
 import tensorstore
 from etils import epath
 
-from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.errors import CheckpointError
 
 # Pieces in flight cost memory, and the disk is the slow part anyway.
 _ONE_BY_ONE = tensorstore.Context({"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}})

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.checkpoints.header import CheckpointError, format_header
+from sgt_jax.checkpoints.header import format_header
+from sgt_jax.errors import CheckpointError
 
 _CHUNK = 1 << 30  # Linux transfers at most 2 GB per call
 _PIECE = 1 << 22  # strided arrays are made contiguous in pieces of about this many bytes

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--copy-from", metavar="DIR", help="copy other files from here (default: the run's init_from)")
     options = parser.parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
-    from sgt_jax.checkpoints.header import CheckpointError
+    from sgt_jax.errors import CheckpointError
 
     def work() -> None:
         convert(
@@ -53,13 +53,12 @@ def convert(
     Raises:
       CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
     """
-    from sgt_jax.checkpoints.header import CheckpointError
+    from sgt_jax.assets import resource
     from sgt_jax.checkpoints.stored import StoredWeights
-    from sgt_jax.data.examples import DataError
     from sgt_jax.data.text.tokenizer import Tokenizer
+    from sgt_jax.errors import CheckpointError, DataError
     from sgt_jax.models.bagel.config import BagelConfig, SpecialTokens
     from sgt_jax.models.bagel.export import export_published
-    from sgt_jax.training.experiment import resource
 
     path = epath.Path(workdir) / "config.json"
     try:

@@ -51,7 +51,7 @@ def embed(options: argparse.Namespace) -> None:
 
 
 def _chosen(wanted: list[str] | None, known: list[str]) -> list[str]:
-    from sgt_jax.data.examples import DataError
+    from sgt_jax.errors import DataError
 
     if wanted is None:
         layers = [name for name in known if name.startswith("layer")]

@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
         options, config = configured.parse(parser, arguments)
     else:
         options = parser.parse_intermixed_args(arguments)
-    from sgt_jax.data.examples import DataError
     from sgt_jax.data.stored.ingest import ingest
+    from sgt_jax.errors import DataError
 
     started = time.monotonic()
     try:
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
 
 def _spec(words: list[str], name: str | None, config: Any) -> dict[str, Any]:
     """The source that the command line describes."""
-    from sgt_jax.data.examples import DataError
+    from sgt_jax.errors import DataError
 
     spec: dict[str, Any] = {}
     if (config is None) != (name is None):

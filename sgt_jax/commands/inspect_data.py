@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax.commands import configured, errors
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import choose, lengths
 from sgt_jax.data.pipeline import component_stream
+from sgt_jax.errors import DataError
 from sgt_jax.reporting import grids
 
 LEVELS = (0, 50, 90, 99, 100)
@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
         "--out", type=Path, default=Path("inspect-data"), help="folder for lengths.json and pictures.png"
     )
     options, config = configured.parse(parser, arguments)
+    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
-    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> None:
         inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)

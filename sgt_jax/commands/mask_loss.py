@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--pictures", type=int, default=8, help="pictures per line (default: %(default)s)")
     options = parser.parse_args(argv)
-    from sgt_jax.checkpoints.header import CheckpointError
+    from sgt_jax.errors import CheckpointError
 
     try:
         through = autoencoder(options.vae)
@@ -82,10 +82,10 @@ def autoencoder(folder: str) -> mask_survival.Damage:
     import jax
     import jax.numpy as jnp
 
+    from sgt_jax.assets import resource
     from sgt_jax.models.bagel import names, sampling
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
-    from sgt_jax.training.experiment import resource
 
     path = Path(resource(folder))
     sizes = path / "vae.json"

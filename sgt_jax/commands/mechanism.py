@@ -10,7 +10,7 @@ of a study whose arms are proxies, the alignment of gradients before tuning is h
 import argparse
 import sys
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 
 def main(arguments: list[str]) -> int:

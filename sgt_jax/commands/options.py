@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.checkpoints import header, runs
+from sgt_jax import errors as sgt_jax_errors
+from sgt_jax.checkpoints import runs
 from sgt_jax.commands import errors
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 AFTER, BEFORE = "checkpoint", "before"
 _SOURCE_HELP = (
@@ -94,7 +95,7 @@ def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespa
             options.source = named_source(options.checkpoint, options.source)
         command(options)
 
-    return errors.status(work, (DataError, header.CheckpointError, runs.CheckpointError, OSError))
+    return errors.status(work, (DataError, sgt_jax_errors.CheckpointError, runs.CheckpointError, OSError))
 
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:

@@ -13,8 +13,9 @@ import sys
 import time
 from typing import Any
 
+from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware
-from sgt_jax.planning.compiling import PlanError, compile_elsewhere
+from sgt_jax.planning.compiling import compile_elsewhere
 
 GIB = hardware.GIB
 WANTED, TRIED = 3, 8  # candidates that `--search` wants to fit, and compiles at most

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.reporting import run_page
 from sgt_jax.study import page, tables
 

@@ -71,10 +71,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parse(arguments)
-    from sgt_jax.checkpoints import header, runs
-    from sgt_jax.data.examples import DataError
+    from sgt_jax import errors as sgt_jax_errors
+    from sgt_jax.checkpoints import runs
+    from sgt_jax.errors import DataError
 
-    told = (DataError, header.CheckpointError, runs.CheckpointError, _UsageError, OSError)
+    told = (DataError, sgt_jax_errors.CheckpointError, runs.CheckpointError, _UsageError, OSError)
     return errors.status(lambda: sample(options), told)
 
 

@@ -23,9 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from sgt_jax.commands import configured, errors
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError, Example, Sample
+from sgt_jax.data.examples import Example, Sample
 from sgt_jax.data.stored import tokenised
 from sgt_jax.data.stored.record import Bad, Record
+from sgt_jax.errors import DataError
 
 PREVIEW = 128  # pixels of the longer side
 MEASURED = 48  # records that are looked at before the sizes are told
@@ -58,8 +59,8 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, 0)  # one device encodes; --share spreads the work
+    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
-    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> None:
         task = experiment.build(config)

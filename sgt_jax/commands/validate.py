@@ -18,10 +18,10 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sgt_jax.commands import configured, errors
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import check_fits
 from sgt_jax.data.stored.record import Bad, Record, decode
 from sgt_jax.data.stored.tokenised import read_settings
+from sgt_jax.errors import DataError
 
 AHEAD = 64  # records that are read ahead of each thread
 
@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--limit", type=int, help="look at the first so many records of each source")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
     options, config = configured.parse(parser, arguments)
+    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
-    from sgt_jax.training.loop import USER_ERRORS
 
     def work() -> int:
         task = experiment.build(config)

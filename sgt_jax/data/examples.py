@@ -6,10 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class DataError(ValueError):
-    """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""
-
-
 class Turn(NamedTuple):
     """One turn of a conversation. `role` is "user" or "assistant"; only assistant turns are supervised.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 Lanes = Mapping[str, Mapping[str, np.ndarray]]
 

@@ -16,8 +16,8 @@ import grain
 import numpy as np
 
 from sgt_jax.batch import PackedBatch, real_slots
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import Lanes, check_fits, choose, lengths, pack
+from sgt_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example, Moments, PlanItem, Sample
+from sgt_jax.data.examples import Example, Moments, PlanItem, Sample
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.text.templates import instruction, wordings
+from sgt_jax.errors import DataError
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import masks, resizing, rle
 from sgt_jax.data.pictures.resizing import TransformSpec
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import DataError
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel

@@ -18,8 +18,8 @@ from typing import Any
 
 import jax
 
-from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import CheckpointError
 from sgt_jax.inference.assistant import DEFAULTS, Assistant, Settings
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.sampling import Guidance
@@ -41,7 +41,7 @@ def load(
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
     """
-    from sgt_jax.training.experiment import resource
+    from sgt_jax.assets import resource
 
     checkpoint = resource(os.fspath(checkpoint))
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
@@ -64,8 +64,8 @@ def _first(folder: Any, base: Any, name: str) -> Path:
 
 
 def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], None]) -> Assistant:
+    from sgt_jax.assets import resource
     from sgt_jax.checkpoints import runs
-    from sgt_jax.training.experiment import resource
 
     path = Path(workdir) / "config.json"
     try:

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.batch import PackedBatch
+from sgt_jax.batch import PIXELS, PackedBatch
 from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.models.bagel import sampling
-from sgt_jax.models.bagel.model import PIXELS, Bagel, unpatchify_latents
+from sgt_jax.models.bagel.model import Bagel, unpatchify_latents
 from sgt_jax.models.bagel.sampling import Guidance, Plan
 from sgt_jax.parallel.distributed import fetch
 

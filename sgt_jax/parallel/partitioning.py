@@ -19,6 +19,8 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sgt_jax.trees import path_name
+
 AXES = ("data", "fsdp", "tensor", "context")
 
 # Logical axis -> mesh axes. The first group names dimensions of batches and activations, the second of parameters.
@@ -140,11 +142,6 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def path_name(path: tuple) -> str:
-    """A tree path as "decoder/layers_0/und/q_proj/kernel"."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
-
-
 # -- Activations -------------------------------------------------------------------------------------------------------
 
 
@@ -223,3 +220,14 @@ def to_devices(batch: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_callback((rows, *x.shape[1:]), sharding, part)
 
     return jax.tree.map(place, batch)
+
+
+def micro_batch(tree: Any, part: tuple[jax.Array, int]) -> Any:
+    """Rows index, index + parts, ... of every array: each device gives as many of its rows to every micro-batch."""
+    index, parts = part
+
+    def cut(x: jax.Array) -> jax.Array:
+        mine = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])[:, index]
+        return constrain(mine, "rows", *(None,) * (mine.ndim - 1))
+
+    return jax.tree.map(cut, tree)

@@ -18,16 +18,13 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
+from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware
 
 GIB = hardware.GIB
 _MARK = "SGT_PLAN_RESULT "
 # What the cloud calls a chip when it counts in accelerator types; libtpu wants one.
 _TYPES = {"v5e": "v5litepod-{chips}", "v6e": "v6e-{chips}", "v5p": "v5p-{cores}"}
-
-
-class PlanError(ValueError):
-    """The step cannot be planned; one line says why."""
 
 
 def compile_elsewhere(

@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.study import run as study_lib
 
 

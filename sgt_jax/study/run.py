@@ -29,7 +29,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 STUDY = "study.json"  # what the study is: arms, seeds, scores
 ITEMS = "items.json"  # what is the same for all arms: kinds of questions, groups of items
@@ -100,7 +100,7 @@ def fingerprint(config: ConfigDict) -> str:
 
 def _file_id(folder: str, name: str) -> str:
     """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
-    from sgt_jax.training.experiment import resource
+    from sgt_jax.assets import resource
 
     path = epath.Path(resource(folder)) / name
     if not path.exists():
@@ -310,7 +310,7 @@ def main(argv: list[str]) -> None:
 
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
-    from sgt_jax.training.loop import USER_ERRORS
+    from sgt_jax.errors import USER_ERRORS
 
     try:
         print(run_study(study, options.workdir, options.results, options.only, options.reuse, options.keep))

@@ -13,22 +13,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.batch import real_slots
+from sgt_jax.assets import resource
+from sgt_jax.batch import PIXELS, real_slots
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field, Lanes
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import DataError
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import PIXELS, Bagel, to_unit_range
-from sgt_jax.parallel.partitioning import path_name
-from sgt_jax.training import optimizer
+from sgt_jax.models.bagel.model import Bagel, to_unit_range
+from sgt_jax.parallel import partitioning
 from sgt_jax.training.objectives import sgt
+from sgt_jax.trees import path_name
 
 # Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
 COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")
@@ -224,7 +226,7 @@ class Experiment:
         # Drawn and counted for the whole step: cutting it up changes neither.
         draws, counts = self.model.draw(key, batch), sgt.loss_counts(batch)
         if part is not None:
-            batch, draws = optimizer.micro_batch((batch, draws), part)
+            batch, draws = partitioning.micro_batch((batch, draws), part)
         outputs = self.model.forward(params, batch, draws)
         return sgt.sgt_objective(outputs, batch, self.config.objective, counts)
 
@@ -297,12 +299,3 @@ def build(config: Any) -> Experiment:
     if config.objective.name not in kinds:
         raise ValueError(f"config.objective.name is '{config.objective.name}'; choose one of {', '.join(kinds)}")
     return kinds[config.objective.name](config)
-
-
-def resource(path: str) -> str:
-    """A path as it is, or, after "package:", a file shipped inside sgt_jax/assets."""
-    if path.startswith("package:"):
-        from etils import epath
-
-        return str(epath.resource_path("sgt_jax") / "assets" / path.removeprefix("package:"))
-    return path

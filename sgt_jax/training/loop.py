@@ -13,8 +13,8 @@ import optax
 from clu import parameter_overview
 from etils import epath
 
-from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints
-from sgt_jax.data.examples import DataError
+from sgt_jax import trees
+from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.data.pipeline import prefetched
 from sgt_jax.evaluation import schedule as evaluation_schedule
 from sgt_jax.models.stack import check_remat
@@ -25,9 +25,6 @@ from sgt_jax.training import state as state_lib
 from sgt_jax.training.log import RunLog
 from sgt_jax.training.meter import Window
 from sgt_jax.training.state import TrainState
-
-# What a user can cause and mend: shown as one line, not as a traceback.
-USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError, TimeoutError)
 
 
 class NonFiniteError(FloatingPointError):
@@ -47,10 +44,10 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         # Everything random in a step follows from the seed and the step's number: nothing to save, nothing to lose.
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        trainable, frozen = optimizer.split_trainable(state.params, freeze)
+        trainable, frozen = trees.split_trainable(state.params, freeze)
 
         def loss_of(trainable: Any, **part: Any) -> tuple[jax.Array, dict]:
-            return loss_fn(optimizer.merge(trainable, frozen), batch, key, **part)
+            return loss_fn(trees.merge(trainable, frozen), batch, key, **part)
 
         (loss, metrics), gradients = optimizer.value_and_grad(loss_of, trainable, config.accumulate)
         norm = optax.tree.norm(gradients)
@@ -65,7 +62,7 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         metrics = dict(metrics, loss=loss, grad_norm=norm, lr=learning_rate(state.step), nonfinite=~finite)
         return TrainState(
             step=state.step + 1,
-            params=optimizer.merge(keep(updated, trainable), frozen),
+            params=trees.merge(keep(updated, trainable), frozen),
             ema=keep(ema, state.ema),
             opt_state=keep(opt_state, state.opt_state),
             skipped=state.skipped + ~finite,
@@ -269,7 +266,7 @@ def _suspects(values: dict[str, Any], info: Any, rows: list[int]) -> tuple[str, 
 
 def _opening(config: Any, mesh: Any, abstract: TrainState, first: int, resumed: bool) -> str:
     count = sum(x.size for x in jax.tree.leaves(abstract.params))
-    trained = sum(x.size for x in jax.tree.leaves(optimizer.split_trainable(abstract.params, tuple(config.freeze))[0]))
+    trained = sum(x.size for x in jax.tree.leaves(trees.split_trainable(abstract.params, tuple(config.freeze))[0]))
     sizes = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items() if n > 1) or "1"
     start = f"resuming at step {first}" if resumed else "starting"
     return (

@@ -21,14 +21,14 @@ Config fields read here (an ml_collections ConfigDict, or anything with these at
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from sgt_jax.parallel.partitioning import constrain, path_name
+from sgt_jax.trees import path_name
 
 # Muon's share: weight matrices inside blocks, [in, out], or [layer, in, out] when layers are stacked.
 _MUON = re.compile(r"(^|/)layers(_\d+)?/.*kernel$")
@@ -159,60 +159,7 @@ def value_and_grad(loss_of: Callable[..., tuple[jax.Array, Any]], params: Any, p
     return (loss, sums | per_row), gradients
 
 
-def micro_batch(tree: Any, part: tuple[jax.Array, int]) -> Any:
-    """Rows index, index + parts, ... of every array: each device gives as many of its rows to every micro-batch."""
-    index, parts = part
-
-    def cut(x: jax.Array) -> jax.Array:
-        mine = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])[:, index]
-        return constrain(mine, "rows", *(None,) * (mine.ndim - 1))
-
-    return jax.tree.map(cut, tree)
-
-
 # -- Freezing ----------------------------------------------------------------------------------------------------------
-
-
-def trainable_mask(params: Any, freeze: Sequence[str]) -> Any:
-    """True for every parameter whose path matches none of the patterns.
-
-    Raises:
-      ValueError: a pattern matches nothing, so what it was meant to freeze would be trained silently.
-    """
-    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    patterns = [re.compile(pattern) for pattern in freeze]
-    for pattern in patterns:
-        if not any(pattern.search(name) for name in names):
-            raise ValueError(f"freeze pattern '{pattern.pattern}' matches no parameter path (such as {names[0]})")
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: not any(pattern.search(path_name(path)) for pattern in patterns), params
-    )
-
-
-def split_trainable(params: Mapping[str, Any], freeze: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two nested dicts without each other's leaves: (trainable, frozen)."""
-    mask = trainable_mask(params, freeze)
-
-    def cut(tree: Mapping[str, Any], keep: Mapping[str, Any], wanted: bool) -> dict[str, Any]:
-        out = {}
-        for name, child in tree.items():
-            if isinstance(child, Mapping):
-                if part := cut(child, keep[name], wanted):
-                    out[name] = part
-            elif keep[name] == wanted:
-                out[name] = child
-        return out
-
-    return cut(params, mask, True), cut(params, mask, False)
-
-
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """One nested dict with the leaves of both; where both have one, the first's."""
-    out = dict(second)
-    for name, child in first.items():
-        both = isinstance(child, Mapping) and isinstance(out.get(name), Mapping)
-        out[name] = merge(child, out[name]) if both else child
-    return out
 
 
 # -- Moving average ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sgt_jax.training import optimizer
+from sgt_jax import trees
 
 
 class TrainState(NamedTuple):
@@ -38,12 +38,12 @@ class TrainState(NamedTuple):
             raise ValueError(f"weights '{which}' do not exist; choose 'params' or 'ema'")
         if not self.ema:
             raise ValueError("this run keeps no EMA (config.ema_decay is 0): evaluate 'params'")
-        return optimizer.merge(self.ema, self.params)
+        return trees.merge(self.ema, self.params)
 
 
 def create(params: Any, tx: optax.GradientTransformation, freeze: tuple[str, ...], ema: bool) -> TrainState:
     """The state at step 0; jit it with output shardings to create a large one in place."""
-    trainable, _ = optimizer.split_trainable(params, freeze)
+    trainable, _ = trees.split_trainable(params, freeze)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

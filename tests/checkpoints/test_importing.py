@@ -9,12 +9,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from sgt_jax import trees
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.exporting import write_published
-from sgt_jax.checkpoints.header import CheckpointError
 from sgt_jax.checkpoints.importing import Files, Source
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.checkpoints.writer import write_arrays
+from sgt_jax.errors import CheckpointError
 from tests.support.paths import REPOSITORY
 
 NAMES = {
@@ -39,7 +40,7 @@ def load(path, sharding=None, dtype=None, names=NAMES) -> dict:
     with Files([Weights(path)]) as files:
         importing.check_names(path, files.tensors, names)
         found = {x.path: importing.load_leaf(files, x, names, sharding, dtype) for x in importing.leaves(names)}
-    return importing.nested(found)
+    return trees.nested(found)
 
 
 def check(tree: dict, tensors: dict[str, np.ndarray]):

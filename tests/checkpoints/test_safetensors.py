@@ -13,9 +13,10 @@ import pytest
 import safetensors.numpy
 
 from sgt_jax.checkpoints import writer as writer_module
-from sgt_jax.checkpoints.header import DTYPES, CheckpointError
+from sgt_jax.checkpoints.header import DTYPES
 from sgt_jax.checkpoints.safetensors import Weights, WeightsFile
 from sgt_jax.checkpoints.writer import Writer, write_arrays
+from sgt_jax.errors import CheckpointError
 from tests.support.hostile_checkpoints import GOOD, assemble, layout, mutants
 from tests.support.paths import REPOSITORY
 

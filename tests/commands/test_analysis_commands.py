@@ -13,8 +13,8 @@ from sgt_jax.analysis.separability import pairs
 from sgt_jax.batch import TokenInfo, may_attend
 from sgt_jax.commands import options
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.text.tokenizer import NANO_FILE, Tokenizer
+from sgt_jax.errors import DataError
 from sgt_jax.inference import load
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published

@@ -12,14 +12,14 @@ import orbax.checkpoint as ocp
 import pytest
 from safetensors.numpy import load_file
 
-from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax import trees
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.commands import convert
 from sgt_jax.data.text.tokenizer import NANO_FILE
+from sgt_jax.errors import CheckpointError
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
-from sgt_jax.training import optimizer
 from sgt_jax.training.state import TrainState
 from tests.support import paths
 
@@ -31,7 +31,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
     """A work directory at step 7 whose raw weights are the golden ones, and whose EMA is 1 more; returns the EMA."""
     config = config_from_folder(CKPT, scan_layers=scan)
     params = load_published(CKPT, config).params
-    trainable, frozen = optimizer.split_trainable(params, FREEZE)
+    trainable, frozen = trees.split_trainable(params, FREEZE)
     average = jax.tree.map(lambda x: x + 1, trainable) if ema else {}
     state = TrainState(jnp.int32(7), params, average, {"mu": jnp.zeros(3)}, jnp.int32(0))
     if chunked:
@@ -46,7 +46,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
         checkpoints.close()
     settings = {"model": config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))
-    return names.to_published(optimizer.merge(average, frozen) if ema else params, config)
+    return names.to_published(trees.merge(average, frozen) if ema else params, config)
 
 
 def test_weights_of_a_run(tmp_path, capsys):

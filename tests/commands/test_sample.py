@@ -10,9 +10,10 @@ from PIL import Image
 from sgt_jax.configs import nano, nano_sgt
 
 from sgt_jax.commands import bench_sampling, sample
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
+from sgt_jax.errors import DataError
 from sgt_jax.inference import assistant, load
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.config import BagelConfig

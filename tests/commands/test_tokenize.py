@@ -10,9 +10,9 @@ import pytest
 from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import tokenize
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.packing import pack
 from sgt_jax.data.stored.tokenised import Tokenised
+from sgt_jax.errors import DataError
 from sgt_jax.models.bagel.model import patchify_latents
 from sgt_jax.models.bagel.published import load_published
 from sgt_jax.training import experiment

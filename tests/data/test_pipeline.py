@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError, Example, PlanItem, Sample
+from sgt_jax.data.examples import Example, PlanItem, Sample
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pipeline import Batches, Component, prefetched
+from sgt_jax.errors import DataError
 
 LAYOUT = BagelLayout(SpecialTokens(1, 2, 3, 4), vit_patch=4, vit_side=8, latent_stride=4, latent_side=8,
                      canvases=((8, 8),))  # fmt: skip

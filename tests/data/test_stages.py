@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pipeline import Batches, Component
+from sgt_jax.errors import DataError
 from tests.data.test_pipeline import BUDGETS, LAYOUT, Numbers, answer, make, paint, same
 
 STAGES = (dict(steps=3, weights=dict(answer=0.0)), dict(weights=dict(paint=0.0)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from sgt_jax import trees
 from sgt_jax.models import lanes, stack
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, loop, optimizer
@@ -110,7 +111,7 @@ def test_every_large_parameter_is_sharded_by_the_table():
     mesh = partitioning.make_mesh({"fsdp": 4}, jax.devices()[:4])
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
-        name = partitioning.path_name(path)
+        name = trees.path_name(path)
         if name.startswith("decoder") and len(leaf.shape) == 2:
             assert partitioning.spec_for(name, leaf.shape, mesh) != P(), name
 
@@ -186,7 +187,7 @@ def test_the_state_is_cut_up_and_frozen_parts_cost_no_optimizer_state():
     shardings = partitioning.tree_shardings(shapes, mesh)
     found = 0
     for (path, leaf), sharding in zip(jax.tree_util.tree_leaves_with_path(shapes), jax.tree.leaves(shardings)):
-        name = partitioning.path_name(path)
+        name = trees.path_name(path)
         if name.endswith("decoder/layers_0/gen/mlp/down_proj/kernel"):
             found += 1
             assert sharding.shard_shape(leaf.shape) == (48, 8), name

@@ -5,10 +5,11 @@ import json
 import jax
 import pytest
 
+from sgt_jax import trees
 from sgt_jax.commands import plan
+from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware, partitioning
 from sgt_jax.planning import candidates, estimate
-from sgt_jax.planning.compiling import PlanError
 from sgt_jax.planning.step import load_config, plan_step
 
 CONFIG = "configs/bagel_7b_sgt.py:v6e_8x8"
@@ -79,7 +80,7 @@ def test_little_lies_whole_on_every_chip(planned):
     whole = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(planned.state.params):
         if leaf.sharding.shard_shape(leaf.shape) == leaf.shape:
-            whole[partitioning.path_name(path)] = leaf.size * 4
+            whole[trees.path_name(path)] = leaf.size * 4
     assert sum(whole.values()) < 24 * 2**20, sorted(whole.items(), key=lambda one: -one[1])[:5]
 
 

@@ -9,7 +9,7 @@ import pytest
 from sgt_jax.configs.study import proxies
 
 from sgt_jax.commands import report as command
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.study import page as study_page
 from sgt_jax.study import run as study_run
 from sgt_jax.study import tables

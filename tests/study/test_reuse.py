@@ -7,7 +7,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from sgt_jax.configs.study import convergence, proxies, ratio
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.study import history, reuse, tables
 from sgt_jax.study import run as study_run
 from tests.study.test_page import results

@@ -9,8 +9,8 @@ import sys
 import pytest
 from sgt_jax.configs.study import proxies
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies import PROXIES
+from sgt_jax.errors import DataError
 from sgt_jax.study import run as study_run
 from tests.support.paths import REPOSITORY as ROOT
 from tests.support.paths import helper

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from sgt_jax.configs.study import common, ratio, recipe
 
+from sgt_jax import trees
 from sgt_jax.data.examples import Example
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy, VitSize
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.parallel import partitioning
 from sgt_jax.study import run
-from sgt_jax.training import experiment, optimizer
+from sgt_jax.training import experiment
 
 NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
 
@@ -102,8 +102,8 @@ def test_frozen_arms_train_what_they_say():
         ("baselines", "reca", "decoder/layers_0/gen", "decoder/layers_0/und"),
     ):
         config = made(name)[arm]
-        trainable, _ = optimizer.split_trainable(shapes, tuple(config.freeze))
-        paths = {partitioning.path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(trainable)}
+        trainable, _ = trees.split_trainable(shapes, tuple(config.freeze))
+        paths = {trees.path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(trainable)}
         assert any(p.startswith(moves) for p in paths) and not any(p.startswith(rests) for p in paths)
         if arm == "reca":  # nothing that an answer depends on
             reads = ("vit", "connector", "decoder/embed", "decoder/lm_head")
@@ -146,7 +146,7 @@ def test_the_old_fault_paints_the_photo_where_segmentation_is_asked_for():
 
 
 def test_tokenised_targets_of_several_proxies_are_refused():
-    from sgt_jax.data.examples import DataError
+    from sgt_jax.errors import DataError
 
     example = Example("x", image=np.zeros((32, 32, 3), np.uint8), moments=(np.zeros((8, 8, 8), np.float16),))
     for faulty in (task("depth+edges"), task("depth", photo_as_target=True)):

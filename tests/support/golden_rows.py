@@ -80,9 +80,9 @@ class Golden:
         import numpy as np
         from jax.experimental import multihost_utils
 
+        from sgt_jax import trees
         from sgt_jax.parallel import partitioning
         from sgt_jax.parity.bagel.folder import FREEZE
-        from sgt_jax.training import optimizer
         from sgt_jax.training.objectives import sgt
 
         folder = self.folder
@@ -92,12 +92,12 @@ class Golden:
         placed = jax.tree.map(
             lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]), params, shardings
         )
-        trainable, frozen = optimizer.split_trainable(placed, FREEZE)
+        trainable, frozen = trees.split_trainable(placed, FREEZE)
         own = np.asarray(partitioning.own_rows(len(ROWS), mesh))
         batch, draws = partitioning.to_devices(jax.tree.map(lambda x: x[own], (self.batch, self.draws)), mesh)
 
         def loss_of(trainable, frozen, batch, draws):
-            outputs = folder.model.forward(optimizer.merge(trainable, frozen), batch, draws)
+            outputs = folder.model.forward(trees.merge(trainable, frozen), batch, draws)
             return sgt.sgt_objective(outputs, batch, folder.loss_config)[0]
 
         if mesh not in self.steps:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.training import experiment, loop
 from sgt_jax.training.log import read_metrics
 from tests.support import tiny_experiment as tiny

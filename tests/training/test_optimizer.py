@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from sgt_jax import trees
 from sgt_jax.training import optimizer
 
 
@@ -151,37 +152,37 @@ def test_muon_decays_weights_at_its_own_rate():
 
 def test_split_and_merge():
     params = tree()
-    trainable, frozen = optimizer.split_trainable(params, ("^vae/", "pos_embed", "/und/.*bias$"))
+    trainable, frozen = trees.split_trainable(params, ("^vae/", "pos_embed", "/und/.*bias$"))
     names = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(frozen)}
     assert names == {"['vae']['encoder']['conv_in']['kernel']", "['vit_pos_embed']['table']"} | {
         f"['decoder']['layers_{i}']['und']['q_proj']['bias']" for i in range(3)
     }
     assert "vae" not in trainable and "bias" not in trainable["decoder"]["layers_0"]["und"]["q_proj"]
-    merged = optimizer.merge(trainable, frozen)
+    merged = trees.merge(trainable, frozen)
     assert jax.tree.structure(merged) == jax.tree.structure(params)
     assert all(a is b for a, b in zip(jax.tree.leaves(merged), jax.tree.leaves(params)))
 
 
 def test_merge_prefers_the_first():
     first, second = {"a": {"x": 1}}, {"a": {"x": 2, "y": 3}, "b": 4}
-    assert optimizer.merge(first, second) == {"a": {"x": 1, "y": 3}, "b": 4}
+    assert trees.merge(first, second) == {"a": {"x": 1, "y": 3}, "b": 4}
     assert second == {"a": {"x": 2, "y": 3}, "b": 4}
 
 
 def test_nothing_frozen_and_everything_frozen():
     params = tree()
-    assert optimizer.split_trainable(params, ())[1] == {}
-    assert optimizer.split_trainable(params, ("",))[0] == {}
+    assert trees.split_trainable(params, ())[1] == {}
+    assert trees.split_trainable(params, ("",))[0] == {}
 
 
 def test_a_pattern_that_matches_nothing_is_an_error():
     """Otherwise a typing error would train what was meant to stay."""
     with pytest.raises(ValueError, match="'\\^vea/' matches no parameter path"):
-        optimizer.split_trainable(tree(), ("^vea/",))
+        trees.split_trainable(tree(), ("^vea/",))
 
 
 def test_frozen_parameters_have_no_optimizer_state():
-    trainable, _ = optimizer.split_trainable(tree(), ("^vae/", "pos_embed", "embedding", "lm_head"))
+    trainable, _ = trees.split_trainable(tree(), ("^vae/", "pos_embed", "embedding", "lm_head"))
     state = optimizer.make_optimizer(settings("adamw")).init(trainable)
     moments = sum(x.size for x in jax.tree.leaves(state) if x.ndim)
     assert moments == 2 * sum(x.size for x in jax.tree.leaves(trainable))

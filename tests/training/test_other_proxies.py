@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sgt_jax.configs import nano
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies import PROXIES
+from sgt_jax.errors import DataError
 from sgt_jax.training import experiment
 
 # What a procedural scene does not know by itself: the classes' order, a second camera.

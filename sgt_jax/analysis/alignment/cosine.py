@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 
 ENERGY = 0.99

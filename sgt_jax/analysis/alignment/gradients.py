@@ -17,12 +17,12 @@ import numpy as np
 
 from sgt_jax.analysis.separability.pairs import Plan, batches
 from sgt_jax.batch import PackedBatch
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.stack import unstacked
-from sgt_jax.parallel.partitioning import path_name
 from sgt_jax.training.objectives import sgt
+from sgt_jax.trees import path_name
 
 MOST_NUMBERS = 500_000_000  # of gradients kept at a time: 2 GB
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.scenes.drawing import COLOURS
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import DataError
 
 CATEGORIES = ("object", "colour", "position", "other")
 # GenEval's colours and relations, and those of the scenes.

@@ -15,7 +15,7 @@ from etils import epath
 
 from sgt_jax.analysis.alignment import prediction
 from sgt_jax.analysis.mechanism import figures
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
 from sgt_jax.reporting import run_page
 from sgt_jax.study import page as study_page

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.analysis.separability.pairs import batches, vit_size
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel

@@ -6,7 +6,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 COMPONENTS, PERPLEXITY = 50, 30.0
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError, Example, PlanItem
+from sgt_jax.data.examples import Example, PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.sources import open_source
@@ -21,6 +21,7 @@ from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.scenes.captions import plural
 from sgt_jax.data.sources.scenes.drawing import COLOURS, SHAPES
 from sgt_jax.data.sources.scenes.source import SceneObject
+from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
 

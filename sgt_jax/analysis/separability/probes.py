@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 
 FOLDS, INNER_FOLDS = 5, 3

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.batch import CAUSAL, FULL, NOISE
-from sgt_jax.data.examples import DataError, Moments, PlanItem
+from sgt_jax.data.examples import Moments, PlanItem
 from sgt_jax.data.packing import Field, Lanes, Spec
+from sgt_jax.errors import DataError
 
 INFO = {
     "sample": Field("int32", points_to="sample"),

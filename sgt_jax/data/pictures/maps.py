@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import resizing
+from sgt_jax.errors import DataError
 
 SUFFIXES = (".png", ".npy", ".npz")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")

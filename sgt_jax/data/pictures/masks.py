@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import resizing
+from sgt_jax.errors import DataError
 
 # fmt: off
 TAB20 = np.array([

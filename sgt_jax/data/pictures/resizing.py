@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
 # Everything that Pillow raises on a missing, foreign, truncated, corrupt or absurdly large file.

@@ -4,9 +4,10 @@ import functools
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import maps
 from sgt_jax.data.proxies.registry import Painted, choice, lacks, register
+from sgt_jax.errors import DataError
 
 COLOURS = ("inferno", "grey", "metric")
 SCALES = ("inverse", "linear")

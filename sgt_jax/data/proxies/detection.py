@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies.registry import Painted, choice, lacks, register
+from sgt_jax.errors import DataError
 
 GROUNDS = ("photo", "black")
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import corruptions
 from sgt_jax.data.proxies.registry import Painted, register
+from sgt_jax.errors import DataError
 
 
 @register("inpainting", level="mid", intensities=(0.3, 0.5, 0.6, 0.8), fills=(255, 0))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies.registry import Painted, register
+from sgt_jax.errors import DataError
 
 
 @register("jigsaw", level="mid", grid=3)

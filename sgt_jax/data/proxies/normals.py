@@ -3,10 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import maps
 from sgt_jax.data.proxies.depth import distances
 from sgt_jax.data.proxies.registry import Painted, register
+from sgt_jax.errors import DataError
 
 AXES = "xyz"
 

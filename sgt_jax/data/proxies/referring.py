@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.proxies.registry import Painted, choice, lacks, register
+from sgt_jax.errors import DataError
 
 GROUNDS = ("black", "photo")
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example, ProxyPair
+from sgt_jax.data.examples import Example, ProxyPair
 from sgt_jax.data.text.templates import instruction
+from sgt_jax.errors import DataError
 
 LEVELS = ("low", "mid", "high")
 

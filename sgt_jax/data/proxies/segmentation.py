@@ -3,9 +3,10 @@
 import numpy as np
 from scipy import ndimage
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies.registry import Painted, lacks, register
+from sgt_jax.errors import DataError
 
 WHITE = np.full((1, 3), 255, np.uint8)
 

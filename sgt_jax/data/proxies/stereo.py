@@ -1,7 +1,7 @@
 """A mid-level proxy: what the scene looks like from the right camera of a stereo pair."""
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.proxies.registry import Painted, lacks, register
+from sgt_jax.errors import DataError
 
 
 @register("stereo_view", level="mid", needs="a stereo pair (left and right in `images`)")

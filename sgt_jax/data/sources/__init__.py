@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 # Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
 SOURCES = {

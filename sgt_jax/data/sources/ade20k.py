@@ -7,10 +7,10 @@ ROOT/annotations_instance/SPLIT/ADE_train_00000001.png    colour: R class 1-100,
 
 from pathlib import Path
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading.labels import from_names, read_names, segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, Partner
 from sgt_jax.data.stored.record import Record
+from sgt_jax.errors import DataError
 
 CLASSES = (
     "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet",

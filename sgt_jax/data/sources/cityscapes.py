@@ -6,10 +6,10 @@ ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_{instanceIds,labelIds}.png
 
 from pathlib import Path
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading.labels import segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, Partner
 from sgt_jax.data.stored.record import Record
+from sgt_jax.errors import DataError
 
 # Label id = place in the tuple.
 LABELS = (

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Source
+from sgt_jax.errors import DataError
 
 
 class CocoPanoptic(Source):

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.labels import from_names, segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
 from sgt_jax.data.sources.reading.streamed import StreamedSource
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
+from sgt_jax.errors import DataError
 
 CAPTIONS = (None, "txt", "metadata")
 CAPTION_KEYS = ("text", "caption")  # of a line of metadata.jsonl, the first that is there

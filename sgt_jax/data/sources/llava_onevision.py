@@ -13,12 +13,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.conversations import Reading
 from sgt_jax.data.sources.reading.json_items import JsonItems
 from sgt_jax.data.sources.reading.streamed import StreamedSource
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard, Source
+from sgt_jax.errors import DataError
 
 USUAL = ("annotations/all_data.jsonl", "annotations/all_data.json")
 _ROWS = 64  # of a parquet file at once: pictures of some hundred kilobytes each

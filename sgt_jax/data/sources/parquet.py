@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.streamed import StreamedSource
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
+from sgt_jax.errors import DataError
 
 ROWS_AT_ONCE = 16  # pictures are large; a row group may hold thousands
 _UNREADABLE = (pyarrow.ArrowException, OSError)

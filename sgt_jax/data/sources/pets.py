@@ -10,10 +10,10 @@ About a dozen of the published files have other formats under the name .jpg; the
 import dataclasses
 from pathlib import Path
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading.labels import segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, Partner
 from sgt_jax.data.stored.record import BadRecord, Record
+from sgt_jax.errors import DataError
 
 SPLITS = ("list", "trainval", "test")  # "list" is everything
 SPECIES = {"1": "cat", "2": "dog"}

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.stored import folder
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import BadRecord, Record, Source
+from sgt_jax.errors import DataError
 
 
 class _Instruction(NamedTuple):

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
 from sgt_jax.data.sources.reading.streamed import StreamedSource
 from sgt_jax.data.stored.record import BadRecord, Record, Shard
+from sgt_jax.errors import DataError
 
 _JSON = {"json": (".json",)}
 _QUALITIES = ("predicted_iou", "stability_score")

@@ -11,10 +11,10 @@ folder, never by replacing text in a whole path, so folders may have any name an
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.files import PHOTO_SUFFIXES
 from sgt_jax.data.stored.record import Bad, Record, Source
+from sgt_jax.errors import DataError
 
 MASK_SUFFIXES = (".png",)
 

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.reading import files, tars
 from sgt_jax.data.stored.record import Bad, Record, Source
+from sgt_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 

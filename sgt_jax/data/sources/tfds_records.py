@@ -16,7 +16,6 @@ import numpy as np
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import ade20k, cityscapes, pets
 from sgt_jax.data.sources.folder import depth_map, npy
@@ -24,6 +23,7 @@ from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.labels import from_names, segments
 from sgt_jax.data.sources.sa1b import MaskChoice
 from sgt_jax.data.stored.record import BadRecord, Record, Source
+from sgt_jax.errors import DataError
 
 # What a feature can be for a record. "mask": label picture of segment ids; "masks": a sequence of binary pictures, with
 # "classes" in parallel; "label": the class of the whole picture.

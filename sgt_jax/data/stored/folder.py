@@ -21,10 +21,10 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
+from sgt_jax.errors import DataError
 
 VERSION = 1
 MANIFEST, SETTINGS = "manifest.json", "settings.json"

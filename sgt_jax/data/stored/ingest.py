@@ -16,11 +16,11 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.stored import folder
 from sgt_jax.data.stored.record import Shard
+from sgt_jax.errors import DataError
 
 POLL_S = 0.25  # how often progress is looked at
 

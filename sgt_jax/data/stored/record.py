@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Example, Turn
+from sgt_jax.data.examples import Example, Turn
 from sgt_jax.data.pictures import resizing as images
 from sgt_jax.data.pictures import rle
+from sgt_jax.errors import DataError
 
 VERSION = 1  # of the stored form; a reader refuses others
 ASPECT_TOLERANCE = 0.02  # between a photo and its mask picture, which may have another size

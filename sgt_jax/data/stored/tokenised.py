@@ -19,9 +19,9 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import Bad, Record, Source
+from sgt_jax.errors import DataError
 
 SETTINGS = "settings.json"
 

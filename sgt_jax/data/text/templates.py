@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 PLAIN = {
     "segmentation": "paint each object",

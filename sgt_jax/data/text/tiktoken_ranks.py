@@ -13,7 +13,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 # How Qwen2 cuts text before merging: words with one leading character, single digits, runs of punctuation, spaces.
 QWEN2_SPLIT = (

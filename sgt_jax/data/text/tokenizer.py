@@ -13,9 +13,9 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.scenes import captions
 from sgt_jax.data.text.templates import PLAIN
+from sgt_jax.errors import DataError
 
 SPECIAL_TOKENS = {
     "bos": "<|im_start|>",

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.sources.scenes.captions import with_article
 from sgt_jax.data.tasks import Editing, to_canvas
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.evaluators.held_out_loss import Result, paint
 from sgt_jax.evaluation.rules import geneval, pope
 from sgt_jax.evaluation.scenes import editing, oracle

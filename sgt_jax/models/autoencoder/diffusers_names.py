@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from sgt_jax import trees
 from sgt_jax.checkpoints import importing
-from sgt_jax.checkpoints.header import CheckpointError, strict_json
+from sgt_jax.checkpoints.header import strict_json
 from sgt_jax.checkpoints.importing import Sharding, Source
 from sgt_jax.checkpoints.safetensors import Weights
+from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
@@ -76,7 +78,7 @@ def load_vae(
     with importing.Files([Weights(path)]) as files:
         importing.check_names(folder, files.tensors, names)
         flat = {x.path: importing.load_leaf(files, x, names, sharding, dtype) for x in importing.leaves(names)}
-    return importing.nested(flat), config
+    return trees.nested(flat), config
 
 
 def vae_names(config: AutoencoderConfig) -> dict[str, Source]:

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.batch import PackedBatch, TokenInfo
+from sgt_jax.batch import PIXELS, PackedBatch, TokenInfo, canvases_of
 from sgt_jax.models.autoencoder.model import Autoencoder, fresh_parameters
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Cache, Decoder
@@ -22,7 +22,6 @@ from sgt_jax.parallel.partitioning import constrain, whole
 
 Params = Mapping[str, Any]
 Draws = Mapping[str, Any]
-PIXELS = "pixels:"  # lanes of canvases are called "pixels:HxW"
 
 
 class TimeEmbedder(nn.Module):
@@ -141,7 +140,7 @@ class Bagel:
         slots = batch["gen"]["sample"].shape
         time_key, noise_key, vae_key = jax.random.split(key, 3)
         shapes = {}
-        for name, size in _canvases(batch).items():
+        for name, size in canvases_of(batch).items():
             count = batch[PIXELS + name]["pixels"].shape[1]
             shapes[name] = (slots[0], count, *(side // cfg.vae.downsample for side in size), cfg.vae.z_channels)
         if "moments" in batch["gen"]:
@@ -237,7 +236,7 @@ class Bagel:
             return self.sample_latent(mean, logvar, draws["vae"]["moments"])
         z0 = jnp.zeros((*gen["sample"].shape, cfg.latent_width), jnp.float32)
         frozen = jax.lax.stop_gradient({"vae": params["vae"]})
-        for name in _canvases(batch):
+        for name in canvases_of(batch):
             pixels, pointer = batch[PIXELS + name]["pixels"], gen["picture:" + name]
             rows, count = pixels.shape[:2]
             if count == 0:
@@ -302,9 +301,3 @@ class Bagel:
         }
         own = dict(seen or {}, clean_latents=z0, noisy_latents=x_t)
         return outputs | {name: own[name] for name in capture if name in own} | aux
-
-
-def _canvases(batch: PackedBatch) -> dict[str, tuple[int, int]]:
-    """{"HxW": (H, W)} for the canvas lanes of a batch."""
-    names = sorted(lane.removeprefix(PIXELS) for lane in batch if lane.startswith(PIXELS))
-    return {name: tuple(int(side) for side in name.split("x")) for name in names}

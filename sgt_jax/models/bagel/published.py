@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sgt_jax import trees
 from sgt_jax.checkpoints import importing
-from sgt_jax.checkpoints.header import CheckpointError, Tensor, shown, strict_json
+from sgt_jax.checkpoints.header import Tensor, shown, strict_json
 from sgt_jax.checkpoints.importing import Files, Leaf, Sharding, Source
 from sgt_jax.checkpoints.safetensors import Weights
+from sgt_jax.errors import CheckpointError
 from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE, name_map
@@ -104,7 +106,7 @@ def load_published(
         summary = _summary(folder, files, [name for leaf in read for name in leaf.names], dtype)
     for verb, these in (("recomputed", recomputed), ("initialised", absent)):
         summary += f"\n  {verb}: {', '.join(sorted(these)) or 'nothing'}"
-    return Published(importing.nested(flat), config, summary)
+    return Published(trees.nested(flat), config, summary)
 
 
 def open_folder(folder: str | os.PathLike, base: str | os.PathLike | None = None, weights: str = "ema") -> Files:

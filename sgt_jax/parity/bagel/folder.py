@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from sgt_jax import trees
 from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.parity.bagel.pack import ReferencePack, to_lanes
-from sgt_jax.training import optimizer
 from sgt_jax.training.objectives import sgt
 
 # The reference trains neither the autoencoder nor the fixed tables.
@@ -118,11 +118,11 @@ class Folder:
 
     def value_and_grad(self, model: Bagel) -> Callable[[Any], Any]:
         """Compiled: trainable parameters -> ((loss, metrics and t), gradients) on the pack."""
-        _, frozen = optimizer.split_trainable(self.params, FREEZE)
+        _, frozen = trees.split_trainable(self.params, FREEZE)
         batch, draws = jax.tree.map(jnp.asarray, (self.pack.batch, self.pack.draws))
 
         def loss(trainable: Any, frozen: Any, batch: Any, draws: Any) -> Any:
-            outputs = model.forward(optimizer.merge(trainable, frozen), batch, draws)
+            outputs = model.forward(trees.merge(trainable, frozen), batch, draws)
             return sgt.sgt_objective(outputs, batch, self.loss_config)
 
         compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -136,7 +136,7 @@ class Folder:
     @functools.cached_property
     def trainable(self) -> dict[str, Any]:
         """The parameters that the reference trains."""
-        return optimizer.split_trainable(self.params, FREEZE)[0]
+        return trees.split_trainable(self.params, FREEZE)[0]
 
     def published(self, tree: Any) -> dict[str, np.ndarray]:
         """A tree of trainable parameters, gradients or averages under the published names."""

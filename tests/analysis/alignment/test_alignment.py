@@ -5,8 +5,9 @@ import pytest
 
 from sgt_jax.analysis.alignment import gradients
 from sgt_jax.analysis.alignment.cosine import alignment
-from sgt_jax.data.examples import DataError, PlanItem
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from tests.support import tiny_bagel, tiny_experiment

@@ -11,7 +11,7 @@ from PIL import Image
 from sgt_jax.__main__ import main
 from sgt_jax.analysis.alignment import prediction
 from sgt_jax.analysis.mechanism import page as mechanism_page
-from sgt_jax.data.examples import DataError
+from sgt_jax.errors import DataError
 
 OPTIONS = {"checkpoint": "/somewhere/tuned", "before": "/somewhere/base"}
 PROXIES = ("segmentation", "depth", "edges", "reconstruction")

@@ -7,8 +7,9 @@ from PIL import Image
 from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.analysis.separability.maps import t_sne
 from sgt_jax.analysis.separability.probes import compared, linearly_separable, separability
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.errors import DataError
 
 LABELS = np.arange(120) % 2
 

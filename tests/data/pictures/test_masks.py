@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.rules.segmentation import matched_ious, matched_miou
 
 # Three nested squares and one apart: areas 64, 16 (inside), 4 (inside that), 9.

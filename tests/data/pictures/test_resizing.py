@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import resizing
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support import paths
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
+from sgt_jax.errors import DataError
 
 
 def rows(*lines):

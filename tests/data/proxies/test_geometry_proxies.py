@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import maps
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.proxies.depth import metric_picture, read_metric
+from sgt_jax.errors import DataError
 
 RNG = np.random.default_rng(0)
 INFERNO = np.round(np.array(matplotlib.colormaps["inferno"].colors) * 255)

@@ -5,9 +5,10 @@ import pytest
 from scipy import ndimage
 from skimage import data
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import corruptions, resizing
 from sgt_jax.data.proxies import make_pair
+from sgt_jax.errors import DataError
 
 
 @pytest.fixture(scope="module")

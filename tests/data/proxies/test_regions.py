@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.stored import record as stored_record
+from sgt_jax.errors import DataError
 
 RNG = np.random.default_rng(0)
 PHOTO = np.full((20, 30, 3), 90, np.uint8)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sgt_jax.data import proxies
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.coco_panoptic import CocoPanoptic
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support.reading import kinds, read_all
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.folder import npy
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support.reading import encoded, kinds, photo, put, read_all
 

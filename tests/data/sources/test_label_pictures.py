@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import ade20k, cityscapes, open_source
 from sgt_jax.data.sources.reading.labels import read_names
 from sgt_jax.data.stored.record import BadRecord
+from sgt_jax.errors import DataError
 from tests.support.reading import encoded, kinds, photo, put, read_all
 
 

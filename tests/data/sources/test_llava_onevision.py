@@ -9,10 +9,11 @@ import pytest
 from pyarrow import parquet
 
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError, Turn
+from sgt_jax.data.examples import Turn
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.llava_onevision import LlavaOneVision, LlavaParquet
 from sgt_jax.data.sources.reading import json_items
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support.reading import kinds, read_all
 

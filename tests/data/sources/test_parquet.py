@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
+from sgt_jax.errors import DataError
 from tests.support.reading import kinds, photo, put, read_all
 
 

@@ -7,10 +7,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.reading import tars
+from sgt_jax.errors import DataError
 from tests.support.reading import kinds, photo, put, read_all
 
 # Rows 2 and 5 are 01111000, rows 3 and 4 01001000: a recorded string of COCO's own tools.

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import masks
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.sam_sgt import SamSgtFolder
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.rules.segmentation import matched_miou
 
 

@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.sam_sgt_tars import SamSgtTars
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support.reading import kinds, read_all
 

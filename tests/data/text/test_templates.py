@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.scenes.drawing import COLOURS, SHAPES
 from sgt_jax.data.text import templates
+from sgt_jax.errors import DataError
 
 
 @pytest.mark.parametrize("proxy", list(templates.GENERAL))

@@ -8,11 +8,11 @@ import pytest
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes.source import Scenes, caption
 from sgt_jax.data.text import templates
 from sgt_jax.data.text.tokenizer import NANO_FILE, NANO_SIZE, SPECIAL_TOKENS, Tokenizer, main, make_nano, nano_words
+from sgt_jax.errors import DataError
 
 
 @pytest.fixture(scope="module")

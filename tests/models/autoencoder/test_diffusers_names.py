@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sgt_jax.checkpoints.exporting import write_published
-from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder import diffusers_names
 from sgt_jax.models.autoencoder.model import Autoencoder
 from tests.support import paths

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sgt_jax.checkpoints.header import CheckpointError
+from sgt_jax.errors import CheckpointError
 from sgt_jax.models.bagel import names as bagel_names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgt_jax.data.examples import DataError, Turn
+from sgt_jax.data.examples import Turn
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.stored.record import BadRecord, Record
+from sgt_jax.errors import DataError
 
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 ROLES = {"human": "user", "user": "user", "system": "user", "gpt": "assistant", "assistant": "assistant"}

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.errors import DataError
 
 _CHUNK = 2**24
 _LARGEST_ITEM = 2**26  # bytes; a longer "item" of a list is a missing bracket

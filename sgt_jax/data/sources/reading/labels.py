@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.stored.record import BadRecord, present, segment_ids
+from sgt_jax.errors import DataError
 
 # Segment id -> class name, or None for void. A KeyError says that the data set has no such id.
 ClassOf = Callable[[int], str | None]

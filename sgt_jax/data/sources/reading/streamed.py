@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sgt_jax.data.examples import DataError, Example
+from sgt_jax.data.examples import Example
 from sgt_jax.data.stored.record import Record, Shard, Source
+from sgt_jax.errors import DataError
 
 
 class StreamedSource(Source):

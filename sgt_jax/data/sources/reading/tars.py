@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.errors import DataError
 
 _TAIL = 2**20  # bytes behind the end mark that are looked at; tars are padded to some kilobytes
 

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sgt_jax.data.examples import DataError, Edit, Example, Turn
+from sgt_jax.data.examples import Edit, Example, Turn
 from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes import edits as scenes_edits
 from sgt_jax.data.sources.scenes.captions import HARD_KINDS, KINDS, caption, question_answers
+from sgt_jax.errors import DataError
 
 __all__ = ["HARD_KINDS", "KINDS", "SPLITS", "Scene", "SceneObject", "Scenes", "caption", "question_answers"]
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sgt_jax.data.examples import DataError
 from sgt_jax.data.sources.scenes import captions, drawing
 from sgt_jax.data.sources.scenes.source import HARD_KINDS, KINDS, Scenes, caption, question_answers, ranked_classes
+from sgt_jax.errors import DataError
 
 HARD = dict(size=64, max_objects=4, pattern_rate=0.4, max_rotation=20.0)
 UNEVEN = dict(max_objects=4, sizes=dict(small=(0.13, 0.16), large=(0.2, 0.25)), prior=0.7, company=0.3)

@@ -1,0 +1,10 @@
+"""."""
+
+
+def resource(path: str) -> str:
+    """A path as it is, or, after "package:", a file shipped inside sgt_jax/assets."""
+    if path.startswith("package:"):
+        from etils import epath
+
+        return str(epath.resource_path("sgt_jax") / "assets" / path.removeprefix("package:"))
+    return path
