@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from sgt_jax.checkpoints.runs import CheckpointError
-
 
 class DataError(ValueError):
     """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""

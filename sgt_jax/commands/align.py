@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from sgt_jax.analysis import questions
+from sgt_jax.analysis.alignment.gradients import mean_gradients
 from sgt_jax.analysis.separability import pairs
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands.options import AFTER, BEFORE
-from sgt_jax.data import tasks
 from sgt_jax.data.proxies import PROXIES
 
 COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
@@ -44,11 +45,11 @@ def align(options: argparse.Namespace) -> None:
         raise pairs.DataError(f"no proxy '{unknown[0]}'; there are {', '.join(sorted(PROXIES))}")
     if options.n < 4:
         raise pairs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
-    asked = pairs.questions(pairs.open_source(options.source or pairs.HELD_OUT), options.n)
+    asked = questions.questions(pairs.open_source(options.source or pairs.HELD_OUT), options.n)
     results: dict[str, dict[str, Any]] = {}
     means: dict[str, np.ndarray] = {}
     for which, model in commands_options.checkpoints(options):
-        gradients = _gradients(options, model, asked)
+        gradients = mean_gradients(options, model, asked)
         understanding = gradients.pop("understanding")
         results[which] = {name: alignment(x, understanding, options.seed) for name, x in gradients.items()}
         means |= {f"{which}/{name}": x.mean(0) for name, x in (gradients | {"understanding": understanding}).items()}
@@ -83,28 +84,3 @@ def align(options: argparse.Namespace) -> None:
 
 def _place(options: argparse.Namespace) -> str:
     return options.parameters or f"the pre-attention norm of layer {options.layer}"
-
-
-def _gradients(options: argparse.Namespace, model: Any, asked: list[pairs.Question]) -> dict[str, np.ndarray]:
-    """{"understanding" and each proxy: gradients [n, P]}."""
-    from sgt_jax.analysis.alignment.gradients import activation_gradients, parameter_gradients
-
-    if not 0 <= options.layer < model.config.llm.num_hidden_layers:
-        raise pairs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
-    encode, resize, size = model.tokenizer.encode, pairs.vit_size(model), (pairs.canvas(model),)
-    style = options.style or ("plain" if model.tokenizer.size < 1000 else "general")
-    kinds: dict[str, Any] = {"understanding": tasks.Understanding(encode, resize)}
-    for name in options.proxies:
-        extra = {"palette": options.palette} if name == "segmentation" else {}
-        kinds[name] = tasks.Proxy(name, encode, resize, size, {"style": style, **extra})
-    common = dict(rows=options.batch, seed=options.seed)
-    if options.parameters:
-        gradients = parameter_gradients(model, options.parameters, **common)
-    else:
-        gradients = activation_gradients(model, options.layer, **common)
-    found = {}
-    for name, task in kinds.items():
-        rng = np.random.default_rng(options.seed)
-        plans = [task(question.example, rng).plan for question in asked]
-        found[name] = gradients(plans, () if name == "understanding" else size)
-    return found

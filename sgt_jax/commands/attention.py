@@ -10,14 +10,21 @@ These are the softmax weights that the model itself computed. docs/analysis.md d
 """
 
 import argparse
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sgt_jax.analysis import questions
 from sgt_jax.analysis.attention import words
+from sgt_jax.analysis.attention.summary import (
+    _relative_change,
+    answering_json,
+    object_change,
+    painting_json,
+    value_of,
+)
 from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands.options import AFTER, BEFORE
@@ -58,7 +65,7 @@ def attention(options: argparse.Namespace) -> None:
     parts = options.parts or PARTS
     asked = None
     if "understanding" in parts:
-        asked = separability_pairs.questions(
+        asked = questions.questions(
             separability_pairs.open_source(options.source or separability_pairs.HELD_OUT), options.n
         )
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
@@ -104,18 +111,20 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
     from sgt_jax.analysis import figures
     from sgt_jax.analysis.attention.answering import QUERIES
 
-    summary = {which: _understanding_json(result) for which, result in found.items()}
+    summary = {which: answering_json(result) for which, result in found.items()}
     after, before = found[AFTER], found.get(BEFORE)
     maps, columns = {}, [str(i) for i in after.layers]
     for name, key in (("share of attention on the picture, %", "share"), ("within it, on the object, %", "object")):
         for which, sections in summary.items():
             title = name if before is None else f"{name}: {'after' if which == AFTER else 'before'}"
-            maps[title] = np.array([[100 * _value(cell[key]) for cell in sections[kind]["layers"]] for kind in QUERIES])
+            maps[title] = np.array(
+                [[100 * value_of(cell[key]) for cell in sections[kind]["layers"]] for kind in QUERIES]
+            )
     section: dict[str, Any] = {**summary}
     signed = ()
     if before is not None:
         section["change"] = _relative_change(after, before)
-        section["object_change"] = _object_change(after, before)
+        section["object_change"] = object_change(after, before)
         signed = ("relative change of the share on the picture, %",)
         maps[signed[0]] = np.array([[100 * cell["value"] for cell in section["change"][kind]] for kind in QUERIES])
     kinds = [f"{kind} tokens" for kind in QUERIES]
@@ -128,7 +137,10 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
         for number, cell in enumerate(summary[AFTER][kind]["layers"]):
             row = [cell["layer"], commands_options.percent(statistics.Estimate(**cell["share"])), f"{cell['head']}: "]
             row[-1] += f"{100 * cell['head_share']:.1f}"
-            row += [f"{cell['entropy']:.2f}", "-" if cell["object"] is None else f"{100 * _value(cell['object']):.1f}"]
+            row += [
+                f"{cell['entropy']:.2f}",
+                "-" if cell["object"] is None else f"{100 * value_of(cell['object']):.1f}",
+            ]
             if before is not None:
                 moved = section["object_change"][kind][number]
                 row.append("-" if moved is None else commands_options.percent(statistics.Estimate(**moved)))
@@ -147,77 +159,6 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
     return section
 
 
-def _understanding_json(result: Any) -> dict[str, Any]:
-    """{"answer" or "question": {"layers": [...]}, "even_entropy", "object_area", "rank"}."""
-    from sgt_jax.analysis.attention.answering import KEYS, QUERIES
-
-    found: dict[str, Any] = {}
-    for q, kind in enumerate(QUERIES):
-        cells = []
-        for number, layer in enumerate(result.layers):
-            heads = result.mass[:, number, q]  # [n, H, 4]
-            share = heads[..., KEYS.index("picture")]
-            top = int(share.mean(0).argmax())
-            pairs = _object_parts(result, number, q)
-            cells.append({
-                "layer": layer,
-                "share": dataclasses.asdict(statistics.estimate(share.mean(1))),
-                "head": top,
-                "head_share": float(share.mean(0)[top]),
-                "entropy": float(result.entropy[:, number, q].mean()),
-                **{name: float(heads[..., KEYS.index(name)].mean()) for name in ("words", "markers")},
-                "object": dataclasses.asdict(statistics.estimate(pairs)) if len(pairs) else None,
-            })  # fmt: skip
-        found[kind] = {"layers": cells}
-    area = result.object_area[np.isfinite(result.object_area)]
-    found["even_entropy"] = float(np.log(result.tokens).mean())
-    found["object_area"] = float(area.mean()) if len(area) else None
-    found["with_object"] = len(area)
-    found["rank"] = [float(r) for r in result.rank.mean(0)] if result.rank.size else None
-    return found
-
-
-def _object_parts(result: Any, number: int, q: int) -> np.ndarray:
-    """[questions about a known object, 2]: weight on the object, and on the whole picture, whose ratio of sums counts."""
-    from sgt_jax.analysis.attention.answering import KEYS
-
-    mass = result.mass[:, number, q].mean(1)
-    pairs = np.stack([mass[:, KEYS.index(name)] for name in ("asked object", "picture")], axis=1)
-    return pairs[np.isfinite(pairs).all(1)]
-
-
-def _object_change(after: Any, before: Any) -> dict[str, list[dict[str, Any] | None]]:
-    """Per kind of query and layer: the object's part of what goes to the picture, after minus before, paired by question."""
-    from sgt_jax.analysis.attention.answering import QUERIES
-
-    found: dict[str, list] = {}
-    for q, kind in enumerate(QUERIES):
-        found[kind] = []
-        for number in range(len(after.layers)):
-            a, b = (_object_parts(result, number, q) for result in (after, before))
-            found[kind].append(dataclasses.asdict(statistics.difference(a, b)) if len(a) else None)
-    return found
-
-
-def _relative_change(after: Any, before: Any) -> dict[str, list[dict[str, Any]]]:
-    """Per kind of query and layer: share after over share before, minus 1, with a bootstrap over the questions."""
-    from sgt_jax.analysis.attention.answering import QUERIES
-
-    found: dict[str, list] = {}
-    for q, kind in enumerate(QUERIES):
-        found[kind] = []
-        for number in range(len(after.layers)):
-            pair = np.stack([r.mass[:, number, q, :, 0].mean(1) for r in (after, before)], axis=1)
-            ratio = statistics.estimate(pair)
-            moved = {end: getattr(ratio, end) - 1 for end in ("value", "low", "high")}
-            found[kind].append(dataclasses.asdict(dataclasses.replace(ratio, **moved)))
-    return found
-
-
-def _value(estimate: Mapping[str, Any] | None) -> float:
-    return np.nan if estimate is None else estimate["value"]
-
-
 def _list(values: np.ndarray) -> str:
     return ", ".join(f"{v:.1f}" for v in values)
 
@@ -229,7 +170,7 @@ def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) ->
     from sgt_jax.analysis import figures
     from sgt_jax.analysis.attention.words import CATEGORIES
 
-    summary = {which: _generation_json(result) for which, result in found.items()}
+    summary = {which: painting_json(result) for which, result in found.items()}
     names = {AFTER: "after" if BEFORE in found else "share", BEFORE: "before"}
     series = {
         names[which]: tuple(
@@ -267,30 +208,3 @@ def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) ->
         )
     print(f"wrote {path} and {over}")
     return summary
-
-
-def _generation_json(result: Any) -> dict[str, Any]:
-    """Shares of the attention on words per category, per token, over layers and times, and of all attention."""
-    from sgt_jax.analysis.attention.painting import KEYS
-    from sgt_jax.analysis.attention.words import CATEGORIES
-
-    count = len(CATEGORIES)
-    heads = result.mass.mean(3, dtype=np.float64)  # [n, S, L, 7]
-    own = heads[..., :count]
-    prompts = own.mean((1, 2))  # [n, 4]
-    per_token = prompts.sum(0) / np.maximum(result.tokens.sum(0), 1)
-    cells = own.sum(0).swapaxes(0, 1)  # [L, S, 4]
-    return {
-        "layers": list(result.layers),
-        "times": [float(t) for t in result.times],
-        "categories": {
-            name: dataclasses.asdict(statistics.estimate(np.stack([prompts[:, i], prompts.sum(1)], axis=1)))
-            for i, name in enumerate(CATEGORIES)
-        },
-        "per_token": {name: float(per_token[i] / per_token.sum()) for i, name in enumerate(CATEGORIES)},
-        "by_layer_and_time": (cells / cells.sum(-1, keepdims=True)).tolist(),
-        "all_keys": {"words": float(own.sum(-1).mean())}
-        | {name: float(heads[..., i].mean()) for i, name in enumerate(KEYS) if i >= count},
-        "tokens": {name: int(result.tokens.sum(0)[i]) for i, name in enumerate(CATEGORIES)},
-        "rank": result.rank.mean(0).T.tolist() if result.rank.size else None,  # [L, S]
-    }

@@ -8,6 +8,7 @@ only; whether two classes are apart is what the score above it says. docs/analys
 
 import argparse
 
+from sgt_jax.analysis.separability import measuring
 from sgt_jax.commands import options as commands_options
 from sgt_jax.commands import probe
 from sgt_jax.commands.options import AFTER, BEFORE
@@ -30,7 +31,7 @@ def embed(options: argparse.Namespace) -> None:
     from sgt_jax.analysis.separability.maps import t_sne
 
     wanted = probe.pairs(options)
-    found = probe.measured(options, wanted, lambda known: _chosen(options.features, known))
+    found = measuring.measured(options, wanted, lambda known: _chosen(options.features, known))
     arrays, titles = {}, {AFTER: "after" if BEFORE in found else "", BEFORE: "before"}
     for pair in wanted:
         panels = []
@@ -47,7 +48,7 @@ def embed(options: argparse.Namespace) -> None:
         figures.scatter(path, panels, pair.labels, pair.classes, f"{pair.name}, t-SNE and linear probe")
         arrays[f"labels/{pair.name}"] = pair.labels
         print(f"{path}: " + "; ".join(caption.replace("\n", ", ") for row in panels for caption, _ in row))
-    commands_options.write(options, "embed", probe.as_json(found, wanted), arrays)
+    commands_options.write(options, "embed", measuring.as_json(found, wanted), arrays)
 
 
 def _chosen(wanted: list[str] | None, known: list[str]) -> list[str]:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sgt_jax.__main__ import main
+from sgt_jax.analysis import batches
+from sgt_jax.analysis import questions as analysis_questions
 from sgt_jax.analysis.attention import answering, painting, words
 from sgt_jax.analysis.separability import pairs
 from sgt_jax.batch import TokenInfo, may_attend
@@ -48,9 +50,9 @@ def test_attention_on_the_picture_is_that_of_a_dense_softmax(folders, attention)
     """The command's numbers for one question, from a forward of that question alone, in float64; 1e-6 as promised."""
     arrays, which = attention[1], 3
     model = load.load(folders / "after")
-    question = pairs.questions(pairs.open_source(pairs.HELD_OUT), 5)[which]
-    sample = tasks.Understanding(model.tokenizer.encode, pairs.vit_size(model))(question.example, None)
-    ((batch, _),) = pairs.batches([sample.plan], model.layout(()), 1)
+    question = analysis_questions.questions(pairs.open_source(pairs.HELD_OUT), 5)[which]
+    sample = tasks.Understanding(model.tokenizer.encode, batches.vit_size(model))(question.example, None)
+    ((batch, _),) = batches.batches([sample.plan], model.layout(()), 1)
     out = jax.jit(lambda p, b: model.bagel.forward(p, b, model.bagel.draw(jax.random.key(0), b), ("q_0", "k_0")))(
         model.params, batch
     )

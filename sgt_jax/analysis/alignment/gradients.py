@@ -5,6 +5,7 @@ the sample's slots. The rows of a batch do not touch each other, so one backward
 *Parameters*: one backward pass per example, over the parameters whose path matches a pattern.
 """
 
+import argparse
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -15,8 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis.separability.pairs import Plan, batches
+from sgt_jax.analysis import batches, questions
+from sgt_jax.analysis.batches import Plan, batches
+from sgt_jax.analysis.separability import pairs
 from sgt_jax.batch import PackedBatch
+from sgt_jax.data import tasks
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.model import Bagel
@@ -146,3 +150,28 @@ def _over(model: Assistant, plans: Sequence[Plan], canvases: Canvases, rows: int
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), number * rows + jnp.arange(rows))
         found.append(np.asarray(step(batch, keys))[:real])
     return np.concatenate(found)
+
+
+def mean_gradients(options: argparse.Namespace, model: Any, asked: list[questions.Question]) -> dict[str, np.ndarray]:
+    """{"understanding" and each proxy: gradients [n, P]}."""
+    from sgt_jax.analysis.alignment.gradients import activation_gradients, parameter_gradients
+
+    if not 0 <= options.layer < model.config.llm.num_hidden_layers:
+        raise pairs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
+    encode, resize, size = model.tokenizer.encode, batches.vit_size(model), (batches.canvas(model),)
+    style = options.style or ("plain" if model.tokenizer.size < 1000 else "general")
+    kinds: dict[str, Any] = {"understanding": tasks.Understanding(encode, resize)}
+    for name in options.proxies:
+        extra = {"palette": options.palette} if name == "segmentation" else {}
+        kinds[name] = tasks.Proxy(name, encode, resize, size, {"style": style, **extra})
+    common = dict(rows=options.batch, seed=options.seed)
+    if options.parameters:
+        gradients = parameter_gradients(model, options.parameters, **common)
+    else:
+        gradients = activation_gradients(model, options.layer, **common)
+    found = {}
+    for name, task in kinds.items():
+        rng = np.random.default_rng(options.seed)
+        plans = [task(question.example, rng).plan for question in asked]
+        found[name] = gradients(plans, () if name == "understanding" else size)
+    return found

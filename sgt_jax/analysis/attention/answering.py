@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.analysis.attention import allocation
-from sgt_jax.analysis.separability.pairs import Question, batches, vit_size
+from sgt_jax.analysis.batches import batches, vit_size
+from sgt_jax.analysis.questions import Question
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks

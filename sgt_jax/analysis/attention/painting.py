@@ -15,7 +15,7 @@ import numpy as np
 
 from sgt_jax.analysis.attention import allocation
 from sgt_jax.analysis.attention.words import CATEGORIES, Prompt
-from sgt_jax.analysis.separability.pairs import batches, canvas
+from sgt_jax.analysis.batches import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem

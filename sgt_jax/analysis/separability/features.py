@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis.separability.pairs import batches, vit_size
+from sgt_jax.analysis.batches import batches, vit_size
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sgt_jax.analysis import questions
 from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.analysis.separability.maps import t_sne
 from sgt_jax.analysis.separability.probes import compared, linearly_separable, separability
@@ -130,7 +131,7 @@ def test_objects_that_a_question_is_about(question, expected):
         ):
             break
     example = source[i]
-    asked = separability_pairs.asked_about(example, question)
+    asked = questions.asked_about(example, question)
     if not expected:
         assert asked is None
     else:
@@ -140,6 +141,6 @@ def test_objects_that_a_question_is_about(question, expected):
 def test_named_classes_of_other_sources():
     masks = np.eye(2, dtype=bool)[:, :, None]
     example = Example("x", masks=masks, classes=("dining table", "cat"))
-    np.testing.assert_array_equal(separability_pairs.asked_about(example, "Is the cat asleep?"), masks[1])
-    np.testing.assert_array_equal(separability_pairs.asked_about(example, "What is on the dining table?"), masks[0])
-    assert separability_pairs.asked_about(example, "Is this a category?") is None
+    np.testing.assert_array_equal(questions.asked_about(example, "Is the cat asleep?"), masks[1])
+    np.testing.assert_array_equal(questions.asked_about(example, "What is on the dining table?"), masks[0])
+    assert questions.asked_about(example, "Is this a category?") is None

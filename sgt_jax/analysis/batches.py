@@ -1,0 +1,34 @@
+"""Plans of an analysis as batches of a model, at the sizes that a loaded checkpoint was trained with."""
+
+from collections.abc import Iterator, Sequence
+
+from sgt_jax.batch import PackedBatch
+from sgt_jax.data import tasks
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.inference.assistant import Assistant
+from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
+
+Plan = Sequence[PlanItem]
+
+
+def vit_size(model: Assistant) -> tasks.VitSize:
+    """The rule by which this checkpoint resizes a picture that it is asked about."""
+    stride, most = model.config.vit.patch_size, model.config.vit_max_num_patch_per_side
+    low, high = (min(side, most * stride) for side in model.defaults["chat"].vit)
+    return tasks.VitSize(stride, low, high)
+
+
+def canvas(model: Assistant) -> tuple[int, int]:
+    """The square canvas (height, width) that analyses paint on: 512 pixels a side, or all that the model has."""
+    side = min(512 // model.config.latent_stride, model.config.max_latent_size) * model.config.latent_stride
+    return side, side
+
+
+def batches(plans: Sequence[Plan], layout: BagelLayout, rows: int) -> Iterator[tuple[PackedBatch, int]]:
+    """Plans as batches of `rows` rows, one plan a row, all of one shape; with each, how many of its rows are real."""
+    laid = [layout.lay_out(tuple(plan)) for plan in plans]
+    budgets = lane_budgets(laid, layout)
+    for start in range(0, len(laid), rows):
+        part = laid[start : start + rows]
+        yield stack_samples([*part, *[{}] * (rows - len(part))], layout, budgets), len(part)
