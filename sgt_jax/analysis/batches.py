@@ -3,20 +3,20 @@
 from collections.abc import Iterator, Sequence
 
 from sgt_jax.batch import PackedBatch
-from sgt_jax.data import tasks
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.data.packing import lane_budgets, stack_samples
+from sgt_jax.data.pictures import resizing
 from sgt_jax.inference.assistant import Assistant
-from sgt_jax.models.bagel.sampling import lane_budgets, stack_samples
 
 Plan = Sequence[PlanItem]
 
 
-def vit_size(model: Assistant) -> tasks.VitSize:
+def vit_size(model: Assistant) -> resizing.VitSize:
     """The rule by which this checkpoint resizes a picture that it is asked about."""
     stride, most = model.config.vit.patch_size, model.config.vit_max_num_patch_per_side
     low, high = (min(side, most * stride) for side in model.defaults["chat"].vit)
-    return tasks.VitSize(stride, low, high)
+    return resizing.VitSize(stride, low, high)
 
 
 def canvas(model: Assistant) -> tuple[int, int]:

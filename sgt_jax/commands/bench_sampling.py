@@ -158,6 +158,7 @@ def _rows(model: Any, names: Sequence[str], options: argparse.Namespace) -> Any:
     """Contexts [photo through the ViT] [question] for every branch, B rows each; the photo is noise of the ViT's size."""
     import numpy as np
 
+    from sgt_jax.data import packing
     from sgt_jax.data.examples import PlanItem
     from sgt_jax.models.bagel import sampling
 
@@ -167,7 +168,7 @@ def _rows(model: Any, names: Sequence[str], options: argparse.Namespace) -> Any:
     branches = sampling.branch_plans(plan)
     layout = model.layout(())
     laid = [layout.lay_out(tuple(branches[name])) for name in names for _ in range(options.batch)]
-    return sampling.stack_samples(laid, layout, sampling.lane_budgets(laid, layout))
+    return packing.stack_samples(laid, layout, packing.lane_budgets(laid, layout))
 
 
 def _compare(

@@ -85,7 +85,7 @@ class _UsageError(ValueError):
 
 def sample(options: argparse.Namespace) -> None:
     """Checks the options, loads, runs, writes."""
-    from sgt_jax.data.pictures.resizing import load_rgb
+    from sgt_jax.data.pictures.reading import load_rgb
 
     _check(options)
     # Whatever is wrong with the pictures shows before minutes of loading.

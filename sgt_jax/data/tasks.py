@@ -11,51 +11,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sgt_jax.data.examples import Example, Moments, PlanItem, Sample
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures.resizing import Canvases, VitSize, to_canvas
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.text.templates import instruction, wordings
 from sgt_jax.errors import DataError
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
-Canvases = Sequence[tuple[int, int]]
-
-
-@dataclasses.dataclass(frozen=True)
-class VitSize:
-    """A resize rule (BAGEL's: long side at most max_size, short side at least min_size), each picture at its own aspect.
-
-    In front of the understanding encoder, and of pictures to paint that are tokenised.
-    """
-
-    stride: int
-    min_size: int
-    max_size: int
-    max_pixels: int = 14 * 14 * 9216
-
-    def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
-        """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
-        height, width = image.shape[:2]
-        size = resizing.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
-        return resizing.resize(image, size, nearest=nearest)
-
-
-def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool = False) -> np.ndarray:
-    """Resizes uint8 [H, W, 3] to the canvas (height, width) of the closest aspect ratio, the largest among equals.
-
-    Canvases are few and fixed because a compiled step has static shapes; every picture fills its canvas, so the VAE never
-    sees padding. A resize rule in their place gives every picture a size of its own, which only tokenising can afford.
-    `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
-    """
-    if isinstance(canvases, VitSize):
-        return canvases(image, nearest=nearest)
-    if not canvases:
-        raise DataError(
-            "there are no canvases for pictures to paint: set config.data.canvases, or tokenise the targets"
-        )
-    aspect = np.log(image.shape[0] / image.shape[1])
-    height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
-    return resizing.resize(image, (width, height), nearest=nearest)
 
 
 @dataclasses.dataclass(frozen=True)

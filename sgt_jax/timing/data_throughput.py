@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sgt_jax.commands import tokenize
 from sgt_jax.configs import bagel_7b_sgt
 from sgt_jax.data import tasks
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures import reading, resizing
 from sgt_jax.data.sources import open_source
-from sgt_jax.data.stored import tokenised
+from sgt_jax.data.stored import tokenised, tokenising
 from sgt_jax.data.stored.ingest import ingest
 
 SIZE = (2250, 1500)
@@ -72,14 +71,14 @@ def make_ways(root: Path, n: int) -> dict:
     """Name -> function of the number of a photo; each does all the work of one sample on one core."""
     config = bagel_7b_sgt.get_config().data
     part = config.mixture.segmentation
-    vit_size, target_size = tasks.VitSize(**part.vit_size), tasks.VitSize(**config.target_size)
+    vit_size, target_size = resizing.VitSize(**part.vit_size), resizing.VitSize(**config.target_size)
     vit_spec = resizing.TransformSpec(*(part.vit_size[k] for k in ("stride", "min_size", "max_size")))
     vae_spec = resizing.TransformSpec(*(config.target_size[k] for k in ("stride", "min_size", "max_size")))
     ids = SpecialTokens(1, 2, 3, 4)
 
     def plain(i: int) -> None:
-        photo = resizing.load_rgb(root / "tree/sam_selection" / f"sa_{i}.jpg")
-        mask = resizing.load_rgb(root / "tree/sam_mask" / f"sa_{i}.png")
+        photo = reading.load_rgb(root / "tree/sam_selection" / f"sa_{i}.jpg")
+        mask = reading.load_rgb(root / "tree/sam_mask" / f"sa_{i}.png")
         mask = resizing.resize(mask, (photo.shape[1], photo.shape[0]))
         for picture, spec in ((photo, vit_spec), (mask, vae_spec), (photo, vae_spec)):
             resizing.transform(picture, spec)
@@ -109,9 +108,9 @@ def make_ways(root: Path, n: int) -> dict:
     ready = []
     for i in range(n):
         example = records[i]
-        ready.append(tokenize.prepared(make(example, np.random.default_rng(i)), example))
+        ready.append(tokenising.prepared(make(example, np.random.default_rng(i)), example))
     tokenised.begin(root / "tokenised", {"parts": 1})
-    tokenised.write_part(root / "tokenised", 0, tokenize.encoded(ready, stand_in, 1))
+    tokenised.write_part(root / "tokenised", 0, tokenising.encoded(ready, stand_in, 1))
     common = dict(tokens=ids, vit_patch=14, vit_side=70, latent_stride=16, latent_side=64)
     pixels = BagelLayout(**common, canvases=CANVASES)
     moments = BagelLayout(**common, moment_width=128)

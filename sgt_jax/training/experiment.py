@@ -19,6 +19,7 @@ from sgt_jax.data import tasks
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field, Lanes
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
@@ -56,7 +57,7 @@ class Experiment:
         self._sources: dict[str, Any] = {}
         self._opened: dict[str, Tokenised] = {}
         self.canvases = tuple(tuple(c) for c in config.data.canvases)
-        self.vit_size = tasks.VitSize(**config.data.vit_size)
+        self.vit_size = resizing.VitSize(**config.data.vit_size)
         # Where parts of the mixture keep what `sgt_jax tokenize` made of their targets; then all that paint are tokenised.
         self.tokenised = {name: part.tokenised for name, part in config.data.mixture.items() if part.get("tokenised")}
         self.layout = BagelLayout(
@@ -101,7 +102,7 @@ class Experiment:
         kind = spec.pop("task")
         encode = self.tokenizer.encode
         canvases = self.canvases if canvases is None else canvases
-        vit_size = tasks.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
+        vit_size = resizing.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
         if kind == "proxy":
             how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
             return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)

@@ -10,6 +10,7 @@ from PIL import Image
 from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import inspect_data, validate
+from sgt_jax.data import checking
 from tests.support import local_road
 
 
@@ -98,7 +99,7 @@ def test_a_suggestion_holds_every_sample_and_fills_the_decoder():
         "answer": [{"und": int(n), "vit": int(n) - 50, "labels": 40} for n in rng.integers(100, 4000, 200)],
     }
     budgets = {"und": 8192, "gen": 8192, "vit": 8192, "labels": 1024}
-    found = inspect_data.suggested(needs, {"paint": 2.0, "answer": 1.0}, budgets, 32)
+    found = checking.suggested(needs, {"paint": 2.0, "answer": 1.0}, budgets, 32)
     chosen = found["budgets"]
     assert chosen["und"] + chosen["gen"] == 16_384 and all(slots % 128 == 0 for slots in chosen.values())
     assert chosen["und"] >= 4000 and found["fill"] > 0.85 > found["own_fill"]

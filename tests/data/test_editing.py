@@ -6,8 +6,9 @@ import pytest
 from sgt_jax.batch import FULL, NOISE
 from sgt_jax.data.examples import Example
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.pictures.resizing import VitSize
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.data.tasks import Editing, TextToImage, VitSize
+from sgt_jax.data.tasks import Editing, TextToImage
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 

@@ -11,9 +11,10 @@ from sgt_jax.configs.study import common, ratio, recipe
 
 from sgt_jax import trees
 from sgt_jax.data.examples import Example
+from sgt_jax.data.pictures.resizing import VitSize
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.data.tasks import Proxy, VitSize
+from sgt_jax.data.tasks import Proxy
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.study import run
 from sgt_jax.training import experiment

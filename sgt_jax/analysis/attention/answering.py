@@ -19,6 +19,7 @@ from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Sample
+from sgt_jax.data.pictures import resizing
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -135,7 +136,7 @@ def _kinds(samples: Sequence[Sample], batch) -> np.ndarray:
     return found
 
 
-def _coverage(question: Question, resize: tasks.VitSize) -> np.ndarray | None:
+def _coverage(question: Question, resize: resizing.VitSize) -> np.ndarray | None:
     """How much of each picture token the asked-about object fills, [tokens] in 0..1; None if nobody knows."""
     if question.asked is None:
         return None

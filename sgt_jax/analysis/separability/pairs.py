@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures import reading
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.reading import files
-from sgt_jax.data.sources.scenes.source import SceneObject
+from sgt_jax.data.sources.scenes.world import SceneObject
 from sgt_jax.errors import DataError
 
 HELD_OUT: Mapping[str, Any] = {"type": "scenes", "split": "test", "num": 100_000}
@@ -91,7 +91,7 @@ def folder_pair(first: str | Path, second: str | Path, n: int) -> Pair:
         names = files.files_below(files.local_folder(folder, "give two folders of pictures"), files.PHOTO_SUFFIXES)
         if not names:
             raise DataError(f"{folder}: holds no pictures ({', '.join(files.PHOTO_SUFFIXES)}); check the path")
-        pictures.append([resizing.load_rgb(folder / name) for name in names[:n]])
+        pictures.append([reading.load_rgb(folder / name) for name in names[:n]])
     classes = (Path(first).name, Path(second).name)
     return _pair(" or ".join(classes), classes, pictures)
 

@@ -1,91 +1,16 @@
 """Loads, resizes and normalises pictures exactly as the reference does, for arrays uint8 [H, W, 3] RGB."""
 
 import dataclasses
-import io
 import math
-import struct
-import zlib
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from sgt_jax.data.pictures import resizing
 from sgt_jax.errors import DataError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
-# Everything that Pillow raises on a missing, foreign, truncated, corrupt or absurdly large file.
-_UNREADABLE = (
-    *(OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError),
-    *(EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError, struct.error, zlib.error),
-)
-
-
-def to_rgb(picture: Image.Image) -> np.ndarray:
-    """Any Pillow image as uint8 [H, W, 3]; transparency is composited on white."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGB", picture.size, (255, 255, 255))
-        white.paste(picture, mask=picture.split()[3])
-        picture = white
-    elif picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip it to white
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return np.asarray(picture.convert("RGB"))
-
-
-def load_rgb(path: str | Path | BinaryIO, upright: bool = False, name: str = "") -> np.ndarray:
-    """The picture in a file (a path, or its opened bytes, which errors call `name`) as uint8 [H, W, 3].
-
-    EXIF rotation is ignored, as in the reference and as masks made on the stored pixels want it, unless `upright`.
-
-    Raises:
-      DataError: the file cannot be read; the message names it.
-    """
-    try:
-        with Image.open(path) as picture:
-            return to_rgb(ImageOps.exif_transpose(picture) if upright else picture)
-    except FileNotFoundError as error:
-        raise DataError(f"{name or path}: no such picture; check the root folder and the index file") from error
-    except _UNREADABLE as error:
-        advice = "download it again, or set on_bad='skip'"
-        raise DataError(f"{name or path}: not a readable picture ({_said(error, name)}); {advice}") from error
-
-
-def picture_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of an encoded picture as stored, from its header alone.
-
-    Raises:
-      DataError: the header cannot be read.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.size
-    except _UNREADABLE as error:
-        raise DataError(f"{name}: not a readable picture ({_said(error, name)}); download it again") from error
-
-
-def _said(error: Exception, name: str) -> str:
-    """What Pillow said, without the address of the buffer that it calls the file when it was given bytes."""
-    if name and isinstance(error, UnidentifiedImageError):
-        return "no picture format that Pillow knows"
-    return str(error) or type(error).__name__
-
-
-def load_values(data: bytes, name: str) -> np.ndarray:
-    """The numbers in a label picture as they are stored: [H, W] (grey of 8 or 16 bits, or palette entries) or [H, W, 3].
-
-    Raises:
-      DataError: not a readable picture.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode in ("L", "P", "I", "1") or picture.mode.startswith("I;16"):
-                return np.asarray(picture)
-            if picture.mode in ("LA", "PA"):  # transparency is no part of an id
-                return np.asarray(picture.getchannel(0))
-            return np.asarray(picture.convert("RGB"))
-    except _UNREADABLE as error:
-        raise DataError(f"{name}: not a readable label picture ({_said(error, name)})") from error
 
 
 def resize(image: np.ndarray, wh: tuple[int, int], nearest: bool = False) -> np.ndarray:
@@ -163,3 +88,43 @@ def transform(image: np.ndarray, spec: TransformSpec, img_num: int = 1) -> np.nd
     """uint8 [H, W, 3] -> float32 [H', W', 3] in [-1, 1] at the size of `spec`."""
     size = spec.size(image.shape[1], image.shape[0], img_num)
     return (resize(image, size).astype(np.float32) / 255 - 0.5) / 0.5
+
+
+Canvases = Sequence[tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class VitSize:
+    """A resize rule (BAGEL's: long side at most max_size, short side at least min_size), each picture at its own aspect.
+
+    In front of the understanding encoder, and of pictures to paint that are tokenised.
+    """
+
+    stride: int
+    min_size: int
+    max_size: int
+    max_pixels: int = 14 * 14 * 9216
+
+    def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
+        """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
+        height, width = image.shape[:2]
+        size = resizing.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
+        return resizing.resize(image, size, nearest=nearest)
+
+
+def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool = False) -> np.ndarray:
+    """Resizes uint8 [H, W, 3] to the canvas (height, width) of the closest aspect ratio, the largest among equals.
+
+    Canvases are few and fixed because a compiled step has static shapes; every picture fills its canvas, so the VAE never
+    sees padding. A resize rule in their place gives every picture a size of its own, which only tokenising can afford.
+    `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
+    """
+    if isinstance(canvases, VitSize):
+        return canvases(image, nearest=nearest)
+    if not canvases:
+        raise DataError(
+            "there are no canvases for pictures to paint: set config.data.canvases, or tokenise the targets"
+        )
+    aspect = np.log(image.shape[0] / image.shape[1])
+    height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
+    return resizing.resize(image, (width, height), nearest=nearest)

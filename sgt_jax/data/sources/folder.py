@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures import reading
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.labels import from_names, segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
@@ -192,7 +192,7 @@ def depth_map(data: bytes, name: str, unit: float) -> bytes:
         if data.startswith(np.lib.format.MAGIC_PREFIX):
             values = np.load(io.BytesIO(data), allow_pickle=False)
         else:
-            values = resizing.load_values(data, name)
+            values = reading.load_values(data, name)
         if values.ndim == 3 and values.shape[-1] == 1:
             values = values[..., 0]
         if values.ndim != 2:

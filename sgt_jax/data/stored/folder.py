@@ -21,7 +21,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures import reading
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 from sgt_jax.errors import DataError
@@ -60,7 +60,7 @@ class _Lengths:
             if data is None:
                 return None
             try:
-                return dict(zip(("width", "height"), resizing.picture_size(data, record.name), strict=True))
+                return dict(zip(("width", "height"), reading.picture_size(data, record.name), strict=True))
             except DataError as error:
                 raise BadRecord(f"unreadable {what}", str(error)) from error
 

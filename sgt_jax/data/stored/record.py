@@ -14,8 +14,7 @@ import msgpack
 import numpy as np
 
 from sgt_jax.data.examples import Example, Turn
-from sgt_jax.data.pictures import resizing as images
-from sgt_jax.data.pictures import rle
+from sgt_jax.data.pictures import reading, rle
 from sgt_jax.errors import DataError
 
 VERSION = 1  # of the stored form; a reader refuses others
@@ -151,7 +150,7 @@ def decode(record: Record) -> Example:
 
 def _picture(data: bytes, name: str, what: str, upright: bool = False) -> np.ndarray:
     try:
-        return images.load_rgb(io.BytesIO(data), upright, f"{name}: {what}")
+        return reading.load_rgb(io.BytesIO(data), upright, f"{name}: {what}")
     except DataError as error:
         raise BadRecord(f"unreadable {what}", str(error)) from error
 
@@ -218,7 +217,7 @@ def segment_ids(data: bytes, name: str) -> np.ndarray:
       BadRecord: not a readable picture.
     """
     try:
-        values = images.load_values(data, name)
+        values = reading.load_values(data, name)
     except DataError as error:
         raise BadRecord("unreadable mask", str(error)) from error
     if values.ndim == 2:

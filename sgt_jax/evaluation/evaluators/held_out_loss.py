@@ -14,8 +14,9 @@ import numpy as np
 
 from sgt_jax.data.examples import Example, PlanItem
 from sgt_jax.data.pictures import masks as masks_lib
+from sgt_jax.data.pictures.resizing import to_canvas
 from sgt_jax.data.proxies import make_pair
-from sgt_jax.data.tasks import IMAGE_MARKER, to_canvas
+from sgt_jax.data.tasks import IMAGE_MARKER
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.rules import answers as rules_answers
 from sgt_jax.evaluation.rules import segmentation

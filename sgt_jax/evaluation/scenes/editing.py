@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgt_jax.data.sources.scenes.edits import Change
-from sgt_jax.data.sources.scenes.source import Scene
+from sgt_jax.data.sources.scenes.world import Scene
 from sgt_jax.evaluation.scenes import oracle
 from sgt_jax.evaluation.scenes.oracle import Thing
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes.captions import MARGIN, Caption, holding_relations, parse_caption
-from sgt_jax.data.sources.scenes.source import Scene
+from sgt_jax.data.sources.scenes.world import Scene
 
 GROUND = (70.0, 165.0)  # grey levels that count as ground
 GROUND_SPREAD = 25.0  # how far tint and clouds take the ground from that line

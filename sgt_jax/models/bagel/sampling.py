@@ -17,8 +17,7 @@ import numpy as np
 
 from sgt_jax.batch import CAUSAL, NOISE, PackedBatch, TokenInfo
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.layouts.bagel import BagelLayout, table_positions
-from sgt_jax.data.packing import lengths, pack
+from sgt_jax.data.layouts.bagel import table_positions
 from sgt_jax.models.bagel.decoder import Cache
 from sgt_jax.models.bagel.model import Bagel
 
@@ -108,22 +107,6 @@ def branch_plans(plan: Plan, thought: Sequence[int] = ()) -> dict[str, Plan]:
     """What each branch of guidance has read: a thought of the model's own belongs to the main one only."""
     thoughts = [PlanItem("text", list(thought))] if len(thought) else []
     return {"main": [*plan, *thoughts], "text": without_last_text(plan), "image": texts_only(plan)}
-
-
-def lane_budgets(laid: Sequence[Any], layout: BagelLayout, multiple: int = 16) -> dict[str, int]:
-    """The longest length per lane, rounded up so that few shapes are ever compiled."""
-    budgets = {}
-    for lane in layout.spec:
-        longest = max((lengths(sample).get(lane, 0) for sample in laid), default=0)
-        step = 1 if lane.startswith("pixels") else multiple
-        budgets[lane] = -(-longest // step) * step
-    return budgets
-
-
-def stack_samples(laid: Sequence[Any], layout: BagelLayout, budgets: dict[str, int]) -> PackedBatch:
-    """One laid-out sample per row; an empty dict gives a row of padding."""
-    packs = [pack([sample] if sample else [], layout.spec, budgets) for sample in laid]
-    return {lane: {f: np.stack([p[lane][f] for p in packs]) for f in packs[0][lane]} for lane in packs[0]}
 
 
 def read(model: Bagel, params: Any, batch: PackedBatch, vae_noise: dict[str, jax.Array]) -> Context:

@@ -12,7 +12,8 @@ from sgt_jax.data import tasks
 from sgt_jax.data.examples import Example, PlanItem, Turn
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify
 from sgt_jax.data.packing import Lanes, pack
-from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, to_rgb, transform
+from sgt_jax.data.pictures.reading import to_rgb
+from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, transform
 from sgt_jax.models.bagel import names
 from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
 

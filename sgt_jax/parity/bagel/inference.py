@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
 from sgt_jax.data.pictures.resizing import resize
@@ -90,7 +91,7 @@ class _Runner:
         plan = self.plan(base)
         cut = {"main": plan, "text": sampling.without_last_text(plan), "image": sampling.texts_only(plan)}
         laid = [self.layout.lay_out(tuple(cut[branch])) for branch in branches]
-        batch = sampling.stack_samples(laid, self.layout, sampling.lane_budgets(laid, self.layout))
+        batch = packing.stack_samples(laid, self.layout, packing.lane_budgets(laid, self.layout))
         noise = {name: jnp.zeros(x.shape) for name, x in self.model.draw(jax.random.key(0), batch)["vae"].items()}
         if f"{base}/vae_eps" in self.recorded:
             eps = self.recorded[f"{base}/vae_eps"].transpose(0, 2, 3, 1)

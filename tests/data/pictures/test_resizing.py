@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures import reading, resizing
 from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support import paths
@@ -53,9 +53,9 @@ def test_transform_matches_the_recording(golden):
 
 def test_transparency_is_composited_on_white(golden, tmp_path):
     picture = Image.fromarray(golden["rgba_in"])
-    np.testing.assert_array_equal(resizing.to_rgb(picture), golden["rgba_to_rgb"])
+    np.testing.assert_array_equal(reading.to_rgb(picture), golden["rgba_to_rgb"])
     picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(resizing.load_rgb(tmp_path / "a.png"), golden["rgba_to_rgb"])
+    np.testing.assert_array_equal(reading.load_rgb(tmp_path / "a.png"), golden["rgba_to_rgb"])
 
 
 def test_palette_transparency_and_grey_modes():
@@ -63,10 +63,10 @@ def test_palette_transparency_and_grey_modes():
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.putdata([0, 1])
     palette.info["transparency"] = 0
-    assert resizing.to_rgb(palette).tolist() == [[[255, 255, 255], [40, 50, 60]]]
-    assert resizing.to_rgb(Image.new("L", (1, 1), 7)).tolist() == [[[7, 7, 7]]]
+    assert reading.to_rgb(palette).tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    assert reading.to_rgb(Image.new("L", (1, 1), 7)).tolist() == [[[7, 7, 7]]]
     deep = Image.fromarray(np.array([[256 * 100]], np.uint16))
-    assert resizing.to_rgb(deep).tolist() == [[[100, 100, 100]]]
+    assert reading.to_rgb(deep).tolist() == [[[100, 100, 100]]]
 
 
 def test_resize_nearest_makes_no_new_colours_and_bicubic_does():
@@ -81,15 +81,15 @@ def test_resize_nearest_makes_no_new_colours_and_bicubic_does():
 
 def test_bad_files_are_named(tmp_path):
     with pytest.raises(DataError, match="gone.png: no such picture"):
-        resizing.load_rgb(tmp_path / "gone.png")
+        reading.load_rgb(tmp_path / "gone.png")
     (tmp_path / "text.jpg").write_text("this is no picture")
     with pytest.raises(DataError, match="text.jpg: not a readable picture"):
-        resizing.load_rgb(tmp_path / "text.jpg")
+        reading.load_rgb(tmp_path / "text.jpg")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:900])
     with pytest.raises(DataError, match="cut.png: not a readable picture"):
-        resizing.load_rgb(tmp_path / "cut.png")
+        reading.load_rgb(tmp_path / "cut.png")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged metadata
@@ -105,8 +105,8 @@ def test_whatever_bytes_are_damaged_it_is_a_data_error_or_a_picture(form):
         data = bytearray(whole)
         for place in rng.integers(0, min(len(data), 400), 5):
             data[place] = rng.integers(0, 256)
-        for read in (lambda d: resizing.load_rgb(io.BytesIO(d), True, "x"), lambda d: resizing.load_values(d, "x"),
-                     lambda d: resizing.picture_size(d, "x")):  # fmt: skip
+        for read in (lambda d: reading.load_rgb(io.BytesIO(d), True, "x"), lambda d: reading.load_values(d, "x"),
+                     lambda d: reading.picture_size(d, "x")):  # fmt: skip
             try:
                 read(bytes(data))
             except DataError as error:

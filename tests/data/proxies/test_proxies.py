@@ -12,10 +12,10 @@ from skimage import feature, filters
 import sgt_jax.data.proxies as package
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
+from sgt_jax.data.pictures.resizing import VitSize
 from sgt_jax.data.proxies import PROXIES, make_pair, register, registry
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy as ProxyTask
-from sgt_jax.data.tasks import VitSize
 from sgt_jax.data.text import templates
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Turn
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.llava_onevision import LlavaOneVision, LlavaParquet
 from sgt_jax.data.sources.reading import json_items
@@ -166,7 +167,7 @@ def test_frames_are_thinned_evenly(root):
 
 
 def plan_of(example):
-    vit_size = tasks.VitSize(stride=4, min_size=16, max_size=24)
+    vit_size = resizing.VitSize(stride=4, min_size=16, max_size=24)
     return tasks.Understanding(lambda text: text.split(), vit_size)(example, np.random.default_rng(0)).plan
 
 

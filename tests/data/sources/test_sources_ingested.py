@@ -10,10 +10,11 @@ from pyarrow import parquet
 
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import rle
+from sgt_jax.data.pictures.resizing import VitSize
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.ingest import ingest
-from sgt_jax.data.tasks import Editing, VitSize
+from sgt_jax.data.tasks import Editing
 from sgt_jax.data.text.tokenizer import Tokenizer
 from tests.support import hostile_files as hostile
 from tests.support import tfds_fixtures

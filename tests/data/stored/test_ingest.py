@@ -17,6 +17,7 @@ import pytest
 from sgt_jax.commands import ingest as command
 from sgt_jax.data import tasks
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
+from sgt_jax.data.pictures import resizing
 from sgt_jax.data.pipeline import Batches, Component, component_stream
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored import folder as stored_folder
@@ -410,7 +411,7 @@ BUDGETS = {"und": 160, "vit": 64, "gen": 8, "labels": 64, "pixels:8x8": 2}
 
 
 def answering(source):
-    task = tasks.Understanding(lambda text: [5] * len(text.split()), tasks.VitSize(4, 8, 8))
+    task = tasks.Understanding(lambda text: [5] * len(text.split()), resizing.VitSize(4, 8, 8))
     return Component("answer", source, task, 1.0)
 
 

@@ -10,8 +10,9 @@ from tokenizers import AddedToken, models, pre_tokenizers
 
 from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes.source import Scenes, caption
+from sgt_jax.data.sources.scenes.vocabulary import NANO_SIZE, main, make_nano, nano_words
 from sgt_jax.data.text import templates
-from sgt_jax.data.text.tokenizer import NANO_FILE, NANO_SIZE, SPECIAL_TOKENS, Tokenizer, main, make_nano, nano_words
+from sgt_jax.data.text.tokenizer import NANO_FILE, SPECIAL_TOKENS, Tokenizer
 from sgt_jax.errors import DataError
 
 

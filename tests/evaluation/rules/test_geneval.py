@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sgt_jax.data.sources.scenes.captions import parse_caption
-from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES, SceneObject, Scenes
+from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES, Scenes
+from sgt_jax.data.sources.scenes.world import SceneObject
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.evaluation.rules.geneval import TAGS, judge, prompts, relations, tag_means, wording
 from sgt_jax.evaluation.scenes.oracle import Thing, parse

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sgt_jax.data.sources.scenes.source import Scenes, ranked_classes
+from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.data.sources.scenes.world import ranked_classes
 from sgt_jax.evaluation.rules import pope
 
 SCENES = Scenes(max_objects=4, prior=0.7, company=0.3)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sgt_jax.configs import nano_sgt
 
+from sgt_jax.data.pictures.resizing import VitSize
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.data.tasks import VitSize
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation import schedule

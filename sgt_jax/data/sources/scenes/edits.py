@@ -9,7 +9,7 @@ import numpy as np
 from sgt_jax.data.sources.scenes.captions import with_article
 
 if TYPE_CHECKING:
-    from sgt_jax.data.sources.scenes.source import Scene, SceneObject
+    from sgt_jax.data.sources.scenes.world import Scene, SceneObject
 
 EDITS = ("colour", "shape", "remove")
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sgt_jax.data.sources.scenes import captions, drawing
-from sgt_jax.data.sources.scenes.source import HARD_KINDS, KINDS, Scenes, caption, question_answers, ranked_classes
+from sgt_jax.data.sources.scenes.source import HARD_KINDS, KINDS, Scenes, caption, question_answers
+from sgt_jax.data.sources.scenes.world import ranked_classes
 from sgt_jax.errors import DataError
 
 HARD = dict(size=64, max_objects=4, pattern_rate=0.4, max_rotation=20.0)
