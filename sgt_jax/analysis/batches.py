@@ -28,7 +28,7 @@ def canvas(model: Assistant) -> tuple[int, int]:
 def batches(plans: Sequence[Plan], layout: BagelLayout, rows: int) -> Iterator[tuple[PackedBatch, int]]:
     """Plans as batches of `rows` rows, one plan a row, all of one shape; with each, how many of its rows are real."""
     laid = [layout.lay_out(tuple(plan)) for plan in plans]
-    budgets = lane_budgets(laid, layout)
+    budgets = lane_budgets(laid, layout.spec)
     for start in range(0, len(laid), rows):
         part = laid[start : start + rows]
-        yield stack_samples([*part, *[{}] * (rows - len(part))], layout, budgets), len(part)
+        yield stack_samples([*part, *[{}] * (rows - len(part))], layout.spec, budgets), len(part)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgt_jax.data.examples import Example
-from sgt_jax.data.sources.scenes.captions import plural
 from sgt_jax.data.sources.scenes.drawing import COLOURS, SHAPES
+from sgt_jax.data.sources.scenes.phrases import plural
 from sgt_jax.errors import DataError
 
 

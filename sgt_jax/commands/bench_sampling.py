@@ -168,7 +168,7 @@ def _rows(model: Any, names: Sequence[str], options: argparse.Namespace) -> Any:
     branches = sampling.branch_plans(plan)
     layout = model.layout(())
     laid = [layout.lay_out(tuple(branches[name])) for name in names for _ in range(options.batch)]
-    return packing.stack_samples(laid, layout, packing.lane_budgets(laid, layout))
+    return packing.stack_samples(laid, layout.spec, packing.lane_budgets(laid, layout.spec))
 
 
 def _compare(

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgt_jax.batch import PackedBatch
-from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.errors import DataError
 
 Lanes = Mapping[str, Mapping[str, np.ndarray]]
@@ -121,17 +120,17 @@ def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> di
     return row
 
 
-def lane_budgets(laid: Sequence[Any], layout: BagelLayout, multiple: int = 16) -> dict[str, int]:
+def lane_budgets(laid: Sequence[Any], spec: Spec, multiple: int = 16) -> dict[str, int]:
     """The longest length per lane, rounded up so that few shapes are ever compiled."""
     budgets = {}
-    for lane in layout.spec:
+    for lane in spec:
         longest = max((lengths(sample).get(lane, 0) for sample in laid), default=0)
         step = 1 if lane.startswith("pixels") else multiple
         budgets[lane] = -(-longest // step) * step
     return budgets
 
 
-def stack_samples(laid: Sequence[Any], layout: BagelLayout, budgets: dict[str, int]) -> PackedBatch:
+def stack_samples(laid: Sequence[Any], spec: Spec, budgets: dict[str, int]) -> PackedBatch:
     """One laid-out sample per row; an empty dict gives a row of padding."""
-    packs = [pack([sample] if sample else [], layout.spec, budgets) for sample in laid]
+    packs = [pack([sample] if sample else [], spec, budgets) for sample in laid]
     return {lane: {f: np.stack([p[lane][f] for p in packs]) for f in packs[0][lane]} for lane in packs[0]}

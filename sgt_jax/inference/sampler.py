@@ -65,12 +65,12 @@ class Sampler:
     ) -> list[list[int]]:
         """Ids of the texts after each plan, without the marks around them."""
         laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
-        budgets = packing.lane_budgets(laid, self.layout)
+        budgets = packing.lane_budgets(laid, self.layout.spec)
         seeds = list(seeds) if seeds is not None else [0] * len(laid)
         out: list[list[int]] = []
         for part, numbers in _batches(laid, seeds, batch):
             real = len(part)
-            rows = packing.stack_samples([*part, *[{}] * (batch - real)], self.layout, budgets)
+            rows = packing.stack_samples([*part, *[{}] * (batch - real)], self.layout.spec, budgets)
             ids, count = self._write(
                 params, rows, jnp.asarray([*numbers, *[0] * (batch - real)]), jnp.arange(batch) < real,
                 jnp.float32(temperature), max_length=max_new_tokens + 1, greedy=temperature <= 0,
@@ -103,13 +103,13 @@ class Sampler:
         names = sampling.branch_names(guidance)
         read = [sampling.branch_plans(plan, thought) for plan, thought in zip(plans, thoughts or [()] * len(plans))]
         laid = [tuple(self.layout.lay_out(tuple(branches[name])) for name in names) for branches in read]
-        budgets = packing.lane_budgets([sample for branches in laid for sample in branches], self.layout)
+        budgets = packing.lane_budgets([sample for branches in laid for sample in branches], self.layout.spec)
         times = jnp.asarray(sampling.time_grid(steps, shift))
         out = []
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
-            packed = packing.stack_samples(rows, self.layout, budgets)
+            packed = packing.stack_samples(rows, self.layout.spec, budgets)
             numbers = jnp.asarray([*numbers, *[0] * padding])
             latents = self._paint(params, packed, numbers, times, grid=grid, guidance=guidance)
             done = self._show(params, latents)

@@ -1,18 +1,11 @@
-"""Text to ids and back: wraps a `tokenizer.json`, checks BAGEL's special tokens, and makes the nano tokenizer.
-
-`python -m sgt_jax.data.text.tokenizer [FILE]` writes the nano tokenizer: whole words of the procedural scenes'
-vocabulary. The file ships as `sgt_jax/assets/nano/tokenizer.json`; trained nano weights depend on its ids, so
-the words of the shipped file keep theirs, and new ones take the spare ids after them.
-"""
+"""Text to ids and back: wraps a `tokenizer.json` and checks BAGEL's special tokens."""
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
 
-from sgt_jax.data.sources.scenes.vocabulary import main
 from sgt_jax.errors import DataError
 
 SPECIAL_TOKENS = {
@@ -84,7 +77,3 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return self.size
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

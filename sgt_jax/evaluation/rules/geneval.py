@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.sources.scenes.captions import RELATIONS, noun_phrase
+from sgt_jax.data.sources.scenes.phrases import RELATIONS, noun_phrase
 from sgt_jax.evaluation.scenes.oracle import Thing
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")

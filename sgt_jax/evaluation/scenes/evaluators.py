@@ -9,7 +9,7 @@ from typing import Any
 
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures.resizing import to_canvas
-from sgt_jax.data.sources.scenes.captions import with_article
+from sgt_jax.data.sources.scenes.phrases import with_article
 from sgt_jax.data.tasks import Editing
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.evaluators.held_out_loss import Result, paint

@@ -13,7 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from sgt_jax.data.sources.scenes import drawing
-from sgt_jax.data.sources.scenes.captions import MARGIN, Caption, holding_relations, parse_caption
+from sgt_jax.data.sources.scenes.captions import Caption, parse_caption
+from sgt_jax.data.sources.scenes.phrases import MARGIN, holding_relations
 from sgt_jax.data.sources.scenes.world import Scene
 
 GROUND = (70.0, 165.0)  # grey levels that count as ground

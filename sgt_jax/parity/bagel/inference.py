@@ -91,7 +91,7 @@ class _Runner:
         plan = self.plan(base)
         cut = {"main": plan, "text": sampling.without_last_text(plan), "image": sampling.texts_only(plan)}
         laid = [self.layout.lay_out(tuple(cut[branch])) for branch in branches]
-        batch = packing.stack_samples(laid, self.layout, packing.lane_budgets(laid, self.layout))
+        batch = packing.stack_samples(laid, self.layout.spec, packing.lane_budgets(laid, self.layout.spec))
         noise = {name: jnp.zeros(x.shape) for name, x in self.model.draw(jax.random.key(0), batch)["vae"].items()}
         if f"{base}/vae_eps" in self.recorded:
             eps = self.recorded[f"{base}/vae_eps"].transpose(0, 2, 3, 1)

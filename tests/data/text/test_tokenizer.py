@@ -9,7 +9,8 @@ import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
 from sgt_jax.data.sources.scenes import drawing
-from sgt_jax.data.sources.scenes.source import Scenes, caption
+from sgt_jax.data.sources.scenes.captions import caption
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.sources.scenes.vocabulary import NANO_SIZE, main, make_nano, nano_words
 from sgt_jax.data.text import templates
 from sgt_jax.data.text.tokenizer import NANO_FILE, SPECIAL_TOKENS, Tokenizer

@@ -1,39 +1,17 @@
-"""What can be said and asked about a scene: captions and unambiguous questions in about a hundred words.
+"""Captions of procedural scenes: one sentence to draw a scene from, and the inverse.
 
-Everything is lower-case words and '?', separated by single blanks. Answers are one word. A question is asked
-only if the picture settles it: objects are called by a colour or shape that only they have, and relations
-need a margin.
+Everything in the scene language is lower-case words and '?', separated by single blanks, about a hundred words in all.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sgt_jax.data.sources.scenes.drawing import SHAPES
-
-if TYPE_CHECKING:
-    from sgt_jax.data.sources.scenes.world import Scene
-
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
-RELATIONS = ("left of", "right of", "above", "below")
-PLURALS = {"cross": "crosses"}
-MARGIN = 0.12  # of the side: the least distance along an axis for a relation to be asked about
-
-
-def plural(shape: str) -> str:
-    return PLURALS.get(shape, shape + "s")
-
-
-def with_article(words: str) -> str:
-    return ("an " if words[0] in "aeiou" else "a ") + words
-
-
-def _pick(rng: np.random.Generator, options: Sequence):
-    """One of the options, or None if there is none. (`rng.choice` is many times slower on short lists.)"""
-    return options[int(rng.random() * len(options))] if options else None
+from sgt_jax.data.sources.scenes.phrases import NUMBERS, holding_relations, noun_phrase, pick, plural
+from sgt_jax.data.sources.scenes.world import Scene
 
 
 class Caption(NamedTuple):
@@ -43,7 +21,7 @@ class Caption(NamedTuple):
     relation: str | None = None
 
 
-def caption(scene: "Scene", rng: np.random.Generator, colourless: float = 0.0) -> str:
+def caption(scene: Scene, rng: np.random.Generator, colourless: float = 0.0) -> str:
     """One sentence to draw the scene from, such as 'a red circle left of a blue square'.
 
     `colourless` is the chance of one that names shapes alone, such as 'two circles and a square'.
@@ -59,20 +37,8 @@ def caption(scene: "Scene", rng: np.random.Generator, colourless: float = 0.0) -
     link = "and"
     if len(groups) > 1 and groups[0][1] == groups[1][1] == 1 and rng.random() < 0.75:
         a, b = (next(o for o in scene.objects if key_of(o) == key) for key, _ in groups[:2])
-        link = _pick(rng, holding_relations(a.x, a.y, b.x, b.y)) or "and"
+        link = pick(rng, holding_relations(a.x, a.y, b.x, b.y)) or "and"
     return f" {link} ".join(words[:2]) + "".join(f" and {w}" for w in words[2:])
-
-
-def noun_phrase(count: int, colour: str | None, shape: str) -> str:
-    """'a red circle', 'two red circles', and without a colour 'two circles'."""
-    hue = f"{colour} " if colour else ""
-    return with_article(hue + shape) if count == 1 else f"{NUMBERS[count]} {hue}{plural(shape)}"
-
-
-def holding_relations(ax: float, ay: float, bx: float, by: float, margin: float = MARGIN) -> list[str]:
-    """Which of RELATIONS hold between a and b by at least `margin`; everything in fractions of the side."""
-    truths = (bx - ax >= margin, ax - bx >= margin, by - ay >= margin, ay - by >= margin)
-    return [relation for relation, true in zip(RELATIONS, truths, strict=True) if true]
 
 
 def parse_caption(text: str) -> Caption:

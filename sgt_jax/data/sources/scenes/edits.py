@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.sources.scenes.captions import with_article
+from sgt_jax.data.sources.scenes.phrases import with_article
 
 if TYPE_CHECKING:
     from sgt_jax.data.sources.scenes.world import Scene, SceneObject

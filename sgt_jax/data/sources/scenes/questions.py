@@ -1,37 +1,33 @@
-"""Questions about a procedural scene with their true answers, one small function a kind."""
+"""Questions about a procedural scene with their true answers, one small function a kind.
+
+Answers are one word. A question is asked only if the picture settles it: objects are called by a colour or shape that
+only they have, and relations need a margin.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sgt_jax.data.sources.scenes.captions import (
+from sgt_jax.data.sources.scenes.phrases import (
     MARGIN,
     NUMBERS,
     RELATIONS,
-    _pick,
     holding_relations,
+    pick,
     plural,
     with_article,
 )
+from sgt_jax.data.sources.scenes.world import Scene, SceneObject
 
 QUADRANT_MARGIN = 0.06  # from the middle lines
-
-
 AREA_MARGIN = 1.5  # times: the least ratio of areas for "largest"
 
-
 Pair = tuple[str, str]  # question, answer
-
-
-Ask = Callable[["Scene", np.random.Generator], Pair | None]
-
+Ask = Callable[[Scene, np.random.Generator], Pair | None]
 
 KINDS: dict[str, Ask] = {}  # asked unless a source names others
-
-
 HARD_KINDS: dict[str, Ask] = {}  # asked only where a source names them
-
 
 # How eagerly a kind is chosen where it fits. Those that need two objects fit less often and are learnt last.
 WEIGHTS: dict[str, float] = {}
@@ -45,7 +41,7 @@ def _kind(name: str, weight: float = 1.0, hard: bool = False):
     return register
 
 
-def _names(scene: "Scene", o: "SceneObject") -> list[str]:
+def _names(scene: Scene, o: SceneObject) -> list[str]:
     """The ways to call an object that fit no other object of the scene."""
     names = []
     if sum(p.colour == o.colour for p in scene.objects) == 1:
@@ -57,23 +53,23 @@ def _names(scene: "Scene", o: "SceneObject") -> list[str]:
     return names
 
 
-def _named(scene: "Scene", rng: np.random.Generator, objects=None) -> tuple["SceneObject", str] | None:
+def _named(scene: Scene, rng: np.random.Generator, objects=None) -> tuple[SceneObject, str] | None:
     """A random object (of `objects`) that has a name of its own, and one such name."""
     candidates = [(o, names) for o in objects or scene.objects if (names := _names(scene, o))]
-    chosen = _pick(rng, candidates)
-    return None if chosen is None else (chosen[0], _pick(rng, chosen[1]))
+    chosen = pick(rng, candidates)
+    return None if chosen is None else (chosen[0], pick(rng, chosen[1]))
 
 
-def _pairs(scene: "Scene", rng: np.random.Generator, fits: Callable) -> list[tuple]:
+def _pairs(scene: Scene, rng: np.random.Generator, fits: Callable) -> list[tuple]:
     """Ordered pairs that fit, in random order."""
     found = [(a, b) for a in scene.objects for b in scene.objects if a is not b and fits(a, b)]
     return [found[k] for k in rng.permutation(len(found))]
 
 
-def _relation(scene: "Scene", rng, fits: Callable, form: str, answer: Callable) -> Pair | None:
+def _relation(scene: Scene, rng, fits: Callable, form: str, answer: Callable) -> Pair | None:
     """A question about two objects that `fits`; `form` takes their names, `answer` the objects."""
     for a, b in _pairs(scene, rng, fits):
-        first, second = _pick(rng, _names(scene, a)), _pick(rng, _names(scene, b))
+        first, second = pick(rng, _names(scene, a)), pick(rng, _names(scene, b))
         if first and second:
             return form.format(first, second), answer(a, b)
     return None
@@ -83,12 +79,12 @@ def _relation(scene: "Scene", rng, fits: Callable, form: str, answer: Callable) 
 def _exists(scene, rng):
     """Half the time absent, then mostly a near miss: a colour or a shape that is there, but not together."""
     present = {(o.colour, o.shape) for o in scene.objects}
-    there = _pick(rng, scene.objects)
+    there = pick(rng, scene.objects)
     if rng.random() < 0.5:
         return f"is there {with_article(f'{there.colour} {there.shape}')} ?", "yes"
     absent = [(c, s) for c in scene.colours for s in scene.shapes if (c, s) not in present]
     near = [(c, s) for c, s in absent if (c == there.colour) != (s == there.shape)]
-    colour, shape = _pick(rng, near if near and rng.random() < 0.75 else absent) or (None, None)
+    colour, shape = pick(rng, near if near and rng.random() < 0.75 else absent) or (None, None)
     return None if colour is None else (f"is there {with_article(f'{colour} {shape}')} ?", "no")
 
 
@@ -99,27 +95,27 @@ def _count(scene, rng):
 
 @_kind("count_shape")
 def _count_shape(scene, rng):
-    shape = _pick(rng, scene.objects).shape if rng.random() < 0.5 else _pick(rng, scene.shapes)
+    shape = pick(rng, scene.objects).shape if rng.random() < 0.5 else pick(rng, scene.shapes)
     return f"how many {plural(shape)} are there ?", NUMBERS[sum(o.shape == shape for o in scene.objects)]
 
 
 @_kind("count_colour")
 def _count_colour(scene, rng):
-    colour = _pick(rng, scene.objects).colour if rng.random() < 0.6 else _pick(rng, scene.colours)
+    colour = pick(rng, scene.objects).colour if rng.random() < 0.6 else pick(rng, scene.colours)
     return f"how many {colour} objects are there ?", NUMBERS[sum(o.colour == colour for o in scene.objects)]
 
 
 @_kind("colour_of")
 def _colour_of(scene, rng):
     shapes = Counter(o.shape for o in scene.objects)
-    o = _pick(rng, [o for o in scene.objects if shapes[o.shape] == 1])
+    o = pick(rng, [o for o in scene.objects if shapes[o.shape] == 1])
     return None if o is None else (f"what colour is the {o.shape} ?", o.colour)
 
 
 @_kind("shape_of")
 def _shape_of(scene, rng):
     colours = Counter(o.colour for o in scene.objects)
-    o = _pick(rng, [o for o in scene.objects if colours[o.colour] == 1])
+    o = pick(rng, [o for o in scene.objects if colours[o.colour] == 1])
     return None if o is None else (f"what shape is the {o.colour} object ?", o.shape)
 
 
@@ -132,7 +128,7 @@ def _verify(scene, rng):
         return None
     others = [x for x in (scene.shapes if by_colour else scene.colours) if x != answer]
     true = rng.random() < 0.5 or not others
-    claim = answer if true else _pick(rng, others)
+    claim = answer if true else pick(rng, others)
     thing = question.split(" is ", 1)[1].removesuffix(" ?")
     return f"is {thing} {with_article(claim) if by_colour else claim} ?", "yes" if true else "no"
 
@@ -177,7 +173,7 @@ def _larger(scene, rng):
     if len(scene.objects) < 2:
         return None
     ends = {"largest": max, "smallest": min}
-    word = _pick(rng, tuple(ends))
+    word = pick(rng, tuple(ends))
     o = ends[word](scene.objects, key=lambda p: p.area)
     # Both as drawn and as seen, so that an occluded object is no trap.
     for p in scene.objects:
@@ -205,10 +201,10 @@ def _quadrant(scene, rng):
     return f"where is {name} ?", ("top" if o.y < 0.5 else "bottom") + ("left" if o.x < 0.5 else "right")
 
 
-def _outermost_object(scene, rng, words, place) -> tuple["SceneObject", str] | None:
+def _outermost_object(scene, rng, words, place) -> tuple[SceneObject, str] | None:
     if len(scene.objects) < 2:
         return None
-    word = _pick(rng, words)
+    word = pick(rng, words)
     ordered = sorted(scene.objects, key=place, reverse=word == words[1])
     return None if abs(place(ordered[0]) - place(ordered[1])) < MARGIN else (ordered[0], word)
 
@@ -231,8 +227,8 @@ def _highest(scene, rng):
 @_kind("more")
 def _more(scene, rng):
     """Compares the numbers of two shapes; at least one of them is there."""
-    first = _pick(rng, scene.objects).shape
-    second = _pick(rng, [s for s in scene.shapes if s != first])
+    first = pick(rng, scene.objects).shape
+    second = pick(rng, [s for s in scene.shapes if s != first])
     if second is None:
         return None
     if rng.random() < 0.5:
@@ -254,7 +250,7 @@ def _pattern(scene, rng):
 @_kind("shape_outermost", 2.0, hard=True)
 def _shape_outermost(scene, rng):
     """Place, then shape: two steps where "leftmost" and "highest" need one and a colour."""
-    words, place = _pick(rng, ((("leftmost", "rightmost"), lambda o: o.x), (("highest", "lowest"), lambda o: o.y)))
+    words, place = pick(rng, ((("leftmost", "rightmost"), lambda o: o.x), (("highest", "lowest"), lambda o: o.y)))
     o, word = _outermost_object(scene, rng, words, place) or (None, None)
     return None if o is None else (f"what shape is the {word} object ?", o.shape)
 
@@ -269,7 +265,7 @@ def _count_beside(scene, rng):
             axis = RELATIONS[:2] if relation in RELATIONS[:2] else RELATIONS[2:]
             if others and all(set(holds) & set(axis) for holds in others):
                 found += [(name, relation, sum(relation in holds for holds in others)) for name in _names(scene, o)]
-    name, relation, n = _pick(rng, found) or (None, None, None)
+    name, relation, n = pick(rng, found) or (None, None, None)
     return None if name is None else (f"how many objects are {relation} {name} ?", NUMBERS[n])
 
 
@@ -287,7 +283,7 @@ def _arithmetic(scene, rng):
 
 
 def question_answers(
-    scene: "Scene", rng: np.random.Generator, n: int, kinds: Sequence[str] | None = None
+    scene: Scene, rng: np.random.Generator, n: int, kinds: Sequence[str] | None = None
 ) -> list[tuple[str, str, str]]:
     """Up to `n` distinct (kind, question, answer), spread over the kinds that fit the scene.
 

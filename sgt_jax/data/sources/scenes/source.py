@@ -21,8 +21,6 @@ from sgt_jax.data.sources.scenes.questions import HARD_KINDS, KINDS, question_an
 from sgt_jax.data.sources.scenes.world import Scene, SceneObject, ranked_classes
 from sgt_jax.errors import DataError
 
-__all__ = ["HARD_KINDS", "KINDS", "SPLITS", "Scene", "SceneObject", "Scenes", "caption", "question_answers"]
-
 # Where each split begins in the one space of scene numbers; a split can hold 2**40 scenes.
 SPLITS = {"train": 0, "validation": 2**40, "test": 2**41}
 NANO_SIZES = {"small": (0.13, 0.17), "large": (0.21, 0.27)}

@@ -1,15 +1,20 @@
-"""The words of the procedural scenes and the small tokenizer made of them: python -m sgt_jax.data.sources.scenes.vocabulary [FILE]"""
+"""The words of the procedural scenes, and the nano tokenizer made of them.
+
+`python -m sgt_jax.data.sources.scenes.vocabulary [FILE]` writes it: whole words, one id each. The file ships as
+`sgt_jax/assets/nano/tokenizer.json`; trained nano weights depend on its ids, so the words of the shipped file keep theirs,
+and new ones take the spare ids after them.
+"""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
-from sgt_jax.data.sources.scenes import vocabulary
-from sgt_jax.data.sources.scenes.captions import NUMBERS, plural
 from sgt_jax.data.sources.scenes.drawing import COLOURS, PATTERNS, SHAPES
+from sgt_jax.data.sources.scenes.phrases import NUMBERS, plural
 from sgt_jax.data.text.templates import PLAIN
 from sgt_jax.data.text.tokenizer import NANO_FILE, SPECIAL_TOKENS
 from sgt_jax.errors import DataError
@@ -27,8 +32,6 @@ def words() -> list[str]:
 
 
 NANO_SIZE = 128
-
-
 UNKNOWN = "<unk>"
 
 
@@ -37,7 +40,7 @@ def nano_words() -> list[str]:
     ids = json.loads(NANO_FILE.read_text(encoding="utf-8"))["model"]["vocab"]
     shipped = [word for word in sorted(ids, key=ids.__getitem__) if not word.startswith("<")]
     plain = [word for sentence in PLAIN.values() for word in sentence.split() if not word.startswith("{")]
-    return list(dict.fromkeys([*shipped, *vocabulary.words(), *plain]))
+    return list(dict.fromkeys([*shipped, *words(), *plain]))
 
 
 def make_nano(words: Sequence[str], size: int = NANO_SIZE) -> tokenizers.Tokenizer:
@@ -61,3 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     make_nano(nano_words()).save(str(path))
     print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

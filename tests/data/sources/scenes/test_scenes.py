@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sgt_jax.data.sources.scenes import captions, drawing
-from sgt_jax.data.sources.scenes.source import HARD_KINDS, KINDS, Scenes, caption, question_answers
+from sgt_jax.data.sources.scenes import captions, drawing, phrases
+from sgt_jax.data.sources.scenes.captions import caption
+from sgt_jax.data.sources.scenes.questions import HARD_KINDS, KINDS, question_answers
+from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.sources.scenes.world import ranked_classes
 from sgt_jax.errors import DataError
 
@@ -159,9 +161,9 @@ def answer_from_masks(e, question):
         return hits[0]
 
     def count(test):
-        return captions.NUMBERS[sum(map(test, things))]
+        return phrases.NUMBERS[sum(map(test, things))]
 
-    singular = {captions.plural(s): s for s in drawing.SHAPES}
+    singular = {phrases.plural(s): s for s in drawing.SHAPES}
     readers = [
         (r"how many is (\w+) (\w+) than (\w+) (\w+) than (\w+)", arithmetic),
         (r"how many objects are (left of|right of|above|below) (.+)", lambda r, n: count(
@@ -202,10 +204,10 @@ def answer_from_masks(e, question):
 
 def arithmetic(outer, more_or_fewer, inner, how, start):
     for step, word in ((inner, how), (outer, more_or_fewer)):
-        change = captions.NUMBERS.index(step)
-        total = captions.NUMBERS.index(start) + (change if word == "more" else -change)
+        change = phrases.NUMBERS.index(step)
+        total = phrases.NUMBERS.index(start) + (change if word == "more" else -change)
         assert total >= 0, "went below zero on the way"
-        start = captions.NUMBERS[total]
+        start = phrases.NUMBERS[total]
     return start
 
 
