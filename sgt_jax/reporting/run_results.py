@@ -12,8 +12,9 @@ from typing import Any
 import jax
 from etils import epath
 
-from sgt_jax.evaluation.evaluators.held_out_loss import Result
-from sgt_jax.evaluation.schedule import collect_scores, evaluated_steps
+from sgt_jax.evaluation.items import evaluated_steps
+from sgt_jax.evaluation.result import Result
+from sgt_jax.evaluation.schedule import collect_scores
 from sgt_jax.reporting import run_page
 from sgt_jax.training import log
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from etils import epath
 
-from sgt_jax.evaluation.schedule import evaluated_steps, load_items
+from sgt_jax.evaluation.items import evaluated_steps, load_items
 from sgt_jax.study import run as study_lib
 
 

@@ -209,7 +209,7 @@ def _write_study(study: Any, results: epath.Path) -> None:
 
 def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epath.Path) -> None:
     """Turns what a finished run left in its work directory into one small file."""
-    from sgt_jax.evaluation.schedule import load_items
+    from sgt_jax.evaluation.items import load_items
     from sgt_jax.study import history
 
     numbers, labels = {}, {}

@@ -6,8 +6,8 @@ import numpy as np
 
 from sgt_jax.data.sources.scenes.edits import Change
 from sgt_jax.data.sources.scenes.world import Scene
+from sgt_jax.evaluation.rules.geneval import Thing
 from sgt_jax.evaluation.scenes import oracle
-from sgt_jax.evaluation.scenes.oracle import Thing
 
 NEAR = 0.12  # of the side: an object may have moved so far and still be the same one
 

@@ -12,9 +12,10 @@ from sgt_jax.data.pictures.resizing import to_canvas
 from sgt_jax.data.sources.scenes.phrases import with_article
 from sgt_jax.data.tasks import Editing
 from sgt_jax.errors import DataError
-from sgt_jax.evaluation.evaluators.held_out_loss import Result, paint
+from sgt_jax.evaluation.result import Result, by_kind, paint
 from sgt_jax.evaluation.rules import geneval, pope
-from sgt_jax.evaluation.scenes import editing, oracle
+from sgt_jax.evaluation.scenes import editing, oracle, prompts
+from sgt_jax.evaluation.statistics import Score, compare
 
 
 class Hallucination:
@@ -71,7 +72,7 @@ class Prompts:
         self._experiment, self._options = experiment, options
         self._source = _scenes(experiment, options["source"])
         shapes, colours = self._source.shapes, self._source.colours
-        self.prompts = geneval.prompts(options["n"], shapes, colours, options["max_count"], options["seed"])
+        self.prompts = prompts.prompts(options["n"], shapes, colours, options["max_count"], options["seed"])
         encode = experiment.tokenizer.encode
         self._plans = [(PlanItem("text", list(encode(entry["prompt"]))),) for entry in self.prompts]
 
@@ -136,3 +137,75 @@ def _scenes(experiment: Any, name: str) -> Any:
 
 def _classes(source: Any, i: int) -> list[tuple[str, str]]:
     return [(o.colour, o.shape) for o in source.scene(i).objects]
+
+
+class Drawings:
+    """Pictures drawn from captions, parsed by the exact oracle of the procedural scenes.
+
+    Options: source (scenes), n, seed, batch, show, and the sampler's steps, shift, text_scale.
+    """
+
+    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
+        self._experiment, self._options = experiment, options
+        source = experiment.source(options["source"])
+        self._examples = [source[i] for i in range(min(options["n"], len(source)))]
+        if any("scene" not in e.extra for e in self._examples):
+            raise DataError(f"{source!r} has no scene descriptions, which this evaluator's oracle needs")
+        encode = experiment.tokenizer.encode
+        self._plans = [(PlanItem("text", list(encode(e.caption))),) for e in self._examples]
+
+    def __call__(self, params: Any) -> Result:
+        options = self._options
+        shape = to_canvas(self._examples[0].image, self._experiment.canvases).shape[:2]
+        numbers = range(len(self._plans))
+        drawn = paint(self._experiment.sampler, params, self._plans, shape, numbers, options)
+        from sgt_jax.evaluation.scenes import oracle
+
+        items: dict[str, list] = {}
+        for example, picture in zip(self._examples, drawn):
+            verdict = oracle.score_picture(example.extra["scene"], example.caption, picture)
+            for name, right in verdict.items():
+                items.setdefault(name, []).append(None if right is None else int(right))
+        items["prompt"] = [e.caption for e in self._examples]
+        show = range(min(options["show"], len(drawn)))
+        rows = [[drawn[i], self._examples[i].image] for i in show]
+        return Result(items, ("drawn", "a scene of this caption"), rows, [self._examples[i].caption for i in show])
+
+
+def _drawing_scores(after: dict, before: dict | None) -> list[Score]:
+    scores = []
+    for key, values in after.items():
+        if key == "prompt":
+            continue
+        # A verdict is None where the caption does not ask for it (a relation between two objects when there is one).
+        pick = [i for i, v in enumerate(values) if v is not None]
+        if not pick:
+            continue
+        previous = [before[key][i] for i in pick] if before else None
+        scores.append(compare("generation", key.replace("_", " "), [values[i] for i in pick], before=previous,
+                              items="held-out captions", unit="%"))  # fmt: skip
+    return scores
+
+
+def _hallucination_scores(after: dict, before: dict | None) -> list[Score]:
+    words = {"items": "questions", "unit": "%", "groups": after["picture"]}
+    scores = [
+        compare("hallucination", "POPE accuracy", after["accuracy"], before=before and before["accuracy"], **words)
+    ]
+    for category in pope.CATEGORIES:
+        pick = [i for i, c in enumerate(after["category"]) if c == category]
+        part = {**words, "groups": [after["picture"][i] for i in pick], "kind": category}
+        previous = [before["accuracy"][i] for i in pick] if before else None
+        scores.append(
+            compare("hallucination", "POPE accuracy", [after["accuracy"][i] for i in pick], before=previous, **part)
+        )
+    return scores
+
+
+def _edit_scores(after: dict, before: dict | None) -> list[Score]:
+    words = {"items": "held-out edits", "unit": "%"}
+    parts = {"changed": "what was asked for changed", "kept": "the rest stayed"}
+    scores = by_kind("editing", "edit exact", "exact", "kind", "held-out edits")(after, before)
+    return scores + [
+        compare("editing", label, after[k], before=before and before[k], **words) for k, label in parts.items()
+    ]

@@ -7,7 +7,6 @@ always (the test states how often), so that a low score means a bad picture.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -16,25 +15,13 @@ from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes.captions import Caption, parse_caption
 from sgt_jax.data.sources.scenes.phrases import MARGIN, holding_relations
 from sgt_jax.data.sources.scenes.world import Scene
+from sgt_jax.evaluation.rules.geneval import Thing
 
 GROUND = (70.0, 165.0)  # grey levels that count as ground
 GROUND_SPREAD = 25.0  # how far tint and clouds take the ground from that line
 MIN_AREA = 0.008  # of the picture: smaller pieces are debris
 MIN_FIT = 0.6  # overlap with the best template below which a thing has no shape
 NO_SHAPE = "blob"
-
-
-class Thing(NamedTuple):
-    """An object that was found; centre and extents are in fractions of the side, the area in pixels."""
-
-    colour: str
-    shape: str
-    x: float
-    y: float
-    area: int
-    fit: float  # overlap with the best template, 0..1
-    width: float = 0.0  # of what is seen of it
-    height: float = 0.0
 
 
 def colour_map(picture: np.ndarray, colours: Sequence[str]) -> np.ndarray:

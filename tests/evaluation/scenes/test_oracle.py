@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from sgt_jax.data.sources.scenes import drawing
 from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.evaluation.scenes.oracle import Thing, parse, score_picture
+from sgt_jax.evaluation.rules.geneval import Thing
+from sgt_jax.evaluation.scenes.oracle import parse, score_picture
 
 HARD = dict(size=64, max_objects=4, max_rotation=15.0, pattern_rate=0.3)
 RICH = dict(size=64, max_objects=3, shapes=tuple(drawing.SHAPES), colours=tuple(drawing.COLOURS))
