@@ -151,8 +151,8 @@ def inputs(options: argparse.Namespace) -> Inputs:
     import jax
     import optax
 
-    from sgt_jax.models.attention.work import typical_row
     from sgt_jax.models.bagel.config import BagelConfig
+    from sgt_jax.models.bagel.costs import typical_row
     from sgt_jax.models.bagel.model import Bagel
 
     config = BagelConfig.from_dict(

@@ -105,15 +105,16 @@ def _picture(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
+    from sgt_jax.models.bagel import guidance as bagel_guidance
     from sgt_jax.models.bagel import sampling
 
     bagel, tokens, batch = model.bagel, model.tokenizer, options.batch
-    guidance = sampling.Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")
-    names = sampling.branch_names(guidance)
+    guidance = bagel_guidance.Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")
+    names = bagel_guidance.branch_names(guidance)
     packed = _rows(model, names, options)
     side = min(model.config.max_latent_size, 32)
     grid = (side, side)
-    times = jnp.asarray(sampling.time_grid(options.steps, 3.0))
+    times = jnp.asarray(bagel_guidance.time_grid(options.steps, 3.0))
     noise = jax.random.normal(jax.random.key(0), (batch, side * side, model.config.latent_width))
 
     @jax.jit
@@ -160,12 +161,12 @@ def _rows(model: Any, names: Sequence[str], options: argparse.Namespace) -> Any:
 
     from sgt_jax.data import packing
     from sgt_jax.data.examples import PlanItem
-    from sgt_jax.models.bagel import sampling
+    from sgt_jax.models.bagel import guidance as bagel_guidance
 
     side = min(model.config.vit_max_num_patch_per_side, 16) * model.config.vit.patch_size
     photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     plan = [PlanItem("vit_image", photo), PlanItem("text", model.tokenizer.encode("what is in the picture ?"))]
-    branches = sampling.branch_plans(plan)
+    branches = bagel_guidance.branch_plans(plan)
     layout = model.layout(())
     laid = [layout.lay_out(tuple(branches[name])) for name in names for _ in range(options.batch)]
     return packing.stack_samples(laid, layout.spec, packing.lane_budgets(laid, layout.spec))

@@ -8,14 +8,11 @@ again after an interruption: parts that are there are kept. Several machines may
 
 import argparse
 import os
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from sgt_jax.commands import configured, errors
 from sgt_jax.data.stored.tokenising import tokenize
 from sgt_jax.errors import DataError
+from sgt_jax.models.autoencoder.encoding import encoder
 
 
 def main(arguments: list[str]) -> int:
@@ -49,18 +46,3 @@ def main(arguments: list[str]) -> int:
             tokenize(task, name, encode, options.part_size, options.batch, options.threads, share)
 
     return errors.status(work, USER_ERRORS)
-
-
-def encoder(task: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """uint8 [N, H, W, 3] -> float16 moments [N, h, w, 2C], by the autoencoder that the run starts from, in float32."""
-    import jax
-
-    from sgt_jax.models.autoencoder.model import Autoencoder
-    from sgt_jax.models.bagel import names
-    from sgt_jax.models.bagel.model import to_unit_range
-
-    vae = Autoencoder(task.model_config.vae, dtype=np.float32, precision=jax.lax.Precision.HIGHEST)
-    params = jax.device_put(names.load_vae(task.vae_file(), task.model_config))
-    apply = jax.jit(lambda params, pixels: vae.apply({"params": params}, to_unit_range(pixels), method="encode"))
-    limit = float(np.finfo(np.float16).max)
-    return lambda pixels: np.clip(np.asarray(apply(params, pixels)), -limit, limit).astype(np.float16)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.evaluation.statistics import Score, compare
-from sgt_jax.models.bagel.sampling import Guidance
+from sgt_jax.models.bagel.guidance import Guidance
 
 
 @dataclasses.dataclass

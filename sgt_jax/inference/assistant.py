@@ -3,7 +3,6 @@
 A *history* is a list of texts and pictures (uint8 [H, W, 3]) in the order in which they are read.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,15 +11,16 @@ import numpy as np
 
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures import masks, resizing, rle
+from sgt_jax.data.pictures import masks, resizing
 from sgt_jax.data.pictures.resizing import TransformSpec
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
+from sgt_jax.inference.results import Painting, Segmentation
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.sampling import Guidance
 
 History = Sequence[str | np.ndarray]
 
@@ -34,23 +34,6 @@ THINK_TO_PAINT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How pictures of one mode are painted, and how pictures are resized before they are read.
-
-    Attributes:
-      steps: evaluations of the model per branch (BAGEL's num_timesteps is one more).
-      shift: of the time grid.
-      guidance: see `Guidance`.
-      vit: resize rule before the understanding encoder: (smallest short side, largest long side) in pixels.
-    """
-
-    steps: int = 49
-    shift: float = 3.0
-    guidance: Guidance = Guidance()
-    vit: tuple[int, int] = (224, 980)
-
-
 # The reference's defaults per mode. Its segmentation is trained at 224 pixels and read at up to 980; ours reads at 224.
 DEFAULTS: Mapping[str, Settings] = {
     "chat": Settings(vit=(378, 980)),
@@ -60,48 +43,6 @@ DEFAULTS: Mapping[str, Settings] = {
 }
 VAE_SIDES = (512, 1024)
 CHAT_PIXELS = 2_007_040
-
-
-@dataclasses.dataclass(frozen=True)
-class Painting:
-    """A painted picture uint8 [H, W, 3], and what the model thought before, if it was asked to."""
-
-    picture: np.ndarray
-    thought: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """A painted segmentation and what it says.
-
-    Attributes:
-      painting: uint8 [H', W', 3], as painted.
-      masks: bool [N, H, W] at the size of the photograph, largest first.
-    """
-
-    painting: np.ndarray
-    masks: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [H, W]: 0 is no instance, n is mask n-1."""
-        return masks.visible(self.masks)
-
-    def to_json(self) -> dict[str, Any]:
-        """Areas, boxes [x, y, width, height] and COCO run lengths of all instances."""
-        found = []
-        for number, mask in enumerate(self.masks, 1):
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box = [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
-            found.append(
-                {
-                    "label": number,
-                    "area": int(mask.sum()),
-                    "bbox": [int(side) for side in box],
-                    "segmentation": rle.encode(mask),
-                }
-            )
-        return {"size": [int(side) for side in self.masks.shape[1:]], "instances": found}
 
 
 class Assistant:

@@ -20,9 +20,9 @@ import jax
 
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError
-from sgt_jax.inference.assistant import DEFAULTS, Assistant, Settings
+from sgt_jax.inference.assistant import DEFAULTS, Assistant
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.sampling import Guidance
+from sgt_jax.models.bagel.guidance import Guidance, Settings
 
 
 def load(

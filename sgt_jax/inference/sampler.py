@@ -10,9 +10,11 @@ import numpy as np
 from sgt_jax.batch import PIXELS, PackedBatch
 from sgt_jax.data import packing
 from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.models.bagel import guidance as bagel_guidance
 from sgt_jax.models.bagel import sampling
-from sgt_jax.models.bagel.model import Bagel, unpatchify_latents
-from sgt_jax.models.bagel.sampling import Guidance, Plan
+from sgt_jax.models.bagel.guidance import Guidance, Plan
+from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.layers import unpatchify_latents
 from sgt_jax.parallel.distributed import fetch
 
 Notify = Callable[[Any], None]
@@ -100,11 +102,13 @@ class Sampler:
         """
         stride = self.model.config.latent_stride
         grid = (shape[0] // stride, shape[1] // stride)
-        names = sampling.branch_names(guidance)
-        read = [sampling.branch_plans(plan, thought) for plan, thought in zip(plans, thoughts or [()] * len(plans))]
+        names = bagel_guidance.branch_names(guidance)
+        read = [
+            bagel_guidance.branch_plans(plan, thought) for plan, thought in zip(plans, thoughts or [()] * len(plans))
+        ]
         laid = [tuple(self.layout.lay_out(tuple(branches[name])) for name in names) for branches in read]
         budgets = packing.lane_budgets([sample for branches in laid for sample in branches], self.layout.spec)
-        times = jnp.asarray(sampling.time_grid(steps, shift))
+        times = jnp.asarray(bagel_guidance.time_grid(steps, shift))
         out = []
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)

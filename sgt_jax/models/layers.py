@@ -203,3 +203,17 @@ def random_code_table(side: int, width: int, seed: int) -> jax.Array:
     """
     codes = np.random.default_rng(seed).standard_normal((2, side, width // 2)).astype(np.float32)
     return grid_table(codes[0], codes[1])
+
+
+def patchify_latents(z: jax.Array, patch: int) -> jax.Array:
+    """[N, h, w, C] -> [N, (h/p)*(w/p), p*p*C]; a token is (row in patch, column in patch, channel), channel fastest."""
+    n, h, w, c = z.shape
+    z = z.reshape(n, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return z.reshape(n, (h // patch) * (w // patch), patch * patch * c)
+
+
+def unpatchify_latents(tokens: jax.Array, grid: tuple[int, int], patch: int) -> jax.Array:
+    """The inverse: [N, rows*columns, p*p*C], (rows, columns) -> [N, rows*p, columns*p, C]."""
+    n, _, width = tokens.shape
+    z = tokens.reshape(n, *grid, patch, patch, width // patch**2).transpose(0, 1, 3, 2, 4, 5)
+    return z.reshape(n, grid[0] * patch, grid[1] * patch, width // patch**2)

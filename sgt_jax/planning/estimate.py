@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 
-from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.attention.work import attention_work
 from sgt_jax.models.bagel import costs
+from sgt_jax.models.bagel.costs import typical_row
 from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning.accounting import Work, count
 from sgt_jax.planning.step import PlannedStep

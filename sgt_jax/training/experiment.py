@@ -26,9 +26,11 @@ from sgt_jax.data.stored.tokenised import Tokenised, differences
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.inference.sampler import Sampler
+from sgt_jax.models.autoencoder import flux_names
+from sgt_jax.models.autoencoder.model import to_unit_range
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel, to_unit_range
+from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.parallel import partitioning
 from sgt_jax.training.objectives import sgt
 from sgt_jax.trees import path_name
@@ -144,7 +146,7 @@ class Experiment:
         options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
         sizes = {"vit_size": spec.get("vit_size", data.vit_size.to_dict()), "target_size": data.target_size.to_dict()}
         task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
-        return {**task, "options": options, **sizes, "autoencoder": names.fingerprint(self.vae_file())}
+        return {**task, "options": options, **sizes, "autoencoder": flux_names.fingerprint(self.vae_file())}
 
     def vae_file(self) -> str:
         """The file with the trained autoencoder that this run starts from.
@@ -216,7 +218,7 @@ class Experiment:
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
-        vae = names.load_vae(resource(config.vae_from), self.model_config)
+        vae = flux_names.load_vae(resource(config.vae_from), self.model_config)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 

@@ -14,12 +14,12 @@ from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import DataError
-from sgt_jax.inference import assistant, load
-from sgt_jax.models.bagel import sampling
+from sgt_jax.inference import load, results
+from sgt_jax.models.bagel import guidance
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
+from sgt_jax.models.bagel.guidance import Guidance
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.sampling import Guidance
 from tests.support import tiny_experiment as tiny
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -97,7 +97,7 @@ def test_instances_are_decoded_at_the_size_of_the_photo(model, monkeypatch):
     painting = np.zeros((24, 32, 3), np.uint8)
     painting[4:20, 4:12] = (255, 0, 0)
     painting[4:20, 16:20] = (0, 255, 0)
-    monkeypatch.setattr(model, "paint", lambda *a, **k: [assistant.Painting(painting)])
+    monkeypatch.setattr(model, "paint", lambda *a, **k: [results.Painting(painting)])
     (found,) = model.segment(np.zeros((48, 64, 3), np.uint8), palette="distinct")
     assert [m.sum() for m in found.masks] == [32 * 16, 32 * 8]
     assert [entry["bbox"] for entry in found.to_json()["instances"]] == [[8, 8, 16, 32], [32, 8, 8, 32]]
@@ -153,7 +153,7 @@ def test_text_stops_row_by_row_and_ids_are_reproducible(model):
 
 def test_thought_goes_to_the_main_branch_only():
     image, text = PlanItem("vit_image", PHOTO), PlanItem("text", [1, 2])
-    branches = sampling.branch_plans([image, text], [7])
+    branches = guidance.branch_plans([image, text], [7])
     assert [item.data for item in branches["main"][1:]] == [[1, 2], [7]]
     assert branches["text"] == [image] and branches["image"] == [text]
 

@@ -13,8 +13,8 @@ from sgt_jax.commands import tokenize
 from sgt_jax.data.packing import pack
 from sgt_jax.data.stored.tokenised import Tokenised
 from sgt_jax.errors import DataError
-from sgt_jax.models.bagel.model import patchify_latents
 from sgt_jax.models.bagel.published import load_published
+from sgt_jax.models.layers import patchify_latents
 from sgt_jax.training import experiment
 from sgt_jax.training.objectives import sgt
 from tests.support import local_road

@@ -6,8 +6,9 @@ import pytest
 
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.attention import packed_attention
-from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.attention.work import attention_work
 from sgt_jax.models.bagel import costs, decoder
+from sgt_jax.models.bagel.costs import typical_row
 from sgt_jax.parallel import partitioning
 from sgt_jax.planning import accounting, estimate
 from sgt_jax.planning.step import load_config, plan_step

@@ -2,9 +2,10 @@
 
 import pytest
 
-from sgt_jax.models.attention.work import attention_work, typical_row
+from sgt_jax.models.attention.work import attention_work
 from sgt_jax.models.bagel import costs
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.costs import typical_row
 from sgt_jax.planning.step import load_config
 from sgt_jax.training.utilisation import Utilisation
 

@@ -21,8 +21,8 @@ from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.guidance import time_grid
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.sampling import time_grid
 
 # Groups of keys: words by category, then what is reported apart. Together they cover everything.
 KEYS = (*CATEGORIES, "text markers", "picture markers", "latents")

@@ -273,3 +273,8 @@ def fresh_parameters(autoencoder: Autoencoder, key: jax.Array) -> dict[str, Any]
         return out
 
     return fill(tree)
+
+
+def to_unit_range(pixels: jax.Array) -> jax.Array:
+    """uint8 pixels -> float32 in [-1, 1]; float pixels pass."""
+    return pixels.astype(jnp.float32) / 127.5 - 1 if pixels.dtype == jnp.uint8 else pixels

@@ -6,7 +6,7 @@ attention is the only place where lanes meet. Shapes: U und slots, G gen slots, 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,54 +18,11 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation
 from sgt_jax.models.stack import layer_input, run_layers
+from sgt_jax.models.transformer import Cache, Embedding, Mlp, _linear, concat_info
 from sgt_jax.parallel.partitioning import constrain
 
 # What a layer can put out; captured as "hidden_3" and so on.
 _KINDS = ("hidden", "q", "k", "v")
-
-
-class Cache(NamedTuple):
-    """Keys (normalised and rotated) and values of slots read before, and their facts.
-
-    Attributes:
-      keys, values: indexed by layer: a tuple over layers of [B, T, KV, D], or one array [L, B, T, KV, D].
-      info: fields [B, T]; sample 0 marks slots that nobody may see.
-    """
-
-    keys: Any
-    values: Any
-    info: TokenInfo
-
-
-def concat_info(first: TokenInfo, second: TokenInfo) -> TokenInfo:
-    """Facts of two runs of slots one after the other."""
-    return TokenInfo(*(jnp.concatenate([a, b], axis=1) for a, b in zip(first, second)))
-
-
-class Mlp(nn.Module):
-    """down(silu(gate x) * up x)."""
-
-    config: BagelConfig
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        linear = _linear(self.config)
-        width = self.config.llm.intermediate_size
-        x = jax.nn.silu(linear(width, "gate_proj")(x)) * linear(width, "up_proj")(x)
-        x = constrain(x, "rows", *("slots",) * (x.ndim - 2), "mlp")
-        return linear(self.config.llm.hidden_size, "down_proj")(x)
-
-
-def _linear(cfg: BagelConfig, bias: bool = False) -> Any:
-    """Makes the decoder's linear layers."""
-
-    def make(features: int, name: str) -> Linear:
-        return Linear(
-            features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.llm.initializer_range),
-            dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
-        )  # fmt: skip
-
-    return make
 
 
 class Expert(nn.Module):
@@ -143,21 +100,6 @@ class DecoderLayer(nn.Module):
         x = tuple(expert.finish(y, part) for expert, y, part in zip(experts, x, split(attended, lengths)))
         out["hidden"] = jnp.concatenate(x, axis=1)
         return x, {name: out[name] for name in self.keep}
-
-
-class Embedding(nn.Module):
-    """Rows of a table."""
-
-    rows: int
-    width: int
-    table_init: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, index: jax.Array) -> jax.Array:
-        found = self.param("embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
-        # Every device looks up its channels for the rows of all; the next constraint turns that into an exchange.
-        return constrain(found, "copies", "slots", "embed") if found.ndim == 3 else found
 
 
 class Decoder(nn.Module):

@@ -12,12 +12,21 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import PIXELS, PackedBatch, TokenInfo, canvases_of
-from sgt_jax.models.autoencoder.model import Autoencoder, fresh_parameters
+from sgt_jax.models.autoencoder.model import Autoencoder, fresh_parameters, to_unit_range
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.decoder import Cache, Decoder
+from sgt_jax.models.bagel.decoder import Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
-from sgt_jax.models.layers import Linear, random_code_table, shift_time, sincos_table, time_features
+from sgt_jax.models.layers import (
+    Linear,
+    patchify_latents,
+    random_code_table,
+    shift_time,
+    sincos_table,
+    time_features,
+    unpatchify_latents,
+)
 from sgt_jax.models.stack import unstacked
+from sgt_jax.models.transformer import Cache
 from sgt_jax.parallel.partitioning import constrain, whole
 
 Params = Mapping[str, Any]
@@ -35,25 +44,6 @@ class TimeEmbedder(nn.Module):
         kw: dict[str, Any] = dict(bias_init=None, dtype=cfg.compute_dtype, precision=cfg.precision)
         x = jax.nn.silu(Linear(cfg.llm.hidden_size, name="mlp_0", **kw)(time_features(t)))
         return Linear(cfg.llm.hidden_size, name="mlp_2", **kw)(x)
-
-
-def patchify_latents(z: jax.Array, patch: int) -> jax.Array:
-    """[N, h, w, C] -> [N, (h/p)*(w/p), p*p*C]; a token is (row in patch, column in patch, channel), channel fastest."""
-    n, h, w, c = z.shape
-    z = z.reshape(n, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
-    return z.reshape(n, (h // patch) * (w // patch), patch * patch * c)
-
-
-def unpatchify_latents(tokens: jax.Array, grid: tuple[int, int], patch: int) -> jax.Array:
-    """The inverse: [N, rows*columns, p*p*C], (rows, columns) -> [N, rows*p, columns*p, C]."""
-    n, _, width = tokens.shape
-    z = tokens.reshape(n, *grid, patch, patch, width // patch**2).transpose(0, 1, 3, 2, 4, 5)
-    return z.reshape(n, grid[0] * patch, grid[1] * patch, width // patch**2)
-
-
-def to_unit_range(pixels: jax.Array) -> jax.Array:
-    """uint8 pixels -> float32 in [-1, 1]; float pixels pass."""
-    return pixels.astype(jnp.float32) / 127.5 - 1 if pixels.dtype == jnp.uint8 else pixels
 
 
 def _rows(x: jax.Array, index: jax.Array) -> jax.Array:

@@ -6,7 +6,6 @@ just walk it. Published linear weights are [out, in], convolutions [out, in, kh,
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import load_file
 
+from sgt_jax.models.autoencoder.flux_names import _vae, load_vae
 from sgt_jax.models.bagel.config import BagelConfig
 
 MODEL_FILE, VAE_FILE = "ema.safetensors", "ae.safetensors"
@@ -161,57 +161,6 @@ def _norm(name: str, file: str, width: int, path: tuple[str, ...], **kw: Any) ->
     yield Entry(f"{name}.bias", file, (width,), (*path, "bias"), **kw)
 
 
-def _conv(name: str, path: tuple[str, ...], inputs: int, outputs: int, size: int = 3) -> Iterator[Entry]:
-    yield Entry(f"{name}.weight", VAE_FILE, (outputs, inputs, size, size), (*path, "kernel"), "conv")
-    yield Entry(f"{name}.bias", VAE_FILE, (outputs,), (*path, "bias"))
-
-
-def _vae_block(name: str, path: tuple[str, ...], inputs: int, outputs: int) -> Iterator[Entry]:
-    yield from _norm(f"{name}.norm1", VAE_FILE, inputs, (*path, "norm1"))
-    yield from _conv(f"{name}.conv1", (*path, "conv1"), inputs, outputs)
-    yield from _norm(f"{name}.norm2", VAE_FILE, outputs, (*path, "norm2"))
-    yield from _conv(f"{name}.conv2", (*path, "conv2"), outputs, outputs)
-    if inputs != outputs:
-        yield from _conv(f"{name}.nin_shortcut", (*path, "nin_shortcut"), inputs, outputs, 1)
-
-
-def _vae_middle(half: str, width: int) -> Iterator[Entry]:
-    name, path = f"{half}.mid", ("vae", half, "mid")
-    yield from _vae_block(f"{name}.block_1", (*path, "block_1"), width, width)
-    yield from _norm(f"{name}.attn_1.norm", VAE_FILE, width, (*path, "attn_1", "norm"))
-    for m in ("q", "k", "v", "proj_out"):
-        yield from _conv(f"{name}.attn_1.{m}", (*path, "attn_1", m), width, width, 1)
-    yield from _vae_block(f"{name}.block_2", (*path, "block_2"), width, width)
-
-
-def _vae_ends(half: str, inputs: int, first: int, last: int, outputs: int) -> Iterator[Entry]:
-    yield from _conv(f"{half}.conv_in", ("vae", half, "conv_in"), inputs, first)
-    yield from _norm(f"{half}.norm_out", VAE_FILE, last, ("vae", half, "norm_out"))
-    yield from _conv(f"{half}.conv_out", ("vae", half, "conv_out"), last, outputs)
-
-
-def _vae(config: BagelConfig) -> Iterator[Entry]:
-    vae = config.vae
-    widths = [vae.ch * m for m in vae.ch_mult]
-    last = len(widths) - 1
-    yield from _vae_ends("encoder", vae.in_channels, vae.ch, widths[-1], 2 * vae.z_channels)
-    yield from _vae_middle("encoder", widths[-1])
-    yield from _vae_ends("decoder", vae.z_channels, widths[-1], widths[0], vae.out_ch)
-    yield from _vae_middle("decoder", widths[-1])
-    for l, width in enumerate(widths):
-        # Going down a level starts with the finer level's channels; going up, with the coarser level's.
-        for half, way, count, inputs in (
-            ("encoder", "down", vae.num_res_blocks, widths[max(l - 1, 0)] if l else vae.ch),
-            ("decoder", "up", vae.num_res_blocks + 1, widths[min(l + 1, last)]),
-        ):
-            for b in range(count):
-                path = ("vae", half, f"{way}_{l}", f"block_{b}")
-                yield from _vae_block(f"{half}.{way}.{l}.block.{b}", path, inputs if b == 0 else width, width)
-            if l != (last if way == "down" else 0):
-                path = ("vae", half, f"{way}_{l}", f"{way}sample", "conv")
-                yield from _conv(f"{half}.{way}.{l}.{way}sample.conv", path, width, width)
-
-
 # -- Loading and writing -----------------------------------------------------------------------------------------------
 
 
@@ -247,21 +196,6 @@ def load(folder: Any, config: BagelConfig) -> dict[str, Any]:
     params = from_published(load_file(folder / MODEL_FILE), config, MODEL_FILE)
     params |= {name: {"table": table} for name, table in position_tables(config).items() if name not in params}
     return params | load_vae(folder / VAE_FILE, config, nested=True)
-
-
-def load_vae(path: Any, config: BagelConfig, nested: bool = False) -> dict[str, Any]:
-    """The autoencoder's parameters (what belongs at params["vae"]; with `nested`, {"vae": ...})."""
-    params = from_published(load_file(epath.Path(path)), config, VAE_FILE)
-    return params if nested else params["vae"]
-
-
-def fingerprint(path: Any) -> str:
-    """A text that two ae.safetensors share if and only if their encoders hold the same numbers, in whatever dtype."""
-    digest = hashlib.sha256()
-    tensors = load_file(epath.Path(path))
-    for name in sorted(name for name in tensors if name.startswith("encoder.")):
-        digest.update(name.encode() + np.asarray(tensors[name], np.float32).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def to_published(params: Mapping[str, Any], config: BagelConfig, file: str | None = None) -> dict[str, np.ndarray]:

@@ -16,8 +16,9 @@ from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
 from sgt_jax.data.pictures.resizing import resize
+from sgt_jax.models.autoencoder.model import to_unit_range
+from sgt_jax.models.bagel import guidance as bagel_guidance
 from sgt_jax.models.bagel import sampling
-from sgt_jax.models.bagel.model import to_unit_range
 from sgt_jax.parity.bagel.data import transform_spec
 from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
 
@@ -89,7 +90,7 @@ class _Runner:
     def context(self, base: str, branches: tuple[str, ...] = ("main",)) -> sampling.Context:
         """Contexts of some branches, one a row."""
         plan = self.plan(base)
-        cut = {"main": plan, "text": sampling.without_last_text(plan), "image": sampling.texts_only(plan)}
+        cut = {"main": plan, "text": bagel_guidance.without_last_text(plan), "image": bagel_guidance.texts_only(plan)}
         laid = [self.layout.lay_out(tuple(cut[branch])) for branch in branches]
         batch = packing.stack_samples(laid, self.layout.spec, packing.lane_budgets(laid, self.layout.spec))
         noise = {name: jnp.zeros(x.shape) for name, x in self.model.draw(jax.random.key(0), batch)["vae"].items()}
@@ -161,7 +162,7 @@ class _Runner:
         recorded, config, base = self.recorded, self.config, self.base(name)
         asked = {**self.settings.get("common", {}), **self.settings.get(name, {})}
         low, high = asked.get("cfg_interval", (0.0, 1.0))
-        guidance = sampling.Guidance(
+        guidance = bagel_guidance.Guidance(
             text_scale=asked.get("cfg_text_scale", 1.0),
             image_scale=asked.get("cfg_img_scale", 1.0),
             low=low,
@@ -169,7 +170,7 @@ class _Runner:
             renorm=asked.get("cfg_renorm_type", "global"),
             renorm_min=asked.get("cfg_renorm_min", 0.0),
         )
-        times = sampling.time_grid(asked["num_timesteps"] - 1, asked["timestep_shift"])
+        times = bagel_guidance.time_grid(asked["num_timesteps"] - 1, asked["timestep_shift"])
         inside = (times[:-1] > low) & (times[:-1] <= high)
         scales = [np.where(inside, scale, 1.0) for scale in (guidance.text_scale, guidance.image_scale)]
         yield from self.check(f"{name}/t_and_scales", np.stack([times[:-1], *scales], axis=1))
@@ -190,7 +191,7 @@ class _Runner:
                 self.model, params, context, noise, grid, jnp.asarray(times), guidance, tokens.soi, tokens.eoi, True
             )
         )
-        context = self.context(base, sampling.branch_names(guidance))
+        context = self.context(base, bagel_guidance.branch_names(guidance))
         final, x, v = paint(self.params, context, noise)
         yield from self.check(f"{name}/x", np.concatenate([x[:, 0], final]), "sampled")
         yield from self.check(f"{name}/v", v[:, 0], "sampled")

@@ -9,7 +9,8 @@ import pytest
 
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel, patchify_latents, position_tables, unpatchify_latents
+from sgt_jax.models.bagel.model import Bagel, position_tables
+from sgt_jax.models.layers import patchify_latents, unpatchify_latents
 from sgt_jax.models.stack import stacked, unstacked
 from sgt_jax.training.objectives import sgt
 from tests.support import tiny_bagel as tiny

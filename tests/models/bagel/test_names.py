@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -63,7 +64,7 @@ def test_parts_of_a_tree_can_be_written(config):
     assert set(names.to_published({"connector": params["connector"]}, config)) == {
         f"connector.{m}.{part}" for m in ("fc1", "fc2") for part in ("weight", "bias")
     }
-    vae = names.load_vae(CKPT / names.VAE_FILE, config)
+    vae = flux_names.load_vae(CKPT / names.VAE_FILE, config)
     assert set(vae) == {"encoder", "decoder"}
     assert jax.tree.all(jax.tree.map(np.array_equal, vae, params["vae"]))
 
