@@ -5,7 +5,7 @@ import sys
 
 from sgt_jax.errors import DataError
 from sgt_jax.reporting import run_page
-from sgt_jax.study import page, tables
+from sgt_jax.study import page, records, tables
 
 
 def main(argv: list[str]) -> None:
@@ -19,6 +19,6 @@ def main(argv: list[str]) -> None:
         if options.markdown:
             print(page.markdown(tables.read(folder)))
             return
-        print(page.build(folder) if page.is_study(folder) else run_page.build_report(folder))
+        print(page.build(folder) if records.is_study(folder) else run_page.build_report(folder))
     except (FileNotFoundError, DataError) as error:
         sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from sgt_jax.parity.bagel.folder import Check
+from sgt_jax.parity.checks import Check
 
 _ROW = "{:15} {:44} {:>10} {:>10}  {}"
 

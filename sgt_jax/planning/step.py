@@ -18,8 +18,9 @@ from sgt_jax.data.packing import Field
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.parallel import partitioning
-from sgt_jax.training import experiment, loop, optimizer
+from sgt_jax.training import experiment, optimizer
 from sgt_jax.training import state as state_lib
+from sgt_jax.training import step as training_step
 
 
 class PlannedExperiment(experiment.Experiment):
@@ -96,7 +97,7 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     shardings = partitioning.tree_shardings(shapes, mesh)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     return PlannedStep(
-        loop.make_step(task.loss, tx, config),
+        training_step.make_step(task.loss, tx, config),
         state,
         abstract_batch(config, task.layout, task.model_config.latent_width, mesh),
         task.model_config,

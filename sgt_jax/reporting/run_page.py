@@ -37,9 +37,7 @@ The results are a plain dict; every part may be missing, and its section is then
 In `results.json` pictures are paths, scores are dicts and numbers that are not finite are null.
 """
 
-import base64
 import dataclasses
-import io
 import json
 import math
 import numbers
@@ -51,16 +49,16 @@ import jinja2
 import markupsafe
 import numpy as np
 from etils import epath
-from PIL import Image
 
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
 from sgt_jax.reporting import curves, grids
-from sgt_jax.training import log
+from sgt_jax.reporting import metrics as reporting_metrics
+from sgt_jax.reporting.page import asset, data_uri, write_text
+from sgt_jax.reporting.words import NO_BREAK, amount, clock, gain, integer, percent, sentence, top, verdict
 
 RESULTS = "results.json"
 REPORT = "report.html"
 PICTURES = "pictures/report"
-_NB = "\N{NO-BREAK SPACE}"
 _RUN = ("command", "started", "steps", "weights", "parameters", "hardware", "versions", "seconds", "data_wait")
 
 
@@ -71,7 +69,7 @@ def write_report(workdir: epath.PathLike, results: Mapping[str, Any]) -> epath.P
     results = dict(results)
     results["pictures"] = [_save_pictures(workdir, n, p) for n, p in enumerate(results.get("pictures", ()))]
     results["interval_level"] = LEVEL
-    _write(workdir / RESULTS, json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
+    write_text(workdir / RESULTS, json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
     return build_report(workdir)
 
 
@@ -81,7 +79,7 @@ def build_report(workdir: epath.PathLike) -> epath.Path:
     if not (workdir / RESULTS).exists():
         raise FileNotFoundError(f"{workdir / RESULTS}: no results to report (did the run come to its end?)")
     results = json.loads((workdir / RESULTS).read_text())
-    _write(workdir / REPORT, render(results, log.read_metrics(workdir), workdir))
+    write_text(workdir / REPORT, render(results, reporting_metrics.read_metrics(workdir), workdir))
     return workdir / REPORT
 
 
@@ -111,7 +109,7 @@ def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], wor
         notes=results.get("notes", ()),
         config=json.dumps(results["config"], indent=2) if results.get("config") else "",
         level=results.get("interval_level", LEVEL),
-        style=_asset(environment, "style.css"),
+        style=asset(environment, "style.css"),
     )
 
 
@@ -135,7 +133,7 @@ def plain_table(scores: Sequence[Score]) -> str:
     """The headline scores of a run as a table for a terminal: before, after and the paired change, with intervals."""
 
     def between(e: Estimate, unit: str, write: Any) -> str:
-        return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]".replace(_NB + "%", "")
+        return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]".replace(NO_BREAK + "%", "")
 
     rows = [("held-out score, 95 % intervals", "before", "after", "change", "trivial")]
     for s in scores:
@@ -143,10 +141,10 @@ def plain_table(scores: Sequence[Score]) -> str:
             continue
         name = s.name + (", %" if s.unit == "%" else f", {s.unit}" if s.unit else "")
         cells = [
-            amount(s.before.value, s.unit).replace(_NB + "%", "") if s.before else "",
+            amount(s.before.value, s.unit).replace(NO_BREAK + "%", "") if s.before else "",
             between(s.after, s.unit, amount),
             between(s.over_before, s.unit, gain) if s.over_before else "",
-            amount(s.baseline.value, s.unit).replace(_NB + "%", "") if s.baseline else "",
+            amount(s.baseline.value, s.unit).replace(NO_BREAK + "%", "") if s.baseline else "",
         ]
         rows.append((f"{name} (n = {s.after.n})", *cells))
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
@@ -154,73 +152,6 @@ def plain_table(scores: Sequence[Score]) -> str:
 
 
 # Filters of the templates ---------------------------------------------------------------------------------------------
-
-
-def amount(value: float, unit: str = "") -> str:
-    """A value with its unit: 71.2 % for rates, 0.812 for indices, 24.1 dB for the rest."""
-    if unit == "%":
-        return f"{100 * value:.1f}{_NB}%"
-    return f"{value:.3f}" if not unit else f"{value:.3g}{_NB}{unit}"
-
-
-def gain(value: float, unit: str = "") -> str:
-    """A signed difference; that of rates is in points."""
-    text = f"{100 * value:+.1f}" if unit == "%" else f"{value:+.3f}" if not unit else f"{value:+.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def integer(value: float) -> str:
-    """A count with thin spaces between the thousands."""
-    return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def percent(fraction: float, digits: int = 0) -> str:
-    """A fraction as a percentage."""
-    return f"{100 * fraction:.{digits}f}{_NB}%"
-
-
-def clock(seconds: float) -> str:
-    """A duration: 42 s, 5 min 03 s, 2 h 10 min."""
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
-
-
-def top(score: Score) -> float:
-    """The value at the right end of a score's bar: 1, or more where an error or a distance needs it."""
-    return max([1.0, *(e.high for e in (score.after, score.before, score.baseline, score.ceiling) if e)])
-
-
-def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
-    """ "better", "worse", or "same" where the interval of the difference holds zero."""
-    if difference.low <= 0 <= difference.high:
-        return "same"
-    return "better" if (difference.value > 0) != lower_is_better else "worse"
-
-
-def sentence(score: Score) -> str:
-    """One sentence that says what a score is worth."""
-    words = {"better": "better than", "worse": "worse than", "same": "not distinguishable from"}
-    text = f"{amount(score.after.value, score.unit)} on {integer(score.after.n)} {score.items}"
-    rivals = (
-        (f"the {score.baseline_name or 'baseline'}", score.baseline, score.over_baseline),
-        ("the model before training", score.before, score.over_before),
-    )
-    points = " points" if score.unit == "%" else ""
-    clauses = [
-        f"{words[verdict(d, score.lower_is_better)]} {name} at {amount(e.value, score.unit)} "
-        f"({gain(d.value, score.unit)}{points}, {percent(LEVEL)} interval {gain(d.low, score.unit)} "
-        f"to {gain(d.high, score.unit)})"
-        for name, e, d in rivals
-        if e and d
-    ]
-    text += ": " + " and ".join(clauses) if clauses else ""
-    if score.ceiling:
-        text += f". The {score.ceiling_name or 'ceiling'} is {amount(score.ceiling.value, score.unit)}"
-    return text + "."
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
@@ -253,19 +184,8 @@ def _load_pictures(workdir: epath.Path, block: Mapping[str, Any]) -> dict[str, A
     return {"caption": "", "columns": (), **block, "examples": examples}
 
 
-def data_uri(path: epath.Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    width, height = Image.open(io.BytesIO(content)).size
-    uri = "data:image/png;base64," + base64.b64encode(content).decode()
-    return {"uri": uri, "width": width, "height": height, "small": max(width, height) <= 64}
-
-
 def _markup(curve: curves.Curve) -> curves.Curve:
     return curve._replace(svg=markupsafe.Markup(curve.svg))
-
-
-def _asset(environment: jinja2.Environment, name: str) -> markupsafe.Markup:
-    return markupsafe.Markup(environment.loader.get_source(environment, name)[0])
 
 
 def _firsts(scores: Sequence[Score]) -> list[Score]:
@@ -288,10 +208,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, numbers.Real):
         return float(value) if math.isfinite(value) else None
     return str(value)
-
-
-def _write(path: epath.Path, text: str) -> None:
-    """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    beside = path.parent / (path.name + ".tmp")
-    beside.write_text(text)
-    beside.replace(path)

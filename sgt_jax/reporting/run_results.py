@@ -15,8 +15,7 @@ from etils import epath
 from sgt_jax.evaluation.items import evaluated_steps
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import collect_scores
-from sgt_jax.reporting import run_page
-from sgt_jax.training import log
+from sgt_jax.reporting import metrics, run_page
 
 TITLES = {
     "masks": (
@@ -47,7 +46,7 @@ def write(
       params: parameters or their shapes, for the counts.
     """
     evaluators = config.evaluators.to_dict()
-    lines = log.read_metrics(workdir, kind="train")
+    lines = metrics.read_metrics(workdir, kind="train")
     last = lines[-1] if lines else {}
     steps = evaluated_steps(workdir)
     if config.evaluate_weights == "ema":

@@ -7,14 +7,12 @@ arms on an axis; one with `history` was scored along the way (`study_history.py`
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullLocator
 
 from sgt_jax.evaluation.statistics import Estimate
-from sgt_jax.reporting import curves, run_page
+from sgt_jax.reporting import words
 from sgt_jax.study import tables as study_tables
+from sgt_jax.study.figures import Line, _line, draw
 from sgt_jax.study.tables import Column, Found
 
 RESAMPLES = 500  # at every step of a run: fewer than for a table
@@ -24,16 +22,6 @@ AXES = {
     "answer_tokens": "understanding tokens (supervised)",
     "slots": "decoder slots computed",
 }
-
-
-class Line(NamedTuple):
-    """One line with its band; `low` and `high` are NaN where there is no interval."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
 
 
 class Table(NamedTuple):
@@ -197,9 +185,9 @@ def _catches_up(at: Mapping[int, Sequence[Column]], arm: str, reference: str) ->
     reached = [
         s for s, columns in sorted(at.items()) if arm in columns[0].cells and columns[0].cells[arm].value.value >= goal
     ]
-    where = f"{reference} ends at {run_page.amount(goal, '%')} (step {last})"
+    where = f"{reference} ends at {words.amount(goal, '%')} (step {last})"
     if reached and reached[0] == 0:
-        before = run_page.amount(at[0][0].cells[arm].value.value, "%")
+        before = words.amount(at[0][0].cells[arm].value.value, "%")
         return f"{where}, no higher than before training ({before}), so there is nothing to be faster at."
     if not reached:
         return f"{where}; {arm} is at no scored step as high."
@@ -209,55 +197,9 @@ def _catches_up(at: Mapping[int, Sequence[Column]], arm: str, reference: str) ->
 # -- Drawing -----------------------------------------------------------------------------------------------------------
 
 
-def _line(name: str, x: Sequence[float], values: Sequence[Estimate]) -> Line:
-    """Estimates as fractions -> a line in percent."""
-    return Line(name, x, *([100 * getattr(e, end) for e in values] for end in ("value", "low", "high")))
-
-
-def draw(title: str, lines: Sequence[Line], xlabel: str, *, log: bool = False) -> str:
-    """Lines with bands as an `<svg>` element; on a logarithmic axis 0 stands apart at the left, marked as such."""
-    with matplotlib.rc_context(curves.style(title)):
-        figure = Figure(figsize=(3.7, 2.3), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
-        places = _log_places([x for line in lines for x in line.x]) if log else {}
-        for number, line in enumerate(lines):
-            colour = curves.SERIES[number % len(curves.SERIES)]
-            x = np.array([places.get(v, v) for v in line.x], float)
-            ax.plot(x, line.y, color=colour, linewidth=1.6, marker="o", markersize=3.4)
-            if np.isfinite(line.low).any():
-                # Edges and not a filled band: a page in the dark has other colours, and two bands would hide each other.
-                for edge in (line.low, line.high):
-                    ax.plot(x, edge, color=colour, linewidth=0.7, alpha=0.6, linestyle=(0, (2, 2)))
-        if log:
-            ax.set_xscale("log")
-            ax.set_xticks(list(places.values()), [_short(v) for v in places])
-            ax.xaxis.set_minor_locator(NullLocator())
-        elif max(x for line in lines for x in line.x) >= 1000:
-            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.grid(axis="y", linewidth=0.6)
-        ax.tick_params(length=0)
-        ax.set_xlabel(xlabel)
-        ax.set_title(title, fontsize=9, loc="left")
-        ends = "; ".join(f"{li.name}: " + ", ".join(f"{x:g} {y:.1f}" for x, y in zip(li.x, li.y)) for li in lines)
-        return curves.element(figure, title, f"{title}. {ends}")
-
-
-def _log_places(values: Sequence[float]) -> dict[float, float]:
-    """Where each value stands on a logarithmic axis; 0 one typical step left of the smallest other one."""
-    known = sorted({v for v in values if v > 0})
-    gap = (known[-1] / known[0]) ** (1 / max(len(known) - 1, 1)) if len(known) > 1 else 10.0
-    return ({0.0: known[0] / gap} if 0 in values else {}) | {v: v for v in known}
-
-
-def _short(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
-
-
 def _interval(e: Estimate) -> str:
     return f"{100 * e.value:.1f} ({100 * e.low:.1f} to {100 * e.high:.1f})"
 
 
 def _gain(e: Estimate) -> str:
-    return f"{run_page.gain(e.value, '%')} ({run_page.gain(e.low, '%')} to {run_page.gain(e.high, '%')})"
+    return f"{words.gain(e.value, '%')} ({words.gain(e.low, '%')} to {words.gain(e.high, '%')})"

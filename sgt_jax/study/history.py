@@ -5,7 +5,9 @@ from typing import Any
 from etils import epath
 
 from sgt_jax.evaluation.items import evaluated_steps, load_items
-from sgt_jax.study import run as study_lib
+from sgt_jax.reporting import metrics
+from sgt_jax.reporting.metrics import steps_of_labels
+from sgt_jax.study import records
 
 
 def history(study: Any, config: Any, folder: epath.Path) -> list[dict[str, Any]]:
@@ -24,27 +26,14 @@ def history(study: Any, config: Any, folder: epath.Path) -> list[dict[str, Any]]
         items: dict[str, dict[str, Any]] = {}
         for evaluator in config.evaluators:
             found = load_items(folder, step, evaluator)
-            items[evaluator] = {name: study_lib.pack(found[name]) for e, name in sorted(used) if e == evaluator}
+            items[evaluator] = {name: records.pack(found[name]) for e, name in sorted(used) if e == evaluator}
         entries.append(
             {
                 "step": step,
-                "samples": study_lib.realised(folder, step),
-                "answer_tokens": round(data.rows * data.budgets["labels"] * _steps_of_labels(folder, step)),
+                "samples": metrics.realised(folder, step),
+                "answer_tokens": round(data.rows * data.budgets["labels"] * steps_of_labels(folder, step)),
                 "slots": per_step * step,
                 "items": items,
             }
         )
     return entries
-
-
-def _steps_of_labels(folder: epath.Path, upto: int) -> float:
-    """Steps up to one, each counted by how full its labels were."""
-    from sgt_jax.training.log import read_metrics
-
-    total, last = 0.0, 0
-    for line in read_metrics(folder, kind="train"):
-        if line["step"] > upto:
-            break
-        total += line.get("fill/labels", 0.0) * (line["step"] - last)
-        last = line["step"]
-    return total

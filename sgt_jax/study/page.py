@@ -5,22 +5,22 @@
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 import markupsafe
-import matplotlib
 import numpy as np
 from etils import epath
-from matplotlib.figure import Figure
 
 from sgt_jax.evaluation.statistics import LEVEL
-from sgt_jax.reporting import curves, run_page
+from sgt_jax.reporting import page
+from sgt_jax.reporting import words as reporting_words
+from sgt_jax.reporting.page import paper_of
 from sgt_jax.study import curves as study_curves
-from sgt_jax.study import run
+from sgt_jax.study import records
 from sgt_jax.study import tables as study_tables
+from sgt_jax.study.figures import figures
 from sgt_jax.study.tables import Column, Found
 
 REPORT = "report.html"
@@ -55,12 +55,12 @@ def render(found: Found, folder: epath.PathLike) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     for function in (
-        run_page.amount,
-        run_page.gain,
-        run_page.integer,
-        run_page.percent,
-        run_page.clock,
-        run_page.verdict,
+        reporting_words.amount,
+        reporting_words.gain,
+        reporting_words.integer,
+        reporting_words.percent,
+        reporting_words.clock,
+        reporting_words.verdict,
     ):
         environment.filters[function.__name__] = function
     paper = paper_of(facts["name"])
@@ -131,18 +131,10 @@ def _difference(reference: str, column: Column, arm: str) -> str:
     if reference not in cell.against:
         return "–"
     d, p = cell.against[reference].difference, cell.adjusted[reference]
-    value = run_page.gain(d.value, "%")
-    bold = value if run_page.verdict(d) == "same" else f"**{value}**"
+    value = reporting_words.gain(d.value, "%")
+    bold = value if reporting_words.verdict(d) == "same" else f"**{value}**"
     star = "*" if p is not None and p < 0.05 else ""
-    return f"{bold}{star} [{run_page.gain(d.low, '%')}, {run_page.gain(d.high, '%')}]"
-
-
-def paper_of(name: str) -> dict[str, Any]:
-    """What the paper says about a study of this name, and a note; of an unknown one, what it says about proxies."""
-    paper = json.loads((epath.resource_path("sgt_jax") / "assets/report/paper.json").read_text())
-    known = name if name in paper["notes"] else "proxies"
-    tables = [table for table in paper["tables"] if known in table["studies"]]
-    return paper | {"tables": tables, "note": paper["notes"][known]}
+    return f"{bold}{star} [{reporting_words.gain(d.low, '%')}, {reporting_words.gain(d.high, '%')}]"
 
 
 def claim(found: Found, columns: Mapping[str, Column]) -> str:
@@ -154,12 +146,12 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if contrast is None:
         return f"No claim yet: {arm} and {reference} have no seed in common so far."
     d = contrast.difference
-    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[run_page.verdict(d)]
+    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[reporting_words.verdict(d)]
     p = cell.adjusted[reference]
     seeds = "1 seed" if contrast.seeds == 1 else f"{contrast.seeds} seeds"
     text = (
         f"With {seeds}, {arm} {words} the {column.title} score against {reference}: "
-        f"{run_page.gain(d.value, '%')} points ({LEVEL:.0%} interval {run_page.gain(d.low, '%')} to {run_page.gain(d.high, '%')}"
+        f"{reporting_words.gain(d.value, '%')} points ({LEVEL:.0%} interval {reporting_words.gain(d.low, '%')} to {reporting_words.gain(d.high, '%')}"
         + (f", p = {p:.2g} after Holm)" if p is not None else "; one seed allows no test)")
     )
     rivals = {a: c for a, c in column.cells.items() if a not in facts["references"] and facts["steps"][a]}
@@ -168,7 +160,7 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if best == arm:
         return f"{text}. By its mean it is the best {beside}."
     gap = rivals[best].value.value - cell.value.value
-    return f"{text}. By its mean {best} is the best {beside}, {run_page.gain(gap, '%')} points from {arm}."
+    return f"{text}. By its mean {best} is the best {beside}, {reporting_words.gain(gap, '%')} points from {arm}."
 
 
 def cost(found: Found) -> list[dict[str, Any]]:
@@ -189,12 +181,12 @@ def cost(found: Found) -> list[dict[str, Any]]:
 def sheets(folder: epath.PathLike, found: Found) -> list[tuple[str, str, dict[str, Any]]]:
     """(arm, what, picture) of the grids in the folder, by what they show."""
     entries = []
-    for path in sorted((epath.Path(folder) / run.PICTURES).glob("*.png"), key=lambda p: p.name):
+    for path in sorted((epath.Path(folder) / records.PICTURES).glob("*.png"), key=lambda p: p.name):
         # Names may hold underscores themselves: the longest arm that fits is meant.
         arms = [arm for arm in found.records if path.name.startswith(arm + "_")]
         if arms:
             arm = max(arms, key=len)
-            entries.append((arm, path.stem.removeprefix(arm + "_"), run_page.data_uri(path)))
+            entries.append((arm, path.stem.removeprefix(arm + "_"), page.data_uri(path)))
     order = list(found.records)
     return sorted(entries, key=lambda e: (e[1], order.index(e[0])))
 
@@ -204,64 +196,3 @@ def _first_item(found: Found, evaluator: str) -> str:
 
 
 # -- Figures -----------------------------------------------------------------------------------------------------------
-
-
-def figures(found: Found, columns: Sequence[Column]) -> list[str]:
-    """The radar of understanding gains and the bars of every score's gain, both over the last arm of reference."""
-    base = found.facts["references"][-1]
-    arms = [arm for arm in found.records if any(base in c.cells[arm].against for c in columns)]
-    if not arms:
-        return []
-    axes = [c for c in columns if c.name in found.facts["understanding"]]
-    return [radar(arms, axes, base), *(bars(arms, c, base) for c in columns)]
-
-
-def radar(arms: Sequence[str], axes: Sequence[Column], base: str) -> str:
-    """Gains over `base` in points, one polygon an arm, as in the paper's figure."""
-    title = f"Understanding, points over {base}"
-    angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
-    with matplotlib.rc_context(curves.style(title)):
-        figure = Figure(figsize=(4.6, 4.0), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot(projection="polar")
-        ax.patch.set_visible(False)
-        ax.set_theta_offset(np.pi / 2)
-        gains = {arm: [100 * c.cells[arm].against[base].difference.value for c in axes] for arm in arms}
-        for number, (arm, values) in enumerate(gains.items()):
-            colour = curves.SERIES[number % len(curves.SERIES)]
-            ax.plot(np.append(angles, angles[0]), [*values, values[0]], color=colour, linewidth=1.6, label=arm)
-        low, high = min(map(min, gains.values())), max(map(max, gains.values()))
-        ax.set_ylim(min(low, 0) - 0.15 * max(high - low, 1), max(high, 0) + 0.05 * max(high - low, 1))
-        ax.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=matplotlib.rcParams["text.color"], linewidth=0.9)
-        ax.set_xticks(angles, [c.title for c in axes])
-        label = "; ".join(f"{arm}: " + ", ".join(f"{v:+.1f}" for v in values) for arm, values in gains.items())
-        return curves.element(figure, title, f"{title}. {label}")
-
-
-def bars(arms: Sequence[str], column: Column, base: str) -> str:
-    """One bar an arm: gain over `base` with its interval."""
-    title = f"{column.title}, points over {base}"
-    known = [arm for arm in arms if base in column.cells[arm].against]
-    with matplotlib.rc_context(curves.style(title)):
-        figure = Figure(figsize=(3.7, 0.5 + 0.24 * len(known)), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
-        for number, arm in enumerate(known):
-            d = column.cells[arm].against[base].difference
-            ax.barh(number, 100 * d.value, color=curves.SERIES[number % len(curves.SERIES)], height=0.7)
-            ax.plot([100 * d.low, 100 * d.high], [number] * 2, color=matplotlib.rcParams["text.color"], linewidth=1.1)
-        ax.axvline(0, color=matplotlib.rcParams["text.color"], linewidth=0.8)
-        ax.set_yticks(range(len(known)), known)
-        ax.invert_yaxis()
-        ax.tick_params(length=0)
-        ax.grid(axis="x", linewidth=0.6)
-        ax.set_title(title, fontsize=9, loc="left")
-        values = [100 * column.cells[arm].against[base].difference.value for arm in known]
-        label = ", ".join(f"{arm} {v:+.1f}" for arm, v in zip(known, values, strict=True))
-        return curves.element(figure, title, f"{title}: {label}")
-
-
-def is_study(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a study's results."""
-    return (epath.Path(folder) / run.STUDY).exists()

@@ -7,10 +7,11 @@ from typing import Any
 from etils import epath
 
 from sgt_jax.errors import DataError
-from sgt_jax.study import run as study_lib
+from sgt_jax.study import arms as study_arms
+from sgt_jax.study import records
 
 
-def take(study: Any, wanted: Sequence[study_lib.Run], results: epath.Path, folders: Sequence[epath.PathLike]) -> None:
+def take(study: Any, wanted: Sequence[study_arms.Run], results: epath.Path, folders: Sequence[epath.PathLike]) -> None:
     """Copies those of the wanted runs that `results` lacks and another study has finished, with where they came from.
 
     Args:
@@ -23,51 +24,49 @@ def take(study: Any, wanted: Sequence[study_lib.Run], results: epath.Path, folde
         return
     known: dict[str, tuple[epath.Path, str, dict]] = {}
     for folder in map(epath.Path, folders):
-        if not (folder / study_lib.STUDY).exists():
-            raise DataError(f"--reuse: {folder} holds no {study_lib.STUDY}; give the results of a study")
-        name = json.loads((folder / study_lib.STUDY).read_text())["name"]
-        for record in study_lib.finished(folder):
+        if not (folder / records.STUDY).exists():
+            raise DataError(f"--reuse: {folder} holds no {records.STUDY}; give the results of a study")
+        name = json.loads((folder / records.STUDY).read_text())["name"]
+        for record in records.finished(folder):
             # How often a run is scored is no part of its fingerprint: the record may lack what a curve needs.
             if "history" in record or not study.get("history"):
                 known.setdefault(record["fingerprint"], (folder, name, record))
     for run in wanted:
-        fingerprint = study_lib.fingerprint(study_lib.run_config(study, run))  # the seed is part of it
-        if fingerprint in known and not (results / study_lib.RUNS / f"{run.name}.json").exists():
+        fingerprint = study_arms.fingerprint(study_arms.run_config(study, run))  # the seed is part of it
+        if fingerprint in known and not (results / records.RUNS / f"{run.name}.json").exists():
             _copy(study, run, results, *known[fingerprint])
 
 
-def _copy(study: Any, run: study_lib.Run, results: epath.Path, folder: epath.Path, name: str, record: dict) -> None:
-    labels, known = _labels_of(study, folder, record), results / study_lib.ITEMS
+def _copy(study: Any, run: study_arms.Run, results: epath.Path, folder: epath.Path, name: str, record: dict) -> None:
+    labels, known = _labels_of(study, folder, record), results / records.ITEMS
     if not known.exists():
-        study_lib.write_json(known, labels)
+        records.write_json(known, labels)
     elif json.loads(known.read_text()) != labels:
         raise DataError(f"--reuse: {folder} scores other items than {known}; leave it out, or use other --results")
     if run.seed == study.seeds[0]:
         _copy_pictures(folder, record["arm"], results, run.arm)
     origin = record.get("reused", f"{name}/{record['arm']}_{record['seed']}")
-    study_lib.write_json(results / study_lib.RUNS / f"{run.name}.json", {**record, "arm": run.arm, "reused": origin})
+    records.write_json(results / records.RUNS / f"{run.name}.json", {**record, "arm": run.arm, "reused": origin})
     print(f"== {study.name}: arm {run.arm}, seed {run.seed} is {origin}, which has the same settings", flush=True)
 
 
 def _labels_of(study: Any, folder: epath.Path, record: dict[str, Any]) -> dict[str, dict[str, list]]:
     """What the other study's items are, as this study would have kept it."""
-    kept = json.loads((folder / study_lib.ITEMS).read_text())
+    kept = json.loads((folder / records.ITEMS).read_text())
     labels: dict[str, dict[str, list]] = {}
     for evaluator in record["items"]:
-        wanted = sorted(study_lib.item_labels(study, evaluator))
+        wanted = sorted(records.item_labels(study, evaluator))
         if missing := [key for key in wanted if key not in kept.get(evaluator, {})]:
-            raise DataError(f"--reuse: {folder / study_lib.ITEMS} lacks {missing} of evaluator '{evaluator}'")
+            raise DataError(f"--reuse: {folder / records.ITEMS} lacks {missing} of evaluator '{evaluator}'")
         labels[evaluator] = {key: kept[evaluator][key] for key in wanted}
     return labels
 
 
 def _copy_pictures(folder: epath.Path, arm: str, results: epath.Path, own: str) -> None:
-    arms = [path.name.rpartition("_")[0] for path in (folder / study_lib.RUNS).glob("*.json")]
+    arms = [path.name.rpartition("_")[0] for path in (folder / records.RUNS).glob("*.json")]
     longer = tuple(f"{other}_" for other in set(arms) if other != arm and other.startswith(f"{arm}_"))
-    (results / study_lib.PICTURES).mkdir(exist_ok=True)
-    for picture in (folder / study_lib.PICTURES).glob(f"{arm}_*.png"):
+    (results / records.PICTURES).mkdir(exist_ok=True)
+    for picture in (folder / records.PICTURES).glob(f"{arm}_*.png"):
         if longer and picture.name.startswith(longer):  # of sft_long, where sft is meant
             continue
-        (results / study_lib.PICTURES / f"{own}_{picture.name.removeprefix(f'{arm}_')}").write_bytes(
-            picture.read_bytes()
-        )
+        (results / records.PICTURES / f"{own}_{picture.name.removeprefix(f'{arm}_')}").write_bytes(picture.read_bytes())

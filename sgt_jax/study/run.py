@@ -12,101 +12,23 @@ is all that a report needs.
 """
 
 import contextlib
-import copy
 import fcntl
-import hashlib
 import json
-import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import numpy as np
 from absl import app, flags, logging
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from sgt_jax.errors import DataError
-
-STUDY = "study.json"  # what the study is: arms, seeds, scores
-ITEMS = "items.json"  # what is the same for all arms: kinds of questions, groups of items
-RUNS = "runs"  # folder of the files per arm and seed
-PICTURES = "pictures"
-# Fields that may change between two calls: they change no number.
-_HOW = ("platform", "cpu_devices", "log_every", "profile", "report", "checkpoint", "name", "evaluate_every")
-_BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
-
-
-class Run(NamedTuple):
-    """One arm with one seed."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}_{self.seed}"
-
-
-def arm_names(study: Any) -> list[str]:
-    """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order of its own)."""
-    first = list(reversed(study.references))
-    if unknown := [arm for arm in (*first, study.favourite) if arm not in study.arms]:
-        raise ValueError(
-            f"config.references or config.favourite name {unknown}; config.arms has {', '.join(study.arms)}"
-        )
-    return [*first, *(arm for arm in sorted(study.arms) if arm not in first)]
-
-
-def runs(study: Any) -> list[Run]:
-    """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
-    found = []
-    for number, seed in enumerate(study.seeds):
-        for arm in arm_names(study):
-            if number == 0 or study.arms[arm].get("total_steps", study.base.total_steps):
-                found.append(Run(arm, int(seed)))
-    return found
-
-
-def run_config(study: Any, run: Run) -> ConfigDict:
-    """The experiment of one run."""
-    config = ConfigDict(copy.deepcopy(study.base.to_dict()))
-    config.lock()
-    changes = study.arms[run.arm].to_dict()
-    new = changes.pop("new", {})
-    try:
-        config.update(changes)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"arm '{run.arm}' does not fit config.base: {error}") from error
-    with config.unlocked():  # fields that the base leaves to their defaults: said apart, so that a slip stays an error
-        config.update(new)
-    config.name = f"{study.name} {run.arm}, seed {run.seed}"
-    config.seed = run.seed
-    config.data.seed = run.seed
-    return config
-
-
-def fingerprint(config: ConfigDict) -> str:
-    """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
-    fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _HOW}
-    from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
-
-    fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _file_id(folder: str, name: str) -> str:
-    """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
-    from sgt_jax.assets import resource
-
-    path = epath.Path(resource(folder)) / name
-    if not path.exists():
-        return "absent"
-    with path.open("rb") as file:
-        return f"{path.stat().length} {hashlib.sha256(file.read(_BEGINNING)).hexdigest()}"
+from sgt_jax.reporting.metrics import realised
+from sgt_jax.study.arms import Run, arm_names, fingerprint, run_config, runs
+from sgt_jax.study.records import ITEMS, PICTURES, RUNS, STUDY, item_labels, pack, write_json
 
 
 def run_study(
@@ -242,59 +164,6 @@ def _collect(study: Any, run: Run, config: Any, folder: epath.Path, results: epa
     if study.get("history"):
         record["history"] = history.history(study, config, folder)
     write_json(results / RUNS / f"{run.name}.json", record)
-
-
-def item_labels(study: Any, evaluator: str) -> set[str]:
-    """Item lists that say what an item is, not how it was done."""
-    names = {study.splits[evaluator]} if evaluator in study.splits else set()
-    for score in study.scores.values():
-        if score.evaluator == evaluator:
-            names |= {score[key] for key in ("by", "groups") if score.get(key)}
-    return names
-
-
-def realised(folder: epath.Path, upto: float = math.inf) -> dict[str, int]:
-    """Samples of each component that a run trained on up to a step, from its log (which a resumed run continues)."""
-    from sgt_jax.training.log import read_metrics
-
-    total: dict[str, float] = {}
-    last = 0
-    for line in read_metrics(folder, kind="train"):
-        if line["step"] > upto:
-            break
-        for name, value in line.items():
-            if name.startswith("samples/"):
-                total[name.removeprefix("samples/")] = total.get(name.removeprefix("samples/"), 0) + value * (
-                    line["step"] - last
-                )
-        last = line["step"]
-    return {name: round(value) for name, value in sorted(total.items())}
-
-
-def pack(values: Any) -> str | list[float]:
-    """Zeros and ones as a string of digits, other numbers rounded to four places: small files, and exact enough."""
-    array = np.asarray(values, np.float64)
-    if np.isin(array, (0, 1)).all():
-        return "".join(str(int(v)) for v in array)
-    return [round(float(v), 4) for v in array]
-
-
-def unpack(values: str | list[float]) -> np.ndarray:
-    """What `pack` packed, float64 [n]."""
-    return np.array([float(v) for v in values])
-
-
-def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
-    """The records of all runs in a results folder, in the order of their names."""
-    for path in sorted((epath.Path(results) / RUNS).glob("*.json"), key=lambda p: p.name):
-        yield json.loads(path.read_text())
-
-
-def write_json(path: epath.Path, content: Any) -> None:
-    # Beside it and renamed: a kill leaves the old file or the new one. Workers side by side write files of their own.
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    fresh.write_text(json.dumps(content, indent=1) + "\n")
-    fresh.replace(path)
 
 
 def main(argv: list[str]) -> None:

@@ -10,7 +10,7 @@ from etils import epath
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
-from sgt_jax.study import run
+from sgt_jax.study import records as study_records
 
 RESAMPLES = 2000
 OVERALL = "overall"
@@ -47,17 +47,17 @@ def read(folder: epath.PathLike) -> Found:
       DataError: it is none, or runs of one arm were made with different settings.
     """
     folder = epath.Path(folder)
-    if not (folder / run.STUDY).exists():
-        raise DataError(f"{folder}: holds no {run.STUDY}; give the --results of a study")
-    facts = json.loads((folder / run.STUDY).read_text())
+    if not (folder / study_records.STUDY).exists():
+        raise DataError(f"{folder}: holds no {study_records.STUDY}; give the --results of a study")
+    facts = json.loads((folder / study_records.STUDY).read_text())
     records: dict[str, dict[int, Any]] = {}
-    for record in run.finished(folder):
+    for record in study_records.finished(folder):
         if record["arm"] not in facts["arms"]:
-            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {run.STUDY} does not know")
+            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {study_records.STUDY} does not know")
         records.setdefault(record["arm"], {})[record["seed"]] = record
     if not records:
         raise DataError(f"{folder}: no run has come to its end yet")
-    labels = json.loads((folder / run.ITEMS).read_text())
+    labels = json.loads((folder / study_records.ITEMS).read_text())
     return Found(facts, labels, {arm: records[arm] for arm in facts["arms"] if arm in records})
 
 
@@ -65,7 +65,7 @@ def items(found: Found, arm: str, spec: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Per-item results of a score of an arm, float64 [seeds, items], and the seeds."""
     seeds = sorted(found.records[arm])
     pick = chosen(found, spec)
-    rows = [run.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
+    rows = [study_records.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
     return np.stack(rows), seeds
 
 

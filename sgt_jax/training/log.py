@@ -30,8 +30,8 @@ import tensorboardX
 from etils import epath
 
 from sgt_jax.reporting import grids
+from sgt_jax.reporting.metrics import METRICS, read_metrics
 
-METRICS = "metrics.jsonl"
 PICTURES = "pictures"
 EVENTS = "tensorboard"
 _OWN = ("step", "kind", "seconds")  # the log's own fields; values of these names are not recorded
@@ -194,22 +194,6 @@ class RunLog:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(source.read_bytes())
                     self._copied[name] = size
-
-
-def read_metrics(workdir: epath.PathLike, kind: str | None = None) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, of one kind if given; none without the file, nor a torn last line."""
-    path = epath.Path(workdir) / METRICS
-    if not path.exists():
-        return []
-    texts = path.read_text().splitlines()
-    lines = []
-    for number, text in enumerate(texts, 1):
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            if number < len(texts):
-                raise ValueError(f"{path}: line {number} is not JSON: {error}") from error
-    return [line for line in lines if kind is None or line["kind"] == kind]
 
 
 def _is_remote(path: epath.Path) -> bool:

@@ -3,13 +3,10 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from clu import parameter_overview
 from etils import epath
 
@@ -25,50 +22,7 @@ from sgt_jax.training import state as state_lib
 from sgt_jax.training.log import RunLog
 from sgt_jax.training.meter import Window
 from sgt_jax.training.state import TrainState
-
-
-class NonFiniteError(FloatingPointError):
-    """The loss or the gradient was not finite too many times in a row; the message names the examples."""
-
-
-def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) -> Callable:
-    """The pure update: (state, batch) -> (state, metrics).
-
-    `loss_fn(params, batch, key) -> (loss, metrics)` is a task's (see `experiment.py`); with config.accumulate > 1 it gets
-    `part=(index, count)`, too, and gives that micro-batch's share. An update whose loss or gradient norm is not finite
-    leaves parameters, EMA and optimizer as they were and is counted.
-    """
-    freeze = tuple(config.freeze)
-    learning_rate = optimizer.schedule(config)
-
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        # Everything random in a step follows from the seed and the step's number: nothing to save, nothing to lose.
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        trainable, frozen = trees.split_trainable(state.params, freeze)
-
-        def loss_of(trainable: Any, **part: Any) -> tuple[jax.Array, dict]:
-            return loss_fn(trees.merge(trainable, frozen), batch, key, **part)
-
-        (loss, metrics), gradients = optimizer.value_and_grad(loss_of, trainable, config.accumulate)
-        norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, opt_state = tx.update(gradients, state.opt_state, trainable)
-        updated = optax.apply_updates(trainable, updates)
-        ema = optimizer.update_ema(state.ema, updated, config.ema_decay) if state.ema else state.ema
-
-        def keep(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
-
-        metrics = dict(metrics, loss=loss, grad_norm=norm, lr=learning_rate(state.step), nonfinite=~finite)
-        return TrainState(
-            step=state.step + 1,
-            params=trees.merge(keep(updated, trainable), frozen),
-            ema=keep(ema, state.ema),
-            opt_state=keep(opt_state, state.opt_state),
-            skipped=state.skipped + ~finite,
-        ), metrics
-
-    return step
+from sgt_jax.training.step import NonFiniteError, make_step
 
 
 def train(config: Any, workdir: str) -> TrainState:

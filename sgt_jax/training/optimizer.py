@@ -19,7 +19,6 @@ Config fields read here (an ml_collections ConfigDict, or anything with these at
   schedule.decay_fraction        share of the run over which "warmup_stable_decay" falls, linearly
 """
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -130,41 +129,7 @@ def _scale_for_shape(update: jax.Array) -> jax.Array:
 # -- Accumulation ------------------------------------------------------------------------------------------------------
 
 
-def value_and_grad(loss_of: Callable[..., tuple[jax.Array, Any]], params: Any, parts: int = 1) -> Any:
-    """((loss, metrics), gradients) of a loss that may be computed in `parts` micro-batches, one after the other.
-
-    Args:
-      loss_of: params -> (loss, metrics); with parts > 1 it gets `part=(index, parts)` and gives that micro-batch's share:
-        shares of the loss, and of metrics that are scalars, add up to the whole step's, so counts that they are divided
-        by must be the whole step's. Other metrics have one entry per row; micro-batch i holds rows i, i + parts, ...
-      parts: how many; gradients of all are kept in the parameters' dtype, activations of one at a time.
-    """
-    if parts == 1:
-        return jax.value_and_grad(loss_of, has_aux=True)(params)
-
-    def share(index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        of_part = functools.partial(loss_of, part=(index, parts))
-        (loss, metrics), gradients = jax.value_and_grad(of_part, has_aux=True)(params)
-        sums = {name: x for name, x in metrics.items() if x.ndim == 0}
-        return (loss, sums, gradients), {name: x for name, x in metrics.items() if x.ndim}
-
-    def add(total: Any, index: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        found, per_row = share(index)
-        return jax.tree.map(jnp.add, total, found), per_row
-
-    index = jnp.arange(parts)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(share, index[0])[0])
-    (loss, sums, gradients), per_row = jax.lax.scan(add, zeros, index)
-    per_row = {name: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]) for name, x in per_row.items()}
-    return (loss, sums | per_row), gradients
-
-
 # -- Freezing ----------------------------------------------------------------------------------------------------------
 
 
 # -- Moving average ----------------------------------------------------------------------------------------------------
-
-
-def update_ema(ema: Any, params: Any, decay: float) -> Any:
-    """ema = decay * ema + (1 - decay) * params, leaf by leaf; both trees hold the trainable parameters."""
-    return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)

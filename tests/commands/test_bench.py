@@ -14,6 +14,7 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Decoder
 from sgt_jax.planning import accounting
 from sgt_jax.timing import routing
+from sgt_jax.timing import step as timing_step
 
 
 @pytest.mark.slow
@@ -34,7 +35,7 @@ def small(**changes):
         hidden_size=16, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         vocab_size=8,
     )  # fmt: skip
-    return BagelConfig.from_dict(dict(bench.SIZES["nano"], llm=llm, scan_layers=True) | changes)
+    return BagelConfig.from_dict(dict(timing_step.SIZES["nano"], llm=llm, scan_layers=True) | changes)
 
 
 def test_ways_to_route_give_the_same_numbers_and_cost_what_they_should():
@@ -95,6 +96,6 @@ def test_data_of_a_config_is_timed(monkeypatch):
 
     batches = Batches()
     monkeypatch.setattr(experiment, "build", lambda config: argparse.Namespace(batches=lambda: batches))
-    row = bench.data_row("configs/nano.py", 2)
+    row = timing_step.data_row("configs/nano.py", 2)
     assert row["part"] == "data, one batch" and 0 <= row["seconds"] < 1 and batches.closed
-    assert "data, one batch" in bench.table([row], False)
+    assert "data, one batch" in timing_step.table([row], False)

@@ -8,7 +8,7 @@ from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import plan
 from sgt_jax.parallel import hardware
-from sgt_jax.planning import compiling
+from sgt_jax.planning import compiling, planning
 from sgt_jax.planning.step import load_config
 
 CONFIG = "configs/bagel_7b_sgt.py"
@@ -78,8 +78,8 @@ RESULT = dict(
 
 def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
     found = dict(RESULT, fits=False, over=65 * 2**20, peak=15.75 * 2**30 + 65 * 2**20)
-    found["advice"] = plan.advice(found)
-    monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
+    found["advice"] = planning.advice(found)
+    monkeypatch.setattr(planning, "plan", lambda *_, **__: found)
     arguments = ["--config", CONFIG, "--topology", "v5e:4x8"]
     assert plan.main(arguments) == 1
     text = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
 def test_what_fits(monkeypatch, capsys):
     collective = {"kind": "all-gather", "axes": "fsdp", "count": 84, "bytes": 8e10}
     found = dict(RESULT, fits=True, over=0.0, peak=14e9, temporaries=5e9, host=0, collectives=[collective], advice=[])
-    monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
+    monkeypatch.setattr(planning, "plan", lambda *_, **__: found)
     assert plan.main(["--config", CONFIG, "--topology", "v5e:4x8"]) == 0
     text = capsys.readouterr().out
     assert "FITS, 2.71 free" in text and "all-gather" in text and "MFU 67%" in text
@@ -102,7 +102,7 @@ def test_estimate_needs_no_compiler(monkeypatch, capsys, accumulate, chips, stat
     found = {k: v for k, v in RESULT.items() if k not in ("roofline", "seconds", "capacity")}
     found |= {"mesh": {"data": 1, "fsdp": chips, "tensor": 1, "context": 1}, "accumulate": accumulate}
     found |= {"guess": 200 * 2**30 / chips, "sent": {"weights": 1e10, "activations": 0.0}}
-    monkeypatch.setattr(plan, "analyse", lambda *_: found)
+    monkeypatch.setattr(planning, "analyse", lambda *_: found)
     monkeypatch.setattr(plan, "compile_elsewhere", None)
     assert (
         plan.main(["--estimate", "--config", CONFIG, "--topology", "v5e:4x4" if chips == 16 else "v5e:2x2"]) == status

@@ -13,8 +13,8 @@ import pytest
 
 from sgt_jax import main
 from sgt_jax.parallel import distributed
+from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import experiment
-from sgt_jax.training.log import read_metrics
 from tests.support import run_many, tiny_many
 from tests.support.paths import REPOSITORY, helper
 

@@ -14,6 +14,7 @@ from sgt_jax import trees
 from sgt_jax.models import lanes, stack
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, loop, optimizer
+from sgt_jax.training import step as training_step
 from tests.support import golden_rows, tiny_experiment
 from tests.support.paths import REPOSITORY, helper
 
@@ -208,7 +209,7 @@ def test_micro_batches_add_up_to_the_whole_step():
 
     def step(parts):
         def run(params, batch):
-            return optimizer.value_and_grad(lambda p, **part: task.loss(p, batch, key, **part), params, parts)
+            return training_step.value_and_grad(lambda p, **part: task.loss(p, batch, key, **part), params, parts)
 
         return jax.jit(run, compiler_options=golden_rows.QUICK)
 

@@ -9,7 +9,7 @@ from sgt_jax import trees
 from sgt_jax.commands import plan
 from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware, partitioning
-from sgt_jax.planning import candidates, estimate
+from sgt_jax.planning import candidates, estimate, planning
 from sgt_jax.planning.step import load_config, plan_step
 
 CONFIG = "configs/bagel_7b_sgt.py:v6e_8x8"
@@ -109,7 +109,7 @@ def test_search_compiles_until_three_fit_and_learns_from_what_does_not(monkeypat
         line = {"overlapped": seconds[name], "serial": 4.0}
         return {"overrides": overrides, "fits": peak < chip.memory, "peak": peak, "roofline": line}
 
-    monkeypatch.setattr(plan, "plan", compiled)
+    monkeypatch.setattr(planning, "plan", compiled)
     arguments = ["--search", "--json", "--config", CONFIG, "--topology", "v6e:8x8", "data.rows=64"]
     assert plan.main(arguments) == 0
     out = capsys.readouterr()

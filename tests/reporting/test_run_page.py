@@ -11,6 +11,7 @@ import pytest
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.rules import answers as rules_answers
 from sgt_jax.reporting import run_page
+from sgt_jax.reporting import words as reporting_words
 from sgt_jax.training import log as training_log
 
 KINDS = {"exists": 0.53, "count": 0.5, "colour_of": 0.2, "left_right": 0.5, "quadrant": 0.25, "shape_of": 0.35}
@@ -237,11 +238,11 @@ def test_page_says_what_it_should(workdir, page):
     words = " ".join(" ".join(page.words).split())
     results = json.loads((workdir / "results.json").read_text())
     for s in map(statistics.Score.from_dict, results["scores"]):
-        assert " ".join(run_page.amount(s.after.value, s.unit).split()) in words
+        assert " ".join(reporting_words.amount(s.after.value, s.unit).split()) in words
         assert (s.kind or s.name).replace("_", " ") in words
     headlines = [next(s for s in results["scores"] if s["group"] == g) for g in ("understanding", "segmentation")]
     for s in map(statistics.Score.from_dict, headlines):
-        assert " ".join(run_page.sentence(s).split()) in words
+        assert " ".join(reporting_words.sentence(s).split()) in words
     for text in (
         "EMA (decay 0.99)",
         "python -m sgt_jax.main --config=configs/nano.py",
@@ -315,7 +316,7 @@ def test_sentence_says_better_worse_or_neither():
 
     def words(after, baseline, **kw):
         score = statistics.compare("g", "x", after, baseline=baseline, baseline_name="rule", **kw)
-        return " ".join(run_page.sentence(score).split())
+        return " ".join(reporting_words.sentence(score).split())
 
     assert "better than the rule at 0.3" in words(high, low)
     assert "worse than the rule at 0.59" in words(low, high)
@@ -326,4 +327,4 @@ def test_sentence_says_better_worse_or_neither():
 
 @pytest.mark.parametrize("value,text", [(3, "3 s"), (303, "5 min 03 s"), (7801, "2 h 10 min"), (59.6, "1 min 00 s")])
 def test_clock(value, text):
-    assert run_page.clock(value) == text
+    assert reporting_words.clock(value) == text

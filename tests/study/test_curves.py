@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from sgt_jax.study import curves, tables
+from sgt_jax.reporting import page as reporting_page
+from sgt_jax.study import arms, curves, figures, records, tables
 from sgt_jax.study import page as study_page
 from sgt_jax.study import run as study_run
 from tests.study.test_page import ITEMS, LABELS
@@ -20,14 +21,14 @@ def plant(name, folder, right):
     """A results folder whose arms are right as often as `right(arm, share of the training)`."""
     config = importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
     study_run._write_study(config, folder)
-    study_run.write_json(folder / study_run.ITEMS, {e: LABELS[e] for e in config.base.evaluators})
+    records.write_json(folder / records.ITEMS, {e: LABELS[e] for e in config.base.evaluators})
     easy = {e: np.random.default_rng(1).random(n) for e, (_, n) in ITEMS.items()}
 
     def items(chance, rng):
         noise = {e: rng.normal(0, 0.03, len(x)) for e, x in easy.items()}
-        return {e: {ITEMS[e][0]: study_run.pack(easy[e] < chance + noise[e])} for e in config.base.evaluators}
+        return {e: {ITEMS[e][0]: records.pack(easy[e] < chance + noise[e])} for e in config.base.evaluators}
 
-    for number, run in enumerate(study_run.runs(config)):
+    for number, run in enumerate(arms.runs(config)):
         rng, steps = np.random.default_rng((2, number)), config.arms[run.arm].get("total_steps", 400)
         record = dict(arm=run.arm, seed=run.seed, steps=steps, fingerprint="x", items=items(right(run.arm, 1.0), rng),
                       samples={}, timing=dict(start=1.0, training=1.0, evaluation=1.0, other=1.0, resumed_at=0))  # fmt: skip
@@ -38,13 +39,13 @@ def plant(name, folder, right):
                 dict(step=s, samples={}, answer_tokens=192 * s, slots=(160 if run.arm == "sft" else 216) * s,
                      items=items(right(run.arm, s / 400), rng)) for s in (SCORED if steps else (0,))
             ]  # fmt: skip
-        study_run.write_json(folder / study_run.RUNS / f"{run.name}.json", record)
+        records.write_json(folder / records.RUNS / f"{run.name}.json", record)
     return folder
 
 
 def sections(folder):
     found = tables.read(folder)
-    return curves.sections(found, tables.columns(found, FEW), study_page.paper_of(found.facts["name"]))
+    return curves.sections(found, tables.columns(found, FEW), reporting_page.paper_of(found.facts["name"]))
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def test_scaling_has_a_logarithmic_axis_with_a_place_for_nothing(tmp_path):
     labels = [svg.index(f">{text}<") for text in ("0", "30", "1k", "30k")]
     assert labels == sorted(labels)
     assert "100000 68.3" in section.figures[2][0]
-    places = curves._log_places([0, 10, 1000])
+    places = figures._log_places([0, 10, 1000])
     assert places == {0.0: 0.1, 10: 10, 1000: 1000}
 
 
@@ -143,6 +144,6 @@ def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
 def test_a_study_without_axis_or_history_has_no_curves(tmp_path):
     folder = plant("baselines", epath.Path(tmp_path), lambda arm, _: 0.5)
     assert sections(folder) == []
-    paper = study_page.paper_of("baselines")
+    paper = reporting_page.paper_of("baselines")
     assert any(row[0] == "UniMRG 3.6B" for table in paper["tables"] for row in table["rows"])
-    assert study_page.paper_of("silhouette")["tables"] == study_page.paper_of("proxies")["tables"]
+    assert reporting_page.paper_of("silhouette")["tables"] == reporting_page.paper_of("proxies")["tables"]

@@ -10,9 +10,10 @@ from sgt_jax.configs.study import proxies
 
 from sgt_jax.commands import report as command
 from sgt_jax.errors import DataError
+from sgt_jax.study import arms as study_arms
 from sgt_jax.study import page as study_page
+from sgt_jax.study import records, tables
 from sgt_jax.study import run as study_run
-from sgt_jax.study import tables
 
 KINDS = ["count", "left_right", "colour_of", "arithmetic", "leftmost"] * 60
 ITEMS = {"answers": ("accuracy", 300), "pope": ("accuracy", 180), "prompts": ("accuracy", 120), "edits": ("exact", 90),
@@ -33,9 +34,9 @@ def results(folder, arms, seeds=(0, 1, 2)):
     config = proxies.get_config()
     config.seeds = tuple(seeds)
     study_run._write_study(config, folder)
-    study_run.write_json(folder / study_run.ITEMS, LABELS)
+    records.write_json(folder / records.ITEMS, LABELS)
     easy = {name: np.random.default_rng(1).random(n) for name, (_, n) in ITEMS.items()}
-    for number, run in enumerate(study_run.runs(config)):
+    for number, run in enumerate(study_arms.runs(config)):
         if run.arm not in arms:
             continue
         rng, items = np.random.default_rng((2, number)), {}
@@ -44,12 +45,12 @@ def results(folder, arms, seeds=(0, 1, 2)):
             if name == "answers":
                 ability[np.isin(KINDS, config.scores.vision.of)] += EFFECTS.get((run.arm, "vision"), 0.0)
             right = easy[name] < ability + rng.normal(0, 0.05, n)
-            items[name] = {item: study_run.pack(right if name != "masks" else rng.random(n))}
+            items[name] = {item: records.pack(right if name != "masks" else rng.random(n))}
         trained = config.arms[run.arm].get("total_steps", 400) > 0
         record = dict(arm=run.arm, seed=run.seed, steps=400 * trained, fingerprint="x", items=items,
                       samples=dict(understanding=6400) if trained else {},
                       timing=dict(start=1.0, training=200.0, evaluation=9.0, other=1.0, resumed_at=0))  # fmt: skip
-        study_run.write_json(folder / study_run.RUNS / f"{run.name}.json", record)
+        records.write_json(folder / records.RUNS / f"{run.name}.json", record)
     return folder
 
 
@@ -126,7 +127,7 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path):
     folder = results(epath.Path(tmp_path), ("base", "segmentation"), seeds=(0,))
     page = study_page.build(folder).read_text()
     assert "No claim yet: segmentation and sft have no seed in common so far." in page
-    for path in (folder / study_run.RUNS).glob("*.json"):
+    for path in (folder / records.RUNS).glob("*.json"):
         path.unlink()
     with pytest.raises(DataError, match="no run has come to its end"):
         study_page.build(folder)
@@ -136,5 +137,5 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path):
 
 def test_numbers_survive_packing():
     for values in ([0, 1, 1], [0.123449, 1.0], [True, False]):
-        assert np.allclose(study_run.unpack(json.loads(json.dumps(study_run.pack(values)))), values, atol=5e-5)
-    assert study_run.pack([1, 0, 1]) == "101"
+        assert np.allclose(records.unpack(json.loads(json.dumps(records.pack(values)))), values, atol=5e-5)
+    assert records.pack([1, 0, 1]) == "101"

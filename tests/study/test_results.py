@@ -7,8 +7,8 @@ import shutil
 import pytest
 from etils import epath
 
+from sgt_jax.study import arms, records
 from sgt_jax.study import page as study_page
-from sgt_jax.study import run as study_run
 from sgt_jax.study import tables as study_tables
 from tests.support.paths import REPOSITORY as ROOT
 
@@ -33,17 +33,15 @@ def committed(request, tmp_path_factory):
 @pytest.mark.parametrize("name", BEGUN)
 def test_results_are_of_the_settings_that_their_configs_have(name):
     config = config_of(name)
-    known = {run.name: run for run in study_run.runs(config)}
-    for path in (RESULTS / name / study_run.RUNS).glob("*.json"):
-        expected = study_run.fingerprint(study_run.run_config(config, known[path.stem]))
+    known = {run.name: run for run in arms.runs(config)}
+    for path in (RESULTS / name / records.RUNS).glob("*.json"):
+        expected = arms.fingerprint(arms.run_config(config, known[path.stem]))
         assert json.loads(path.read_text())["fingerprint"] == expected, path.name
 
 
 def test_every_run_is_there(committed):
     folder, config = committed
-    assert sorted(p.stem for p in (folder / study_run.RUNS).glob("*.json")) == sorted(
-        r.name for r in study_run.runs(config)
-    )
+    assert sorted(p.stem for p in (folder / records.RUNS).glob("*.json")) == sorted(r.name for r in arms.runs(config))
 
 
 def test_the_report_is_rebuilt_from_them(committed):

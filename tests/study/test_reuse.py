@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from sgt_jax.configs.study import convergence, proxies, ratio
 
 from sgt_jax.errors import DataError
-from sgt_jax.study import history, reuse, tables
+from sgt_jax.study import arms, history, records, reuse, tables
 from sgt_jax.study import run as study_run
 from tests.study.test_page import results
 
@@ -18,15 +18,15 @@ def other(tmp_path):
     """Results of the proxies study, with true fingerprints, and pictures of two arms whose names begin alike."""
     folder = results(epath.Path(tmp_path) / "proxies", ("base", "sft", "edges", "segmentation"))
     config = proxies.get_config()
-    for record in list(study_run.finished(folder)):
-        run = study_run.Run(record["arm"], record["seed"])
-        record["fingerprint"] = study_run.fingerprint(study_run.run_config(config, run))
-        study_run.write_json(folder / study_run.RUNS / f"{run.name}.json", record)
-    for path in (folder / study_run.RUNS).glob("edges_*.json"):  # another study's arm, with a name that begins as sft's
+    for record in list(records.finished(folder)):
+        run = arms.Run(record["arm"], record["seed"])
+        record["fingerprint"] = arms.fingerprint(arms.run_config(config, run))
+        records.write_json(folder / records.RUNS / f"{run.name}.json", record)
+    for path in (folder / records.RUNS).glob("edges_*.json"):  # another study's arm, with a name that begins as sft's
         path.rename(path.with_name(path.name.replace("edges", "sft_long")))
-    (folder / study_run.PICTURES).mkdir()
+    (folder / records.PICTURES).mkdir()
     for name in ("sft_masks", "sft_long_masks", "segmentation_masks"):
-        (folder / study_run.PICTURES / f"{name}.png").write_bytes(name.encode())
+        (folder / records.PICTURES / f"{name}.png").write_bytes(name.encode())
     return folder
 
 
@@ -39,44 +39,44 @@ def prepared(tmp_path, config):
 def test_runs_of_the_same_settings_are_taken_with_their_origin(other, tmp_path, capsys):
     config = ratio.get_config()
     own = prepared(tmp_path, config)
-    reuse.take(config, study_run.runs(config), own, [other])
-    found = {(r["arm"], r["seed"]): r for r in study_run.finished(own)}
+    reuse.take(config, arms.runs(config), own, [other])
+    found = {(r["arm"], r["seed"]): r for r in records.finished(own)}
     assert set(found) == {("base", 0), *((arm, s) for arm in ("sft", "ratio_1_5") for s in (0, 1, 2))}
     assert found["ratio_1_5", 2]["reused"] == "proxies/segmentation_2"
-    theirs = json.loads((other / study_run.RUNS / "segmentation_2.json").read_text())
+    theirs = json.loads((other / records.RUNS / "segmentation_2.json").read_text())
     assert found["ratio_1_5", 2]["items"] == theirs["items"]
-    assert {p.name: p.read_text() for p in (own / study_run.PICTURES).iterdir()} == {
+    assert {p.name: p.read_text() for p in (own / records.PICTURES).iterdir()} == {
         "sft_masks.png": "sft_masks", "ratio_1_5_masks.png": "segmentation_masks"
     }  # fmt: skip
     assert "arm ratio_1_5, seed 2 is proxies/segmentation_2" in capsys.readouterr().out
     assert set(tables.read(own).records) == {"base", "sft", "ratio_1_5"}
     # From there it can be taken again, and still says where it was run.
     third = prepared(tmp_path / "third", config)
-    reuse.take(config, study_run.runs(config), third, [own])
-    assert json.loads((third / study_run.RUNS / "sft_0.json").read_text())["reused"] == "proxies/sft_0"
+    reuse.take(config, arms.runs(config), third, [own])
+    assert json.loads((third / records.RUNS / "sft_0.json").read_text())["reused"] == "proxies/sft_0"
 
 
 def test_what_differs_is_not_taken(other, tmp_path):
     config = ratio.get_config()
     config.base.optimizer.learning_rate = 5e-4
     own = prepared(tmp_path, config)
-    reuse.take(config, study_run.runs(config), own, [other])
-    assert not list(study_run.finished(own))
+    reuse.take(config, arms.runs(config), own, [other])
+    assert not list(records.finished(own))
     config = ratio.get_config()
     config.history = True  # scores on the way are wanted, and these runs have none
-    reuse.take(config, study_run.runs(config), own, [other])
-    assert not list(study_run.finished(own))
+    reuse.take(config, arms.runs(config), own, [other])
+    assert not list(records.finished(own))
     with pytest.raises(DataError, match="--reuse: .*nowhere holds no study.json"):
         reuse.take(config, [], own, [tmp_path / "nowhere"])
     config = ratio.get_config()
-    (own / study_run.ITEMS).write_text(json.dumps({"answers": {"kind": ["count"]}}))
+    (own / records.ITEMS).write_text(json.dumps({"answers": {"kind": ["count"]}}))
     with pytest.raises(DataError, match="scores other items than"):
-        reuse.take(config, study_run.runs(config), own, [other])
-    kept = json.loads((other / study_run.ITEMS).read_text())
-    (own / study_run.ITEMS).unlink()
-    study_run.write_json(other / study_run.ITEMS, kept | {"pope": {"category": kept["pope"]["category"]}})
+        reuse.take(config, arms.runs(config), own, [other])
+    kept = json.loads((other / records.ITEMS).read_text())
+    (own / records.ITEMS).unlink()
+    records.write_json(other / records.ITEMS, kept | {"pope": {"category": kept["pope"]["category"]}})
     with pytest.raises(DataError, match=r"lacks \['picture'\] of evaluator 'pope'"):
-        reuse.take(config, study_run.runs(config), own, [other])
+        reuse.take(config, arms.runs(config), own, [other])
 
 
 def test_the_history_of_a_run_counts_what_was_seen_up_to_each_score(tmp_path):

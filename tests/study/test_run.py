@@ -11,6 +11,7 @@ from sgt_jax.configs.study import proxies
 
 from sgt_jax.data.proxies import PROXIES
 from sgt_jax.errors import DataError
+from sgt_jax.study import arms, records
 from sgt_jax.study import run as study_run
 from tests.support.paths import REPOSITORY as ROOT
 from tests.support.paths import helper
@@ -41,7 +42,7 @@ def run(folder, name, die="never", expect=0):
 
 def numbers(folder, name):
     """All records but for how long they took."""
-    return [{k: v for k, v in r.items() if k != "timing"} for r in study_run.finished(folder / name / "results")]
+    return [{k: v for k, v in r.items() if k != "timing"} for r in records.finished(folder / name / "results")]
 
 
 @pytest.mark.slow
@@ -103,14 +104,14 @@ def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, 
 
 def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
     config = proxies.get_config()
-    found = study_run.runs(config)
+    found = arms.runs(config)
     assert len(found) == 1 + 8 * 5 and [r.arm for r in found[:3]] == ["base", "sft", "depth"]
-    assert found.count(study_run.Run("base", 0)) == 1 and found[9] == study_run.Run("sft", 1)
+    assert found.count(arms.Run("base", 0)) == 1 and found[9] == arms.Run("sft", 1)
 
 
 def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     config = proxies.get_config()
-    made = {arm: study_run.run_config(config, study_run.Run(arm, 3)) for arm in config.arms}
+    made = {arm: arms.run_config(config, arms.Run(arm, 3)) for arm in config.arms}
     assert made["edges"].data.mixture.proxy.proxy == "edges" and made["base"].total_steps == 0
     assert made["sft"].data.mixture.proxy.weight == 0
     for arm, c in made.items():
@@ -118,18 +119,18 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     edges, depth = (json.loads(made[arm].to_json_best_effort()) for arm in ("edges", "depth"))
     edges["data"]["mixture"]["proxy"]["proxy"] = "depth"
     assert {**edges, "name": ""} == {**depth, "name": ""}
-    prints = {study_run.fingerprint(c) for c in made.values()}
+    prints = {arms.fingerprint(c) for c in made.values()}
     assert len(prints) == len(made)
     made["edges"].log_every, made["edges"].cpu_devices = 7, 1
-    assert study_run.fingerprint(made["edges"]) in prints
+    assert arms.fingerprint(made["edges"]) in prints
     made["edges"].init_from = str(tmp_path)
     for content in (b"one", b"two"):  # the weights that a run starts from are a part of its settings
         (tmp_path / "ema.safetensors").write_bytes(content)
-        prints.add(study_run.fingerprint(made["edges"]))
+        prints.add(arms.fingerprint(made["edges"]))
     assert len(prints) == len(made) + 2
     config.arms.sft.data.mixture.proxy.weigth = 1.0
     with pytest.raises(ValueError, match="arm 'sft' does not fit config.base"):
-        study_run.run_config(config, study_run.Run("sft", 0))
+        arms.run_config(config, arms.Run("sft", 0))
 
 
 def test_every_proxy_of_the_study_is_known_and_every_word_of_it_is_in_the_vocabulary():

@@ -4,6 +4,7 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
+from sgt_jax.study import records as study_records
 from sgt_jax.study import run
 from tests.support import tiny_experiment as tiny
 
@@ -37,7 +38,7 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     first = epath.Path(tmp_path / "first" / "results")
     page = run.run_study(tiny_study("first"), tmp_path / "first").read_text()
     assert "Convergence" in page and "Is it a test?" in page
-    records = {r["arm"]: r for r in run.finished(first)}
+    records = {r["arm"]: r for r in study_records.finished(first)}
     assert [e["step"] for e in records["staged"]["history"]] == [0, 2, 4]
     at_two, at_end = (e["samples"] for e in records["staged"]["history"][1:])
     assert "understanding" not in at_two and at_two["proxy"] == at_end["proxy"] > 0 and at_end["understanding"] > 0
@@ -50,6 +51,6 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     # Another study with the same arms trains nothing.
     monkeypatch.setattr("sgt_jax.training.loop.train", lambda *_: pytest.fail("it trained what another study has"))
     run.run_study(tiny_study("second"), tmp_path / "second", reuse=[first])
-    again = {r["arm"]: r for r in run.finished(tmp_path / "second" / "results")}
+    again = {r["arm"]: r for r in study_records.finished(tmp_path / "second" / "results")}
     assert {arm: r.pop("reused") for arm, r in again.items()} == {arm: f"first/{arm}_0" for arm in records}
     assert again == records

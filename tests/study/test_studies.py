@@ -16,7 +16,7 @@ from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.study import run
+from sgt_jax.study import arms
 from sgt_jax.training import experiment
 
 NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
@@ -26,7 +26,7 @@ NAMES = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
 def made(name):
     """{arm: its config with seed 0} of a study."""
     config = importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
-    return {arm: run.run_config(config, run.Run(arm, 0)) for arm in config.arms}
+    return {arm: arms.run_config(config, arms.Run(arm, 0)) for arm in config.arms}
 
 
 def packs(config, n, rows=1):
@@ -41,8 +41,8 @@ def packs(config, n, rows=1):
 def test_every_arm_fits_the_base_and_is_like_no_other(name):
     config = importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
     assert config.name == name and len(config.seeds) >= 3 and config.favourite in config.arms
-    assert set(run.arm_names(config)) == set(made(name)) >= {"base", "sft"}
-    assert len({run.fingerprint(c) for c in made(name).values()}) == len(made(name))
+    assert set(arms.arm_names(config)) == set(made(name)) >= {"base", "sft"}
+    assert len({arms.fingerprint(c) for c in made(name).values()}) == len(made(name))
     assert all(config.scores[c].evaluator in config.base.evaluators for c in config.columns)
     for arm in config.get("curve", {}).get("points", {}):
         assert arm in config.arms
@@ -55,12 +55,12 @@ def test_every_arm_fits_the_base_and_is_like_no_other(name):
 def test_arms_of_the_same_meaning_are_one_run():
     same = [("base", "proxies ratio scaling recipe baselines"), ("sft", "proxies ratio scaling recipe baselines")]
     for arm, names in same:
-        assert len({run.fingerprint(made(name)[arm]) for name in names.split()}) == 1
-    segmentation = run.fingerprint(made("proxies")["segmentation"])
+        assert len({arms.fingerprint(made(name)[arm]) for name in names.split()}) == 1
+    segmentation = arms.fingerprint(made("proxies")["segmentation"])
     others = dict(ratio="ratio_1_5", scaling="scenes_30000", recipe="mixed", baselines="segmentation")
     for name, arm in others.items():
-        assert run.fingerprint(made(name)[arm]) == segmentation
-    assert run.fingerprint(made("baselines")["reconstruction"]) == run.fingerprint(made("proxies")["reconstruction"])
+        assert arms.fingerprint(made(name)[arm]) == segmentation
+    assert arms.fingerprint(made("baselines")["reconstruction"]) == arms.fingerprint(made("proxies")["reconstruction"])
 
 
 @pytest.mark.parametrize("name,arm", [

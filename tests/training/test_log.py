@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sgt_jax.reporting import metrics
 from sgt_jax.training import log as training_log
 
 STEP = {
@@ -71,7 +72,7 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
     with training_log.RunLog(tmp_path, 40, stream=io.StringIO(), first_step=5) as log:
         log.scalars(5, {"answers": 0.9}, kind="eval")  # evaluated once more: the first one stays
         log.scalars(6, {"loss": 60})
-    lines = training_log.read_metrics(tmp_path)
+    lines = metrics.read_metrics(tmp_path)
     assert [x["step"] for x in lines if x["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert lines[-1]["loss"] == 60
     assert [x["answers"] for x in lines if x["kind"] == "eval"] == [0.5]
@@ -83,13 +84,13 @@ def test_new_run_starts_an_empty_log(tmp_path):
         log.scalars(3, {"loss": 1})
     with training_log.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
         log.scalars(1, {"loss": 2})
-    assert [x["step"] for x in training_log.read_metrics(tmp_path)] == [1]
+    assert [x["step"] for x in metrics.read_metrics(tmp_path)] == [1]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2, "kind": "train"}\n')
     with pytest.raises(ValueError, match="line 1"):
-        training_log.read_metrics(tmp_path)
+        metrics.read_metrics(tmp_path)
 
 
 def test_other_processes_write_nothing(tmp_path):
@@ -124,12 +125,12 @@ def test_remote_workdir_receives_copies(tmp_path, monkeypatch):
     monkeypatch.setattr(training_log, "COPY_EVERY", 0.0)
     with training_log.RunLog(tmp_path / "w", 40, stream=io.StringIO()) as log:
         log.scalars(1, STEP)
-        assert [x["step"] for x in training_log.read_metrics(tmp_path / "w")] == [1]  # a kill loses little
+        assert [x["step"] for x in metrics.read_metrics(tmp_path / "w")] == [1]  # a kill loses little
         log.scalars(2, STEP)
         path = log.pictures(2, "grid", [[np.zeros((2, 2, 3), np.uint8)]])
         scratch = log._local
     assert path.exists() and not scratch.exists()
     with training_log.RunLog(tmp_path / "w", 40, stream=io.StringIO(), first_step=1) as log:
         log.scalars(2, {"loss": 9.0})
-    assert [x["loss"] for x in training_log.read_metrics(tmp_path / "w")] == [3.25, 9.0]
+    assert [x["loss"] for x in metrics.read_metrics(tmp_path / "w")] == [3.25, 9.0]
     assert len(list((tmp_path / "w" / "tensorboard").iterdir())) == 2

@@ -15,8 +15,9 @@ import pytest
 
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
 from sgt_jax.errors import DataError
+from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import experiment, loop
-from sgt_jax.training.log import read_metrics
+from sgt_jax.training import step as training_step
 from tests.support import tiny_experiment as tiny
 from tests.support.paths import REPOSITORY, helper
 
@@ -153,7 +154,7 @@ def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(
     monkeypatch.setattr(loop.experiment, "build", lambda config: _Poison(build(config), True))
     config = tiny.config(max_nonfinite=3)
     with pytest.raises(
-        loop.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
+        training_step.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
     ):
         loop.train(config, str(tmp_path))
     assert "update skipped; examples: " in capsys.readouterr().out
@@ -170,7 +171,7 @@ def test_a_skipped_update_leaves_everything_but_the_step_as_it_was():
         loss, metrics = task.loss(params, batch, key)
         return loss * jnp.nan, metrics
 
-    after, metrics = jax.jit(loop.make_step(poisoned, tx, config))(state, batch)
+    after, metrics = jax.jit(training_step.make_step(poisoned, tx, config))(state, batch)
     assert bool(metrics["nonfinite"]) and int(after.skipped) == 1 and int(after.step) == 1
     for name in ("params", "ema", "opt_state"):
         jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(after, name))

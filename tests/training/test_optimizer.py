@@ -10,6 +10,7 @@ import pytest
 
 from sgt_jax import trees
 from sgt_jax.training import optimizer
+from sgt_jax.training import step as training_step
 
 
 def settings(name="adamw", schedule="constant", total=100, **changes):
@@ -193,7 +194,7 @@ def test_frozen_parameters_have_no_optimizer_state():
 
 def test_moving_average():
     ema, params = {"a": jnp.asarray(1.0)}, {"a": jnp.asarray(3.0)}
-    np.testing.assert_allclose(optimizer.update_ema(ema, params, 0.9)["a"], 1.2, rtol=1e-6)
+    np.testing.assert_allclose(training_step.update_ema(ema, params, 0.9)["a"], 1.2, rtol=1e-6)
 
 
 def test_it_optimises():

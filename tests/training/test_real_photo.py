@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax.data.pictures import masks
+from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import experiment, loop
-from sgt_jax.training.log import read_metrics
 from tests.support import tiny_experiment
 
 

@@ -11,8 +11,8 @@ from sgt_jax.configs import bagel_7b_sgt
 from sgt_jax.commands import convert, ingest, tokenize
 from sgt_jax.inference import load
 from sgt_jax.models.bagel.guidance import Settings
+from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import loop
-from sgt_jax.training.log import read_metrics
 from tests.support import local_road
 
 CONFIG = f"--config={bagel_7b_sgt.__file__}:local"

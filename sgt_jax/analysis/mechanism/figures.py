@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sgt_jax.evaluation.statistics import Estimate
-from sgt_jax.reporting import curves
+from sgt_jax.reporting import drawing
 
 
 def word_bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[Estimate]]) -> str:
@@ -23,7 +23,7 @@ def plain_bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[f
 
 
 def _bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[float]], ends: Mapping[str, Sequence]) -> str:
-    with matplotlib.rc_context(curves.style(title)):
+    with matplotlib.rc_context(drawing.style(title)):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         figure.patch.set_visible(False)
         ax = figure.add_subplot()
@@ -32,7 +32,7 @@ def _bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[float]
         for number, (name, values) in enumerate(series.items()):
             x = np.arange(len(words)) + (number - (len(series) - 1) / 2) * width
             # Grey is what was before, so that colour is what tuning did.
-            ax.bar(x, values, 0.92 * width, color=curves.SERIES[7 if number == 0 else 0])
+            ax.bar(x, values, 0.92 * width, color=drawing.SERIES[7 if number == 0 else 0])
             tops = [high for _, high in ends.get(name, ())] or values
             for place, value, top in zip(x, values, tops, strict=True):
                 ax.annotate(f"{value:.1f}", (place, top), (0, 2), textcoords="offset points", ha="center", fontsize=7)
@@ -44,21 +44,21 @@ def _bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[float]
         ax.set_axisbelow(True)
         ax.margins(y=0.12)
         label = "; ".join(f"{n}: " + ", ".join(f"{w} {v:.1f}" for w, v in zip(words, vs)) for n, vs in series.items())
-        return curves.element(figure, title, f"{title}. {label}")
+        return drawing.element(figure, title, f"{title}. {label}")
 
 
 def gain_over_alignment(proxies: Sequence[str], x: Sequence[float], gains: Sequence[Estimate], reference: str) -> str:
     """A dot a proxy: alignment score before tuning against gain in points, with the gain's interval."""
     title = "Gain over alignment"
-    with matplotlib.rc_context(curves.style(title)):
+    with matplotlib.rc_context(drawing.style(title)):
         figure = Figure(figsize=(5.2, 3.4), layout="constrained")
         figure.patch.set_visible(False)
         ax = figure.add_subplot()
         ax.patch.set_visible(False)
         below = set(np.argsort(x, kind="stable")[1::2].tolist())  # neighbours' names on either side of their dots
         for number, (proxy, place, gain) in enumerate(zip(proxies, x, gains, strict=True)):
-            ax.plot([place] * 2, [100 * gain.low, 100 * gain.high], color=curves.SERIES[0], linewidth=1, alpha=0.5)
-            ax.plot(place, 100 * gain.value, "o", color=curves.SERIES[0], markersize=5)
+            ax.plot([place] * 2, [100 * gain.low, 100 * gain.high], color=drawing.SERIES[0], linewidth=1, alpha=0.5)
+            ax.plot(place, 100 * gain.value, "o", color=drawing.SERIES[0], markersize=5)
             offset = (5, -10) if number in below else (5, 3)
             ax.annotate(proxy, (place, 100 * gain.value), offset, textcoords="offset points", fontsize=8)
         for line in (ax.axhline, ax.axvline):
@@ -69,4 +69,4 @@ def gain_over_alignment(proxies: Sequence[str], x: Sequence[float], gains: Seque
         ax.set_xlabel("alignment with understanding before tuning (score)")
         ax.set_ylabel(f"overall understanding, points over {reference}")
         label = "; ".join(f"{p}: {v:.2f}, {100 * g.value:+.1f}" for p, v, g in zip(proxies, x, gains))
-        return curves.element(figure, title, f"{title}. {label}")
+        return drawing.element(figure, title, f"{title}. {label}")

@@ -15,7 +15,8 @@ from sgt_jax.data.packing import Lanes, pack
 from sgt_jax.data.pictures.reading import to_rgb
 from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, transform
 from sgt_jax.models.bagel import names
-from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
+from sgt_jax.parity.bagel.folder import Folder, special_tokens
+from sgt_jax.parity.checks import Check, compare
 
 _RULES = {"out_wh": "sgt", "out_wh_sgt": "sgt", "out_wh_upstream": "bagel"}
 

@@ -20,7 +20,8 @@ from sgt_jax.models.autoencoder.model import to_unit_range
 from sgt_jax.models.bagel import guidance as bagel_guidance
 from sgt_jax.models.bagel import sampling
 from sgt_jax.parity.bagel.data import transform_spec
-from sgt_jax.parity.bagel.folder import Check, Folder, compare, special_tokens
+from sgt_jax.parity.bagel.folder import Folder, special_tokens
+from sgt_jax.parity.checks import Check, compare
 
 SECTION = "inference"
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from sgt_jax.commands import parity
-from sgt_jax.parity.bagel.folder import Folder, compare
+from sgt_jax.parity import sections
+from sgt_jax.parity.bagel import training
+from sgt_jax.parity.bagel.folder import Folder
+from sgt_jax.parity.checks import compare
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "bagel"
@@ -20,14 +23,14 @@ def folder():
 
 @pytest.fixture(scope="module")
 def checks_of(folder):
-    return functools.cache(lambda section: parity.run(folder, [section]))
+    return functools.cache(lambda section: sections.run(folder, [section]))
 
 
 def failures(checks):
     return [check for check in checks if check.ok is False]
 
 
-@pytest.mark.parametrize("section", parity.SECTIONS)
+@pytest.mark.parametrize("section", sections.SECTIONS)
 def test_section(checks_of, section):
     checks = checks_of(section)
     assert checks and not failures(checks)
@@ -63,7 +66,7 @@ def test_scanned_blockwise_recomputed_gives_the_same_gradients():
     folder = Folder(GOLDEN, **changes)
     (loss, _), gradients = folder.train_gradient(folder.trainable)
     checks = [compare("train", "loss_total", loss, folder.expected["loss_total"])]
-    checks += parity.check_gradients("train", folder.published(gradients), folder.expected)
+    checks += training.check_gradients("train", folder.published(gradients), folder.expected)
     assert len(checks) > 150 and not failures(checks)
 
 
@@ -78,7 +81,7 @@ def test_wrong_numbers_are_noticed(folder):
 
     wrong_shift = Folder(GOLDEN)
     wrong_shift.settings = {**folder.settings, "alt_timestep_shift": 2.9}
-    assert len(failures(parity.run(wrong_shift, ["alt_shift"]))) >= 4
+    assert len(failures(sections.run(wrong_shift, ["alt_shift"]))) >= 4
 
 
 def test_command(capsys):

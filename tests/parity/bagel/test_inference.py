@@ -8,7 +8,8 @@ import pytest
 
 from sgt_jax.commands import parity
 from sgt_jax.data.layouts import bagel
-from sgt_jax.parity.bagel import data
+from sgt_jax.parity import sections
+from sgt_jax.parity.bagel import data, positions
 from sgt_jax.parity.bagel.folder import Folder
 from tests.support import paths
 
@@ -36,12 +37,12 @@ def failures(checks):
 
 @pytest.mark.parametrize("section", DATA)
 def test_data_section(folder, section):
-    checks = parity.run(folder, [section])
+    checks = sections.run(folder, [section])
     assert checks and not failures(checks)
 
 
 def test_inference_agrees_and_compares_every_recorded_array(folder):
-    checks = parity.run(folder, ["inference"])
+    checks = sections.run(folder, ["inference"])
     assert not failures(checks)
     recorded = set(folder.arrays("inference.npz"))
     inputs = {name for name in recorded if name.endswith(("image_rgb", "vae_eps", "init_noise", "image_shape"))}
@@ -50,7 +51,7 @@ def test_inference_agrees_and_compares_every_recorded_array(folder):
 
 def test_every_array_of_a_packing_case_is_compared(folder):
     recorded = set(folder.arrays("packing_cases.npz"))
-    compared = {check.array for check in parity.run(folder, ["packing"])}
+    compared = {check.array for check in sections.run(folder, ["packing"])}
     assert {name for name in recorded if not name.endswith("flex_equals_nested")} <= compared
 
 
@@ -65,7 +66,7 @@ def test_wrong_weights_and_positions_are_noticed(folder, monkeypatch):
         return lanes
 
     monkeypatch.setattr(bagel.BagelLayout, "lay_out", shifted)
-    wrong = failures(parity.run(folder, ["packing"]))
+    wrong = failures(sections.run(folder, ["packing"]))
     assert "case0/packed_position_ids" in wrong and "case0/ce_loss_weights" in wrong
     assert "case0/packed_label_ids" not in wrong
 
@@ -75,10 +76,10 @@ def test_resize_rules_are_told_apart_by_column(part):
     assert Folder(part).resize_rule == "sgt"
     (part / "resize_cases.json").write_text(json.dumps([{k: v for k, v in c.items() if k != "out_wh"} for c in cases]))
     assert Folder(part).resize_rule == "bagel"
-    assert not failures(parity.run(Folder(part), ["resize"]))
+    assert not failures(sections.run(Folder(part), ["resize"]))
     swapped = [{**c, "out_wh": c["out_wh_upstream"]} for c in cases]
     (part / "resize_cases.json").write_text(json.dumps(swapped))
-    assert failures(parity.run(Folder(part), ["resize"])) == ["out_wh"]
+    assert failures(sections.run(Folder(part), ["resize"])) == ["out_wh"]
 
 
 def test_exit_status_and_json(part, capsys):
@@ -121,5 +122,5 @@ def test_interpolated_positions_may_differ_only_where_float32_rounds(folder):
     got = bagel.table_positions(*grid, side, True)
     at = np.arange(49).repeat(2)
     reference = got - side * (at == 14)
-    assert parity._interpolated("a", got, reference, grid, side).ok
-    assert not parity._interpolated("a", got, got - side * (at == 15), grid, side).ok
+    assert positions._interpolated("a", got, reference, grid, side).ok
+    assert not positions._interpolated("a", got, got - side * (at == 15), grid, side).ok

@@ -1,0 +1,58 @@
+"""Figures of the reports: matplotlib's SVG with the colours of the page."""
+
+import io
+import re
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sgt_jax.reporting.curves import _INK, _RULE
+
+SERIES = [f"#0a000{n}" for n in range(1, 9)]
+
+
+def style(title: str) -> dict[str, Any]:
+    """matplotlib settings for drawings that become elements of a page; make the figure under `matplotlib.rc_context`."""
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "text.color": _INK,
+        "font.size": 8.5,
+        "axes.edgecolor": _RULE,
+        "axes.labelcolor": _INK,
+        "xtick.color": _RULE,
+        "ytick.color": _RULE,
+        "xtick.labelcolor": _INK,
+        "ytick.labelcolor": _INK,
+        "grid.color": _RULE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+    }
+
+
+def element(figure: Figure, title: str, label: str) -> str:
+    """A figure as an `<svg>` element in the page's colours; `label` is for people who do not see it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _inline(text.getvalue(), title, label)
+
+
+def _inline(svg: str, title: str, label: str) -> str:
+    """Makes matplotlib's file an element of a page: no header, own ids, the page's colours and font."""
+    svg = svg[svg.index("<svg") :]
+    # matplotlib's <style> would hold for the whole page, and nothing refers to the groups' ids.
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"<g/>|\n\s*", lambda m: "" if m[0] == "<g/>" else "\n", svg)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
+    prefix = re.sub(r"\W+", "-", title.lower()) + "-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
+    svg = svg.replace(_INK, "var(--soft)").replace(_RULE, "var(--rule)")
+    for number, colour in enumerate(SERIES, 1):
+        svg = svg.replace(colour, f"var(--s{number})")
+    svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)
+    label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()

@@ -1,0 +1,93 @@
+"""Arms and seeds of a study: the config of every run, and a fingerprint that says whether two runs are the same."""
+
+import copy
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from etils import epath
+from ml_collections import ConfigDict
+
+# Fields that may change between two calls: they change no number.
+_NO_EFFECT_ON_RESULTS = (
+    "platform",
+    "cpu_devices",
+    "log_every",
+    "profile",
+    "report",
+    "checkpoint",
+    "name",
+    "evaluate_every",
+)
+
+
+_BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
+
+
+class Run(NamedTuple):
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}_{self.seed}"
+
+
+def arm_names(study: Any) -> list[str]:
+    """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order of its own)."""
+    first = list(reversed(study.references))
+    if unknown := [arm for arm in (*first, study.favourite) if arm not in study.arms]:
+        raise ValueError(
+            f"config.references or config.favourite name {unknown}; config.arms has {', '.join(study.arms)}"
+        )
+    return [*first, *(arm for arm in sorted(study.arms) if arm not in first)]
+
+
+def runs(study: Any) -> list[Run]:
+    """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
+    found = []
+    for number, seed in enumerate(study.seeds):
+        for arm in arm_names(study):
+            if number == 0 or study.arms[arm].get("total_steps", study.base.total_steps):
+                found.append(Run(arm, int(seed)))
+    return found
+
+
+def run_config(study: Any, run: Run) -> ConfigDict:
+    """The experiment of one run."""
+    config = ConfigDict(copy.deepcopy(study.base.to_dict()))
+    config.lock()
+    changes = study.arms[run.arm].to_dict()
+    new = changes.pop("new", {})
+    try:
+        config.update(changes)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"arm '{run.arm}' does not fit config.base: {error}") from error
+    with config.unlocked():  # fields that the base leaves to their defaults: said apart, so that a slip stays an error
+        config.update(new)
+    config.name = f"{study.name} {run.arm}, seed {run.seed}"
+    config.seed = run.seed
+    config.data.seed = run.seed
+    return config
+
+
+def fingerprint(config: ConfigDict) -> str:
+    """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
+    fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _NO_EFFECT_ON_RESULTS}
+    from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
+
+    fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_id(folder: str, name: str) -> str:
+    """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
+    from sgt_jax.assets import resource
+
+    path = epath.Path(resource(folder)) / name
+    if not path.exists():
+        return "absent"
+    with path.open("rb") as file:
+        return f"{path.stat().length} {hashlib.sha256(file.read(_BEGINNING)).hexdigest()}"
