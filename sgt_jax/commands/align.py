@@ -16,8 +16,7 @@ import numpy as np
 from sgt_jax.analysis import questions
 from sgt_jax.analysis.alignment.gradients import mean_gradients
 from sgt_jax.analysis.separability import pairs
-from sgt_jax.commands import options as commands_options
-from sgt_jax.commands.options import AFTER, BEFORE
+from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, checkpoints, note, positive, run, table, write
 from sgt_jax.data.proxies import PROXIES
 
 COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
@@ -25,15 +24,15 @@ COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = commands_options.parser("align", __doc__)
+    parser = analysis_parser("align", __doc__)
     add = parser.add_argument
     add("--proxies", nargs="+", default=list(COMPARED), metavar="NAME", help=f"(default: {' '.join(COMPARED)})")
     add("--style", choices=("plain", "general"), help="of the instructions (default: plain for a tiny vocabulary)")
     add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
     add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
     add("--parameters", metavar="REGEX", help="look at parameters instead; searched in their paths")
-    add("--n", type=commands_options.positive, default=192, help="pictures (default: 192)")
-    return commands_options.run(align, parser.parse_args(arguments))
+    add("--n", type=positive, default=192, help="pictures (default: 192)")
+    return run(align, parser.parse_args(arguments))
 
 
 def align(options: argparse.Namespace) -> None:
@@ -48,7 +47,7 @@ def align(options: argparse.Namespace) -> None:
     asked = questions.questions(pairs.open_source(options.source or pairs.HELD_OUT), options.n)
     results: dict[str, dict[str, Any]] = {}
     means: dict[str, np.ndarray] = {}
-    for which, model in commands_options.checkpoints(options):
+    for which, model in checkpoints(options):
         gradients = mean_gradients(options, model, asked)
         understanding = gradients.pop("understanding")
         results[which] = {name: alignment(x, understanding, options.seed) for name, x in gradients.items()}
@@ -62,8 +61,8 @@ def align(options: argparse.Namespace) -> None:
         ]  # fmt: skip
         head = ["proxy", "cosine [95 %]", "projected", "dims", "effective", "score", "per example", "own halves"]
         print(f"\ngradients of {len(asked)} pictures at {_place(options)}" + (f", {which}" if options.before else ""))
-        print(commands_options.table(head, rows))
-    commands_options.note(
+        print(table(head, rows))
+    note(
         "own halves: cosine between the mean gradients of two halves of one loss's own examples, the proxy's and then "
         "understanding's. Where one of them is near 0 or below, that mean is noise, and so is the cosine: raise --n."
     )
@@ -79,7 +78,7 @@ def align(options: argparse.Namespace) -> None:
     figures.bars(path, options.proxies, series, ylabel="cosine of mean gradients", title=title, zero=True)
     print(f"wrote {path}")
     summary = {which: {name: r.to_json() for name, r in found.items()} for which, found in results.items()}
-    commands_options.write(options, "align", {"place": _place(options), "n": len(asked), **summary}, means)
+    write(options, "align", {"place": _place(options), "n": len(asked), **summary}, means)
 
 
 def _place(options: argparse.Namespace) -> str:

@@ -26,8 +26,18 @@ from sgt_jax.analysis.attention.summary import (
     value_of,
 )
 from sgt_jax.analysis.separability import pairs as separability_pairs
-from sgt_jax.commands import options as commands_options
-from sgt_jax.commands.options import AFTER, BEFORE
+from sgt_jax.commands.options import (
+    AFTER,
+    BEFORE,
+    analysis_parser,
+    checkpoints,
+    note,
+    percent,
+    positive,
+    run,
+    table,
+    write,
+)
 from sgt_jax.evaluation import statistics
 
 PARTS = ("understanding", "generation")
@@ -35,15 +45,15 @@ PARTS = ("understanding", "generation")
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = commands_options.parser("attention", __doc__)
+    parser = analysis_parser("attention", __doc__)
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help="understanding, generation (default: both)")
     add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
-    add("--n", type=commands_options.positive, default=96, help="questions, and prompts (default: 96)")
+    add("--n", type=positive, default=96, help="questions, and prompts (default: 96)")
     add("--prompts", type=Path, help="GenEval metadata, JSON lines (default: GenEval's kinds of prompts for scenes)")
     add(
         "--steps",
-        type=commands_options.positive,
+        type=positive,
         default=8,
         help="of a painting: the times that are looked at (default: 8)",
     )
@@ -53,7 +63,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     if wrong := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part '{wrong[0]}'; choose understanding or generation")
-    return commands_options.run(attention, options)
+    return run(attention, options)
 
 
 def attention(options: argparse.Namespace) -> None:
@@ -70,7 +80,7 @@ def attention(options: argparse.Namespace) -> None:
         )
     found: dict[str, dict[str, Any]] = {part: {} for part in parts}
     shift = None  # of the first checkpoint, for both
-    for which, model in commands_options.checkpoints(options):
+    for which, model in checkpoints(options):
         layers = chosen_layers(model, options.layers)
         common = dict(rows=options.batch, ranked=options.ranked)
         if asked is not None:
@@ -89,7 +99,7 @@ def attention(options: argparse.Namespace) -> None:
         for which, result in found[part].items()
         for name, value in result._asdict().items()
     }
-    commands_options.write(options, "attention", sections, arrays)
+    write(options, "attention", sections, arrays)
 
 
 def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
@@ -136,7 +146,7 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
     for kind in QUERIES:
         rows = []
         for number, cell in enumerate(summary[AFTER][kind]["layers"]):
-            row = [cell["layer"], commands_options.percent(statistics.Estimate(**cell["share"])), f"{cell['head']}: "]
+            row = [cell["layer"], percent(statistics.Estimate(**cell["share"])), f"{cell['head']}: "]
             row[-1] += f"{100 * cell['head_share']:.1f}"
             row += [
                 f"{cell['entropy']:.2f}",
@@ -144,18 +154,18 @@ def _report_understanding(options: argparse.Namespace, found: Mapping[str, Any])
             ]
             if before is not None:
                 moved = section["object_change"][kind][number]
-                row.append("-" if moved is None else commands_options.percent(statistics.Estimate(**moved)))
-                row.append(commands_options.percent(statistics.Estimate(**section["change"][kind][number])))
+                row.append("-" if moved is None else percent(statistics.Estimate(**moved)))
+                row.append(percent(statistics.Estimate(**section["change"][kind][number])))
             rows.append(row)
         head = ["layer", "picture % [95 %]", "top head: %", "entropy", "object %"]
         print(f"\nfrom {kind} tokens to the picture, {len(after.tokens)} questions")
         changes = ["object, change in points", "picture, change % [95 %]"]
-        print(commands_options.table(head + (changes if before is not None else []), rows))
+        print(table(head + (changes if before is not None else []), rows))
     even = np.log(after.tokens).mean()
     area = np.nanmean(after.object_area) if np.isfinite(after.object_area).any() else np.nan
-    commands_options.note(f"Even attention would have an entropy of {even:.2f} and give the object {100 * area:.1f} %.")
+    note(f"Even attention would have an entropy of {even:.2f} and give the object {100 * area:.1f} %.")
     if after.rank.size:
-        commands_options.note("Effective rank of the picture's hidden states by layer: " + _list(after.rank.mean(0)))
+        note("Effective rank of the picture's hidden states by layer: " + _list(after.rank.mean(0)))
     print(f"wrote {path}")
     return section
 
@@ -194,18 +204,16 @@ def _report_generation(options: argparse.Namespace, found: Mapping[str, Any]) ->
     for c in CATEGORIES:
         row = [c]
         for section in summary.values():
-            row.append(commands_options.percent(statistics.Estimate(**section["categories"][c])))
+            row.append(percent(statistics.Estimate(**section["categories"][c])))
             row.append(f"{100 * section['per_token'][c]:.1f}")
         rows.append(row)
     head = ["words"] + [h for w in summary for h in (f"{names[w]} % [95 %]", "per token")]
     print(f"\nfrom latents to the words of {len(after.tokens)} prompts, mean of {len(after.times)} steps")
-    print(commands_options.table(head, rows))
+    print(table(head, rows))
     for which, section in summary.items():
         all_keys = ", ".join(f"{k} {100 * v:.1f} %" for k, v in section["all_keys"].items())
-        commands_options.note(f"Of all attention ({names[which]}): {all_keys}.")
+        note(f"Of all attention ({names[which]}): {all_keys}.")
     if after.rank.size:
-        commands_options.note(
-            "Effective rank of the latents' hidden states by layer: " + _list(after.rank.mean((0, 1)))
-        )
+        note("Effective rank of the latents' hidden states by layer: " + _list(after.rank.mean((0, 1))))
     print(f"wrote {path} and {over}")
     return summary

@@ -9,20 +9,19 @@ only; whether two classes are apart is what the score above it says. docs/analys
 import argparse
 
 from sgt_jax.analysis.separability import measuring
-from sgt_jax.commands import options as commands_options
 from sgt_jax.commands import probe
-from sgt_jax.commands.options import AFTER, BEFORE
+from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, percent, run, write
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = commands_options.parser("embed", __doc__)
+    parser = analysis_parser("embed", __doc__)
     probe.add_pairs(parser)
     parser.add_argument("--perplexity", type=float, default=30.0)
     parser.add_argument(
         "--features", nargs="+", help="such as vit connector 'layer 3' (default: ViT, first, last layer)"
     )
-    return commands_options.run(embed, parser.parse_args(arguments))
+    return run(embed, parser.parse_args(arguments))
 
 
 def embed(options: argparse.Namespace) -> None:
@@ -40,15 +39,13 @@ def embed(options: argparse.Namespace) -> None:
             for name, (features, result) in probed[pair.name].items():
                 points = t_sne(features, options.seed, options.perplexity)
                 arrays[f"{which}/{pair.name}/{name}"] = points
-                row.append(
-                    (f"{titles[which]} {name}\nprobe {commands_options.percent(result.accuracy)} %".strip(), points)
-                )
+                row.append((f"{titles[which]} {name}\nprobe {percent(result.accuracy)} %".strip(), points))
             panels.append(row)
         path = options.out / f"embed_{pair.name.replace(' ', '_')}.png"
         figures.scatter(path, panels, pair.labels, pair.classes, f"{pair.name}, t-SNE and linear probe")
         arrays[f"labels/{pair.name}"] = pair.labels
         print(f"{path}: " + "; ".join(caption.replace("\n", ", ") for row in panels for caption, _ in row))
-    commands_options.write(options, "embed", measuring.as_json(found, wanted), arrays)
+    write(options, "embed", measuring.as_json(found, wanted), arrays)
 
 
 def _chosen(wanted: list[str] | None, known: list[str]) -> list[str]:

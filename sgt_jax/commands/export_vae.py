@@ -24,8 +24,9 @@ def main(arguments: list[str]) -> int:
 
     from safetensors.numpy import save_file
 
+    from sgt_jax.checkpoints import entries
     from sgt_jax.checkpoints.runs import restore_params
-    from sgt_jax.models.bagel import names
+    from sgt_jax.models.autoencoder import flux_names
     from sgt_jax.training import experiment
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)
@@ -46,7 +47,9 @@ def main(arguments: list[str]) -> int:
         task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std())
     )
     out.mkdir(parents=True, exist_ok=True)
-    save_file(names.to_published(params, task.model_config, names.VAE_FILE), str(out / names.VAE_FILE))
+    save_file(
+        entries.to_published(params, flux_names.vae_entries(task.model_config.vae)), str(out / flux_names.VAE_FILE)
+    )
     (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")
     print(f"step {step}: scale {vae['scale_factor']:.4f}, shift {vae['shift_factor']:.4f}, channel means "
           f"{np.round(values.mean(0), 2).tolist()}, standard deviations {np.round(values.std(0), 2).tolist()}")  # fmt: skip

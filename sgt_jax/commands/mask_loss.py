@@ -84,7 +84,7 @@ def autoencoder(folder: str) -> mask_survival.Damage:
 
     from sgt_jax.assets import resource
     from sgt_jax.models.autoencoder import flux_names
-    from sgt_jax.models.bagel import names, sampling
+    from sgt_jax.models.bagel import sampling
     from sgt_jax.models.bagel.config import BagelConfig
     from sgt_jax.models.bagel.model import Bagel
 
@@ -92,7 +92,7 @@ def autoencoder(folder: str) -> mask_survival.Damage:
     sizes = path / "vae.json"
     config = BagelConfig.from_dict({"vae": json.loads(sizes.read_text())} if sizes.is_file() else {})
     model = Bagel(config)
-    params = {"vae": flux_names.load_vae(path / names.VAE_FILE, config)}
+    params = {"vae": flux_names.load_vae(path / flux_names.VAE_FILE, config.vae)}
 
     @jax.jit
     def there_and_back(params, pictures):

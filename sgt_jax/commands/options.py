@@ -21,7 +21,7 @@ _SOURCE_HELP = (
 )
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
+def analysis_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that all analyses have."""
     found = argparse.ArgumentParser(
         prog=f"python -m sgt_jax {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter

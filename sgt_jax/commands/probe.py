@@ -13,8 +13,7 @@ from typing import Any
 
 from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.analysis.separability.measuring import as_json, measured
-from sgt_jax.commands import options as commands_options
-from sgt_jax.commands.options import AFTER, BEFORE
+from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, note, percent, positive, run, table, write
 
 
 def add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,7 @@ def add_pairs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pair", nargs=2, metavar=("DIR_A", "DIR_B"), help="two folders of pictures, one a class")
     add("--classes", nargs=2, metavar=("A", "B"), help="two classes of --source")
-    add("--n", type=commands_options.positive, default=150, help="pictures a class (default: 150)")
+    add("--n", type=positive, default=150, help="pictures a class (default: 150)")
     add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
     add("--prompt", default="", help="a text to read before the picture (default: none)")
 
@@ -41,9 +40,9 @@ def pairs(options: argparse.Namespace) -> list[separability_pairs.Pair]:
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = commands_options.parser("probe", __doc__)
+    parser = analysis_parser("probe", __doc__)
     add_pairs(parser)
-    return commands_options.run(probe, parser.parse_args(arguments))
+    return run(probe, parser.parse_args(arguments))
 
 
 def probe(options: argparse.Namespace) -> None:
@@ -60,19 +59,17 @@ def probe(options: argparse.Namespace) -> None:
         rows = []
         for name, r in after.items():
             rows.append([
-                name, commands_options.percent(r.accuracy), f"{r.auc:.3f}", _flag(r), f"{r.fisher:.3f}", f"{r.silhouette:.3f}",
-                *([commands_options.percent(before[name].accuracy), commands_options.percent(changes[name])] if name in changes else []),
+                name, percent(r.accuracy), f"{r.auc:.3f}", _flag(r), f"{r.fisher:.3f}", f"{r.silhouette:.3f}",
+                *([percent(before[name].accuracy), percent(changes[name])] if name in changes else []),
             ])  # fmt: skip
             arrays[f"correct/{pair.name}/{name}"] = r.correct
         head = ["feature", "accuracy % [95 %]", "AUC", "separable", "Fisher", "silhouette"]
         print(f"\n{pair.name}: {len(pair.labels)} pictures")
-        print(commands_options.table(head + (["before", "change"] if changes else []), rows))
+        print(table(head + (["before", "change"] if changes else []), rows))
         for name, r in before.items():
             arrays[f"correct_before/{pair.name}/{name}"] = r.correct
-    commands_options.note(
-        "trivially: so few pictures for so many dimensions that random labels would be separable, too"
-    )
-    commands_options.write(options, "probe", as_json(found, wanted), arrays)
+    note("trivially: so few pictures for so many dimensions that random labels would be separable, too")
+    write(options, "probe", as_json(found, wanted), arrays)
 
 
 def _flag(r: Any) -> str:

@@ -6,10 +6,12 @@ import sys
 import time
 from typing import Any
 
-from sgt_jax.commands.plan import TRIED, WANTED, table
 from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware
 from sgt_jax.planning.compiling import compile_elsewhere
+
+WANTED, TRIED = 3, 8  # candidates that `--search` wants to fit, and compiles at most
+
 
 GIB = hardware.GIB
 
@@ -147,3 +149,54 @@ def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
         for result in results:
             print(f"{' '.join(result['overrides'])}\n{table(result)}\n")
     return 0 if results and results[0]["fits"] else 1
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people."""
+    state, line = result["state"], result["roofline"]
+    sizes = " x ".join(f"{axis} {n}" for axis, n in result["mesh"].items() if n > 1) or "1"
+    flops = ", ".join(f"{kind} {n / 1e12:.1f}" for kind, n in sorted(result["executed"].items()))
+    lines = [
+        f"{result['config']} on {result['topology']}: {result['chips']} chips, mesh {sizes}, {result['rows']} rows, "
+        f"{result['slots_per_chip']} decoder slots per chip, remat {result['remat']}, accumulate {result['accumulate']}",
+        "",
+        "Memory per chip, GiB",
+        f"  parameters   {state['parameters'] / GIB:8.2f}   float32 masters",
+        f"  EMA          {state['ema'] / GIB:8.2f}",
+        f"  optimizer    {state['optimizer'] / GIB:8.2f}",
+    ]
+    compiled = "collectives" in result
+    untold = "" if result.get("thorough", True) else ", machine code not counted (about 0.1 GiB)"
+    if "temporaries" in result:
+        lines.append(f"  activations  {result['temporaries'] / GIB:8.2f}   with gradients and gathered weights")
+        if result["host"]:
+            lines.append(f"  on the host  {result['host'] / GIB:8.2f}")
+    if result["fits"]:
+        verdict = f"FITS, {(result['capacity'] - result['peak']) / GIB:.2f} free{untold}"
+    else:
+        verdict = f"DOES NOT FIT by {result['over'] / GIB:.2f} GiB"
+    lines += [
+        f"  peak         {result['peak'] / GIB:8.2f}   of {result['capacity'] / GIB:.2f}: {verdict}",
+        "",
+        f"Work per chip and step: TFLOP {flops}; {result['moved'] / GIB:.0f} GiB through memory",
+        f"  the model needs {sum(result['needed'].values()) / 1e12:.1f} TFLOP; attention visits "
+        f"{result['attention_blocks']['decoder']:.0%} of the decoder's and {result['attention_blocks']['vit']:.0%} of the "
+        "ViT's blocks of a typical pack",
+    ]
+    if compiled:
+        lines += ["", "Collectives per chip and step", "  kind                axes              count       GiB"]
+        for c in result["collectives"]:
+            lines.append(f"  {c['kind']:19} {c['axes']:17} {c['count']:5}  {c['bytes'] / GIB:8.2f}")
+    if compiled or result["fits"]:
+        lines += [
+            "",
+            f"Roofline: products {line['compute']:.2f} s, memory {line['memory']:.2f} s, interconnect "
+            f"{line['interconnect']:.2f} s",
+            f"  a step takes {line['overlapped']:.2f} s if they overlap (MFU {line['mfu_overlapped']:.0%}), "
+            f"{line['serial']:.2f} s if they do not (MFU {line['mfu_serial']:.0%})",
+            "  assumed: peak rates of the data sheet, a typical SGT pack, all links of the interconnect used alike,",
+            "  element-wise work fused; MFU divides the model's own FLOPs, without recomputation, by the peak",
+        ]
+    lines += [f"  advice: {text}" for text in result["advice"]]
+    how = "compiled" if compiled else "not compiled: activations and interconnect are rules of thumb; done"
+    return "\n".join([*lines, f"{how} in {result['seconds']:.0f} s"])

@@ -10,8 +10,6 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 
 from sgt_jax.reporting.drawing import SERIES, element, style
 
-# Colours that matplotlib writes and that become CSS variables; the page has as many series colours.
-_INK, _RULE = "#010203", "#010204"
 _POINTS = 400  # more are not visible at this size
 _SMOOTH_FROM = 40
 

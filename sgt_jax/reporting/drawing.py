@@ -6,7 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sgt_jax.reporting.curves import _INK, _RULE
+# Colours that matplotlib writes and that become CSS variables; the page has as many series colours.
+INK, RULE = "#010203", "#010204"
+
 
 SERIES = [f"#0a000{n}" for n in range(1, 9)]
 
@@ -16,15 +18,15 @@ def style(title: str) -> dict[str, Any]:
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": title,
-        "text.color": _INK,
+        "text.color": INK,
         "font.size": 8.5,
-        "axes.edgecolor": _RULE,
-        "axes.labelcolor": _INK,
-        "xtick.color": _RULE,
-        "ytick.color": _RULE,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "grid.color": _RULE,
+        "axes.edgecolor": RULE,
+        "axes.labelcolor": INK,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "grid.color": RULE,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.spines.left": False,
@@ -50,7 +52,7 @@ def _inline(svg: str, title: str, label: str) -> str:
     prefix = re.sub(r"\W+", "-", title.lower()) + "-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
-    svg = svg.replace(_INK, "var(--soft)").replace(_RULE, "var(--rule)")
+    svg = svg.replace(INK, "var(--soft)").replace(RULE, "var(--rule)")
     for number, colour in enumerate(SERIES, 1):
         svg = svg.replace(colour, f"var(--s{number})")
     svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)

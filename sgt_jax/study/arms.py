@@ -76,7 +76,8 @@ def run_config(study: Any, run: Run) -> ConfigDict:
 def fingerprint(config: ConfigDict) -> str:
     """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
     fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _NO_EFFECT_ON_RESULTS}
-    from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
+    from sgt_jax.models.autoencoder.flux_names import VAE_FILE
+    from sgt_jax.models.bagel.names import MODEL_FILE
 
     fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

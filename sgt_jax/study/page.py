@@ -15,8 +15,8 @@ from etils import epath
 
 from sgt_jax.evaluation.statistics import LEVEL
 from sgt_jax.reporting import page
-from sgt_jax.reporting import words as reporting_words
 from sgt_jax.reporting.page import paper_of
+from sgt_jax.reporting.words import amount, clock, gain, integer, percent, verdict
 from sgt_jax.study import curves as study_curves
 from sgt_jax.study import records
 from sgt_jax.study import tables as study_tables
@@ -55,12 +55,12 @@ def render(found: Found, folder: epath.PathLike) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     for function in (
-        reporting_words.amount,
-        reporting_words.gain,
-        reporting_words.integer,
-        reporting_words.percent,
-        reporting_words.clock,
-        reporting_words.verdict,
+        amount,
+        gain,
+        integer,
+        percent,
+        clock,
+        verdict,
     ):
         environment.filters[function.__name__] = function
     paper = paper_of(facts["name"])
@@ -131,10 +131,10 @@ def _difference(reference: str, column: Column, arm: str) -> str:
     if reference not in cell.against:
         return "–"
     d, p = cell.against[reference].difference, cell.adjusted[reference]
-    value = reporting_words.gain(d.value, "%")
-    bold = value if reporting_words.verdict(d) == "same" else f"**{value}**"
+    value = gain(d.value, "%")
+    bold = value if verdict(d) == "same" else f"**{value}**"
     star = "*" if p is not None and p < 0.05 else ""
-    return f"{bold}{star} [{reporting_words.gain(d.low, '%')}, {reporting_words.gain(d.high, '%')}]"
+    return f"{bold}{star} [{gain(d.low, '%')}, {gain(d.high, '%')}]"
 
 
 def claim(found: Found, columns: Mapping[str, Column]) -> str:
@@ -146,12 +146,12 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if contrast is None:
         return f"No claim yet: {arm} and {reference} have no seed in common so far."
     d = contrast.difference
-    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[reporting_words.verdict(d)]
+    words = {"better": "raises", "worse": "lowers", "same": "does not measurably change"}[verdict(d)]
     p = cell.adjusted[reference]
     seeds = "1 seed" if contrast.seeds == 1 else f"{contrast.seeds} seeds"
     text = (
         f"With {seeds}, {arm} {words} the {column.title} score against {reference}: "
-        f"{reporting_words.gain(d.value, '%')} points ({LEVEL:.0%} interval {reporting_words.gain(d.low, '%')} to {reporting_words.gain(d.high, '%')}"
+        f"{gain(d.value, '%')} points ({LEVEL:.0%} interval {gain(d.low, '%')} to {gain(d.high, '%')}"
         + (f", p = {p:.2g} after Holm)" if p is not None else "; one seed allows no test)")
     )
     rivals = {a: c for a, c in column.cells.items() if a not in facts["references"] and facts["steps"][a]}
@@ -160,7 +160,7 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     if best == arm:
         return f"{text}. By its mean it is the best {beside}."
     gap = rivals[best].value.value - cell.value.value
-    return f"{text}. By its mean {best} is the best {beside}, {reporting_words.gain(gap, '%')} points from {arm}."
+    return f"{text}. By its mean {best} is the best {beside}, {gain(gap, '%')} points from {arm}."
 
 
 def cost(found: Found) -> list[dict[str, Any]]:

@@ -23,12 +23,10 @@ from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.autoencoder import flux_names
-from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.parallel import partitioning
 from sgt_jax.training.objectives import sgt
-from sgt_jax.training.objectives.autoencoder import AutoencoderExperiment
 from sgt_jax.trees import path_name
 
 # Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
@@ -154,11 +152,11 @@ class Experiment:
         if config.vae_from:
             return resource(config.vae_from)
         folders = (resource(folder) for folder in (config.init_from, config.init_base) if folder)
-        places = [os.path.join(folder, names.VAE_FILE) for folder in folders]
+        places = [os.path.join(folder, flux_names.VAE_FILE) for folder in folders]
         found = [path for path in places if os.path.exists(path)]
         if not found:
             raise DataError(
-                f"tokenised targets need a trained autoencoder: no {names.VAE_FILE} in {places or 'the config'}; "
+                f"tokenised targets need a trained autoencoder: no {flux_names.VAE_FILE} in {places or 'the config'}; "
                 "set config.init_from, config.init_base or config.vae_from"
             )
         return found[0]
@@ -214,7 +212,7 @@ class Experiment:
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
-        vae = flux_names.load_vae(resource(config.vae_from), self.model_config)
+        vae = flux_names.load_vae(resource(config.vae_from), self.model_config.vae)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 
@@ -245,6 +243,8 @@ class Experiment:
 
 def build(config: Any) -> Experiment:
     """The experiment that a config describes."""
+    from sgt_jax.training.objectives.autoencoder import AutoencoderExperiment
+
     kinds = {"sgt": Experiment, "autoencoder": AutoencoderExperiment}
     if config.objective.name not in kinds:
         raise ValueError(f"config.objective.name is '{config.objective.name}'; choose one of {', '.join(kinds)}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.commands import bench
-from sgt_jax.models.attention.work import segment_info
+from sgt_jax.models.attention import segment_info
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Decoder
 from sgt_jax.planning import accounting

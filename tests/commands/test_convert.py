@@ -13,11 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from sgt_jax import trees
+from sgt_jax.checkpoints import entries
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.commands import convert
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import CheckpointError
+from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.training.state import TrainState
@@ -46,7 +48,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
         checkpoints.close()
     settings = {"model": config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))
-    return names.to_published(trees.merge(average, frozen) if ema else params, config)
+    return entries.to_published(trees.merge(average, frozen) if ema else params, names.name_map(config))
 
 
 def test_weights_of_a_run(tmp_path, capsys):
@@ -56,7 +58,7 @@ def test_weights_of_a_run(tmp_path, capsys):
     assert convert.main([str(tmp_path / "run"), str(tmp_path / "half")]) == 0
     printed = capsys.readouterr().out
     assert "ema of step 7" in printed and "params of step 7" in printed and "139 tensors" in printed
-    for file in (names.MODEL_FILE, names.VAE_FILE):
+    for file in (names.MODEL_FILE, flux_names.VAE_FILE):
         golden = load_file(CKPT / file)
         out, raw, half = (load_file(tmp_path / name / file) for name in ("out", "raw", "half"))
         assert out.keys() == raw.keys() == half.keys() == golden.keys()
@@ -81,7 +83,7 @@ def test_however_the_arrays_are_stored(tmp_path, scan, chunked):
     if chunked and scan:
         assert stored("decoder/layers/und/q_proj/kernel")._store.chunk_layout.read_chunk.shape[0] == 1
     convert.convert(tmp_path / "run", tmp_path / "out", dtype="float32")
-    for file in (names.MODEL_FILE, names.VAE_FILE):
+    for file in (names.MODEL_FILE, flux_names.VAE_FILE):
         for name, array in load_file(tmp_path / "out" / file).items():
             assert np.array_equal(array, average[name])
 

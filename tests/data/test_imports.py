@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 MODULES = (
-    "sgt_jax.batch sgt_jax.data.pictures.resizing sgt_jax.data.pictures.masks sgt_jax.data.pictures.maps sgt_jax.data.proxies "
+    "sgt_jax.batch sgt_jax.data.pictures.resizing sgt_jax.data.pictures.masks sgt_jax.data.pictures.maps "
+    "sgt_jax.data.proxies "
     "sgt_jax.data.text.templates sgt_jax.data.text.tokenizer sgt_jax.data.sources.scenes.source sgt_jax.data.sources.sam_sgt "
     "sgt_jax.data.tasks sgt_jax.data.stored.ingest sgt_jax.data.sources.records sgt_jax.data.sources.llava_onevision "
     "sgt_jax.data.sources.sam_sgt_tars sgt_jax.data.sources.coco_panoptic "

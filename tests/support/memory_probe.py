@@ -40,7 +40,8 @@ def make(folder: Path) -> None:
     import numpy as np
 
     from sgt_jax.checkpoints.writer import Writer
-    from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
+    from sgt_jax.models.autoencoder.flux_names import VAE_FILE
+    from sgt_jax.models.bagel.names import MODEL_FILE
     from sgt_jax.models.bagel.published import sources
 
     folder.mkdir(parents=True)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis import batches, questions
+from sgt_jax.analysis import questions
 from sgt_jax.analysis.batches import Plan, batches
 from sgt_jax.analysis.separability import pairs
 from sgt_jax.batch import PackedBatch

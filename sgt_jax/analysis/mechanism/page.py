@@ -18,7 +18,7 @@ from sgt_jax.analysis.mechanism import figures
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
 from sgt_jax.reporting import page as reporting_page
-from sgt_jax.reporting import words as reporting_words
+from sgt_jax.reporting.words import amount, gain, percent, verdict
 from sgt_jax.study import tables
 
 PARTS = ("probe", "embed", "attention", "align")
@@ -99,7 +99,7 @@ def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], s
         loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    for function in (reporting_words.amount, reporting_words.gain, reporting_words.percent, reporting_words.verdict):
+    for function in (amount, gain, percent, verdict):
         environment.filters[function.__name__] = function
     paper = reporting_page.paper_of("proxies")["mechanism"]
     anything = next((content for content in [*found.values(), *aligned.values()] if content), {})
@@ -136,7 +136,7 @@ def separability(content: Mapping[str, Any]) -> dict[str, Any]:
         rows = []
         for feature, after in section[AFTER].items():
             change = Estimate.from_dict(section["change"][feature])
-            verdicts.append(reporting_words.verdict(change))
+            verdicts.append(verdict(change))
             rows.append(
                 dict(feature=feature, before=_estimate(section[BEFORE][feature]["accuracy"]),
                      after=_estimate(after["accuracy"]), change=change,
@@ -187,12 +187,12 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         if all(moved):
             things.append((f"{kind}, change", _changes(moved)))
             found[kind] = (
-                sum(reporting_words.verdict(e) == "better" for e in moved),
-                sum(reporting_words.verdict(e) == "worse" for e in moved),
+                sum(verdict(e) == "better" for e in moved),
+                sum(verdict(e) == "worse" for e in moved),
             )
     answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
     largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
-    certain = sum(reporting_words.verdict(e) != "same" for e in answer)
+    certain = sum(verdict(e) != "same" for e in answer)
     said = (
         f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
         f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
@@ -204,7 +204,7 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
     top = max(abs(v) for _, values in theirs["rows"] for v in values)
     printed = []
     for arm, values in theirs["rows"]:
-        printed.append((arm, [Cell(reporting_words.gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
+        printed.append((arm, [Cell(gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
         object=HeatMap("Of that, on the object asked about, percent; change, points", columns, things),
@@ -225,10 +225,10 @@ def _changes(estimates: Sequence[Estimate]) -> list[Cell]:
     top = max(abs(e.value) for e in estimates)
     return [
         Cell(
-            reporting_words.gain(e.value, "%"),
+            gain(e.value, "%"),
             _sign(e.value),
             _strength(e.value, top),
-            reporting_words.verdict(e) != "same",
+            verdict(e) != "same",
         )
         for e in estimates
     ]
@@ -255,8 +255,8 @@ def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, 
     most = max(shift, key=lambda c: abs(shift[c]))
     said = (
         f"Painting: of the attention on the prompt's words, {most} words have "
-        f"{reporting_words.amount(bars['before'][words.index(most)].value, '%')} before and "
-        f"{reporting_words.amount(bars['after'][words.index(most)].value, '%')} after; no other kind moves more."
+        f"{amount(bars['before'][words.index(most)].value, '%')} before and "
+        f"{amount(bars['after'][words.index(most)].value, '%')} after; no other kind moves more."
     )
     return dict(
         ours=figures.word_bars("Attention on kinds of words, percent", words, bars),
@@ -294,7 +294,7 @@ def foretelling(aligned: Mapping[str, Any], study: tables.Found | None, paper: M
     if halves < RELIABLE:
         section["said"] = (
             "Foretelling: the mean gradient of the answers' loss is mostly noise here (two halves of its own pictures agree "
-            f"with a cosine of {reporting_words.gain(halves)}), as on a model that has long been trained on answers, so no alignment "
+            f"with a cosine of {gain(halves)}), as on a model that has long been trained on answers, so no alignment "
             "with it means much; more pictures (align --n) may help. "
         )
     if not study:
@@ -319,5 +319,5 @@ def _estimate(entry: Mapping[str, Any] | None) -> Estimate | None:
 
 
 def _signed(e: Estimate) -> str:
-    value, low, high = (reporting_words.gain(v, "%") for v in (e.value, e.low, e.high))
+    value, low, high = (gain(v, "%") for v in (e.value, e.low, e.high))
     return f"{value} ({low} to {high})"

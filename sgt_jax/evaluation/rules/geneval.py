@@ -17,6 +17,19 @@ SHRINK = 0.1  # of the two extents: by how much an offset must be larger than no
 BEYOND = 0.5  # of the length of the offset: a component this large is a relation
 
 
+class Thing(NamedTuple):
+    """An object that was found; centre and extents are in fractions of the side, the area in pixels."""
+
+    colour: str
+    shape: str
+    x: float
+    y: float
+    area: int
+    fit: float  # overlap with the best template, 0..1
+    width: float = 0.0  # of what is seen of it
+    height: float = 0.0
+
+
 class Verdict(NamedTuple):
     """Whether a picture is what was asked for, and if not, why."""
 
@@ -74,16 +87,3 @@ def tag_means(tags: Sequence[str], correct: Sequence[bool]) -> dict[str, float]:
     tags, right = np.asarray(tags), np.asarray(correct, float)
     means = {tag: float(right[tags == tag].mean()) for tag in TAGS if (tags == tag).any()}
     return {**means, "overall": float(np.mean(list(means.values())))}
-
-
-class Thing(NamedTuple):
-    """An object that was found; centre and extents are in fractions of the side, the area in pixels."""
-
-    colour: str
-    shape: str
-    x: float
-    y: float
-    area: int
-    fit: float  # overlap with the best template, 0..1
-    width: float = 0.0  # of what is seen of it
-    height: float = 0.0

@@ -14,7 +14,7 @@ def encoder(task: Any) -> Callable[[np.ndarray], np.ndarray]:
     from sgt_jax.models.autoencoder.model import Autoencoder, to_unit_range
 
     vae = Autoencoder(task.model_config.vae, dtype=np.float32, precision=jax.lax.Precision.HIGHEST)
-    params = jax.device_put(flux_names.load_vae(task.vae_file(), task.model_config))
+    params = jax.device_put(flux_names.load_vae(task.vae_file(), task.model_config.vae))
     apply = jax.jit(lambda params, pixels: vae.apply({"params": params}, to_unit_range(pixels), method="encode"))
     limit = float(np.finfo(np.float16).max)
     return lambda pixels: np.clip(np.asarray(apply(params, pixels)), -limit, limit).astype(np.float16)

@@ -8,8 +8,10 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import load_file
 
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.names import VAE_FILE, Entry, _norm, from_published
+from sgt_jax.checkpoints.entries import Entry, from_published, norm_entries
+from sgt_jax.models.autoencoder.model import AutoencoderConfig
+
+VAE_FILE = "ae.safetensors"
 
 
 def _conv(name: str, path: tuple[str, ...], inputs: int, outputs: int, size: int = 3) -> Iterator[Entry]:
@@ -18,9 +20,9 @@ def _conv(name: str, path: tuple[str, ...], inputs: int, outputs: int, size: int
 
 
 def _vae_block(name: str, path: tuple[str, ...], inputs: int, outputs: int) -> Iterator[Entry]:
-    yield from _norm(f"{name}.norm1", VAE_FILE, inputs, (*path, "norm1"))
+    yield from norm_entries(f"{name}.norm1", VAE_FILE, inputs, (*path, "norm1"))
     yield from _conv(f"{name}.conv1", (*path, "conv1"), inputs, outputs)
-    yield from _norm(f"{name}.norm2", VAE_FILE, outputs, (*path, "norm2"))
+    yield from norm_entries(f"{name}.norm2", VAE_FILE, outputs, (*path, "norm2"))
     yield from _conv(f"{name}.conv2", (*path, "conv2"), outputs, outputs)
     if inputs != outputs:
         yield from _conv(f"{name}.nin_shortcut", (*path, "nin_shortcut"), inputs, outputs, 1)
@@ -29,7 +31,7 @@ def _vae_block(name: str, path: tuple[str, ...], inputs: int, outputs: int) -> I
 def _vae_middle(half: str, width: int) -> Iterator[Entry]:
     name, path = f"{half}.mid", ("vae", half, "mid")
     yield from _vae_block(f"{name}.block_1", (*path, "block_1"), width, width)
-    yield from _norm(f"{name}.attn_1.norm", VAE_FILE, width, (*path, "attn_1", "norm"))
+    yield from norm_entries(f"{name}.attn_1.norm", VAE_FILE, width, (*path, "attn_1", "norm"))
     for m in ("q", "k", "v", "proj_out"):
         yield from _conv(f"{name}.attn_1.{m}", (*path, "attn_1", m), width, width, 1)
     yield from _vae_block(f"{name}.block_2", (*path, "block_2"), width, width)
@@ -37,12 +39,16 @@ def _vae_middle(half: str, width: int) -> Iterator[Entry]:
 
 def _vae_ends(half: str, inputs: int, first: int, last: int, outputs: int) -> Iterator[Entry]:
     yield from _conv(f"{half}.conv_in", ("vae", half, "conv_in"), inputs, first)
-    yield from _norm(f"{half}.norm_out", VAE_FILE, last, ("vae", half, "norm_out"))
+    yield from norm_entries(f"{half}.norm_out", VAE_FILE, last, ("vae", half, "norm_out"))
     yield from _conv(f"{half}.conv_out", ("vae", half, "conv_out"), last, outputs)
 
 
-def _vae(config: BagelConfig) -> Iterator[Entry]:
-    vae = config.vae
+def vae_entries(vae: AutoencoderConfig) -> list[Entry]:
+    """All published tensors of an autoencoder of these sizes, in the order of our tree."""
+    return list(_vae(vae))
+
+
+def _vae(vae: AutoencoderConfig) -> Iterator[Entry]:
     widths = [vae.ch * m for m in vae.ch_mult]
     last = len(widths) - 1
     yield from _vae_ends("encoder", vae.in_channels, vae.ch, widths[-1], 2 * vae.z_channels)
@@ -63,10 +69,9 @@ def _vae(config: BagelConfig) -> Iterator[Entry]:
                 yield from _conv(f"{half}.{way}.{l}.{way}sample.conv", path, width, width)
 
 
-def load_vae(path: Any, config: BagelConfig, nested: bool = False) -> dict[str, Any]:
-    """The autoencoder's parameters (what belongs at params["vae"]; with `nested`, {"vae": ...})."""
-    params = from_published(load_file(epath.Path(path)), config, VAE_FILE)
-    return params if nested else params["vae"]
+def load_vae(path: Any, config: AutoencoderConfig) -> dict[str, Any]:
+    """The autoencoder's parameters: what belongs at params["vae"]."""
+    return from_published(load_file(epath.Path(path)), vae_entries(config))["vae"]
 
 
 def fingerprint(path: Any) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 from sgt_jax.checkpoints.exporting import GetLeaf, write_published
 from sgt_jax.checkpoints.writer import sync_folder
 from sgt_jax.errors import CheckpointError
+from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE
+from sgt_jax.models.bagel.names import MODEL_FILE
 from sgt_jax.models.bagel.published import sources
 
 # Not copied along: weights, their indexes, pickles, unfinished files.

@@ -21,9 +21,10 @@ from sgt_jax.checkpoints.header import Tensor, shown, strict_json
 from sgt_jax.checkpoints.importing import Files, Leaf, Sharding, Source
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError
+from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.names import MODEL_FILE, VAE_FILE, name_map
+from sgt_jax.models.bagel.names import MODEL_FILE, name_map
 
 # Keys that a config file must have: a default that happens to load would train garbage.
 _LLM_KEYS = {f.name for f in dataclasses.fields(LlmConfig)} - {"max_position_embeddings", "initializer_range"}

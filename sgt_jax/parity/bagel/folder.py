@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 
 from sgt_jax import trees
+from sgt_jax.checkpoints import entries
 from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
@@ -110,5 +111,5 @@ class Folder:
 
     def published(self, tree: Any) -> dict[str, np.ndarray]:
         """A tree of trainable parameters, gradients or averages under the published names."""
-        found = names.to_published(tree, self.config, names.MODEL_FILE)
+        found = entries.to_published(tree, names.name_map(self.config, names.MODEL_FILE))
         return {name: x for name, x in found.items() if not name.endswith("pos_embed.pos_embed")}
