@@ -1,4 +1,4 @@
-"""."""
+"""What ships inside the package: the nano model, the templates of reports, numbers of the paper."""
 
 
 def resource(path: str) -> str:
