@@ -1,27 +1,55 @@
-"""Errors that are the user's to mend."""
+"""Errors that are the user's to mend, and how a command shows them: one line on stderr instead of a traceback.
+
+Whatever is not a `UserError` is a fault of ours and keeps its traceback.
+"""
 
 import os
-from typing import Any
-
-
-class DataError(ValueError):
-    """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""
-
+import sys
+from collections.abc import Callable
 
 AGAIN = "Download or copy the file again."
 
 
-class CheckpointError(ValueError):
+class UserError(ValueError):
+    """Something that a user can mend. The message names the file, field or record and says what to do."""
+
+
+class ConfigError(UserError):
+    """A field of a config, or an option of a command, has a value that cannot be."""
+
+
+class DataError(UserError):
+    """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""
+
+
+class CheckpointError(UserError):
     """A checkpoint that cannot be used. The message names the file, says what is wrong and what to do."""
 
-    def __init__(self, path: Any, why: str, advice: str = AGAIN):
+    def __init__(self, path: str | os.PathLike, why: str, advice: str = AGAIN):
         super().__init__(f"{os.fspath(path)}: {why} {advice}")
         self.path = os.fspath(path)
 
 
-class PlanError(ValueError):
+class PlanError(UserError):
     """The step cannot be planned; one line says why."""
 
 
-# What a user can cause and mend: shown as one line, not as a traceback.
-USER_ERRORS = (DataError, CheckpointError, ValueError, FloatingPointError, TimeoutError)
+class StartError(UserError, TimeoutError):
+    """The processes of a run did not all come together."""
+
+
+def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...] = ()) -> int:
+    """Does the work of a command and returns its exit status: 1 with one line on stderr after an error of the user's.
+
+    Args:
+      work: returns the status, or None for 0.
+      also: further errors that are the user's in this command, such as OSError for a file that it names.
+        SGT_TRACEBACK=1 in the environment shows where an error came from.
+    """
+    try:
+        return work() or 0
+    except (UserError, *also) as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1

@@ -38,14 +38,14 @@ def run(config: Any, workdir: str, **processes: Any) -> int:
     """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
     import jax
 
-    from sgt_jax.errors import USER_ERRORS
+    from sgt_jax.errors import UserError
     from sgt_jax.parallel import distributed
     from sgt_jax.training.loop import train
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")
         state = train(config, workdir)
-    except USER_ERRORS as error:
+    except UserError as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")

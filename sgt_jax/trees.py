@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from sgt_jax.errors import ConfigError
+
 
 def path_name(path: tuple) -> str:
     """A tree path as "decoder/layers_0/und/q_proj/kernel"."""
@@ -16,13 +18,13 @@ def trainable_mask(params: Any, freeze: Sequence[str]) -> Any:
     """True for every parameter whose path matches none of the patterns.
 
     Raises:
-      ValueError: a pattern matches nothing, so what it was meant to freeze would be trained silently.
+      ConfigError: a pattern matches nothing, so what it was meant to freeze would be trained silently.
     """
     names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     patterns = [re.compile(pattern) for pattern in freeze]
     for pattern in patterns:
         if not any(pattern.search(name) for name in names):
-            raise ValueError(f"freeze pattern '{pattern.pattern}' matches no parameter path (such as {names[0]})")
+            raise ConfigError(f"freeze pattern '{pattern.pattern}' matches no parameter path (such as {names[0]})")
     return jax.tree_util.tree_map_with_path(
         lambda path, _: not any(pattern.search(path_name(path)) for pattern in patterns), params
     )

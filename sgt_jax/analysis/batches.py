@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.data.mixture import Layout
 from sgt_jax.data.packing import lane_budgets, stack_samples
 from sgt_jax.data.pictures import resizing
 from sgt_jax.inference.assistant import Assistant
@@ -14,18 +14,18 @@ Plan = Sequence[PlanItem]
 
 def vit_size(model: Assistant) -> resizing.VitSize:
     """The rule by which this checkpoint resizes a picture that it is asked about."""
-    stride, most = model.config.vit.patch_size, model.config.vit_max_num_patch_per_side
-    low, high = (min(side, most * stride) for side in model.defaults["chat"].vit)
-    return resizing.VitSize(stride, low, high)
+    rule = model.family.reading_rule(model.config, model.defaults["chat"].vit)
+    return resizing.VitSize(rule.stride, rule.min_size, rule.max_size)
 
 
 def canvas(model: Assistant) -> tuple[int, int]:
     """The square canvas (height, width) that analyses paint on: 512 pixels a side, or all that the model has."""
-    side = min(512 // model.config.latent_stride, model.config.max_latent_size) * model.config.latent_stride
+    stride = model.family.painting_rule(model.config).stride
+    side = min(512 // stride * stride, model.family.largest_side(model.config))
     return side, side
 
 
-def batches(plans: Sequence[Plan], layout: BagelLayout, rows: int) -> Iterator[tuple[PackedBatch, int]]:
+def batches(plans: Sequence[Plan], layout: Layout, rows: int) -> Iterator[tuple[PackedBatch, int]]:
     """Plans as batches of `rows` rows, one plan a row, all of one shape; with each, how many of its rows are real."""
     laid = [layout.lay_out(tuple(plan)) for plan in plans]
     budgets = lane_budgets(laid, layout.spec)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from sgt_jax import trees
 from sgt_jax.errors import CheckpointError
 from sgt_jax.parallel import distributed
-from sgt_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -39,21 +40,26 @@ class RunCheckpoints:
         """Number of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: TrainState, data_state: dict[str, Any]) -> None:
-        """Starts a save (waits for the one before it); `data_state` is {row number as text: that row's state}."""
+    def save(self, step: int, state: Mapping[str, Any], data_state: dict[str, Any]) -> None:
+        """Starts a save (waits for the one before it).
+
+        Args:
+          state: nested dicts of arrays.
+          data_state: {row number as text: that row's state}.
+        """
         if step in self._manager.all_steps():
             return
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict(), save_args=jax.tree.map(_pieces, state._asdict())),
+                state=ocp.args.StandardSave(dict(state), save_args=jax.tree.map(_pieces, dict(state))),
                 # All R rows, whoever reads them next.
                 data=ocp.args.JsonSave(distributed.gather(data_state)),
             ),
             force=True,
         )
 
-    def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, abstract: Mapping[str, Any], step: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint (the newest by default) into the shapes, dtypes and shardings of `abstract`.
 
         Raises:
@@ -65,15 +71,13 @@ class RunCheckpoints:
         try:
             found = self._manager.restore(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract._asdict()), data=ocp.args.JsonRestore()
-                ),
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(dict(abstract)), data=ocp.args.JsonRestore()),
             )
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             why = f"does not fit this config: {str(error)[:400]}."
             advice = "Was the model, the optimizer or the frozen part changed? Then use another --workdir."
             raise CheckpointError(self.folder / str(step), why, advice) from error
-        return TrainState(**found["state"]), dict(found["data"])
+        return dict(found["state"]), dict(found["data"])
 
     def wait(self) -> None:
         """Returns when everything started is on disk."""
@@ -104,8 +108,6 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
         found = reader.restore(path, restore_args=arguments)
     state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
     if weights == "ema" and state["ema"]:
-        from sgt_jax import trees
-
         return trees.merge(state["ema"], state["params"]), step
     return state["params"], step
 

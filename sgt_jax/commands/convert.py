@@ -1,4 +1,4 @@
-"""python -m sgt_jax convert WORKDIR OUT: a run's weights as a folder in BAGEL's published layout.
+"""python -m sgt_jax convert WORKDIR OUT: a run's weights as a folder in the published layout of its family.
 
 Tensors are read from the newest checkpoint and written one at a time. OUT gets ema.safetensors (in --dtype),
 ae.safetensors (as it is), the configs and the tokenizer; other files come from the folder that the run started from.
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from sgt_jax.commands import errors
+from sgt_jax import errors
 
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 
@@ -29,14 +29,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--copy-from", metavar="DIR", help="copy other files from here (default: the run's init_from)")
     options = parser.parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
-    from sgt_jax.errors import CheckpointError
 
     def work() -> None:
         convert(
             options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print
         )
 
-    return errors.status(work, (CheckpointError,))
+    return errors.status(work)
 
 
 def convert(
@@ -48,7 +47,7 @@ def convert(
     copy_from: str | os.PathLike | None = None,
     progress: Any = lambda line: None,
 ) -> None:
-    """Writes the weights of a run as a published folder; see `export_published`.
+    """Writes the weights of a run as a published folder; see `Family.save`.
 
     Raises:
       CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
@@ -57,23 +56,22 @@ def convert(
     from sgt_jax.checkpoints.stored import StoredWeights
     from sgt_jax.data.text.tokenizer import Tokenizer
     from sgt_jax.errors import CheckpointError, DataError
-    from sgt_jax.models.bagel.config import BagelConfig, SpecialTokens
-    from sgt_jax.models.bagel.export import export_published
+    from sgt_jax.models import family as families
 
     path = epath.Path(workdir) / "config.json"
     try:
         settings = json.loads(path.read_text())
-        config = BagelConfig.from_dict(settings["model"])
+        family = families.of_config(settings)
+        config = family.config(settings["model"])
         tokenizer_file = epath.Path(resource(settings["data"]["tokenizer"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"is not the config of a run ({type(error).__name__}: {error})."
-        raise CheckpointError(path, why, "Give the --workdir of a BAGEL run.") from None
+        raise CheckpointError(path, why, "Give the --workdir of a run.") from None
     stored = StoredWeights(workdir, weights, step)
     if tokenizer_file.is_dir():
         tokenizer_file = tokenizer_file / "tokenizer.json"
     try:
-        found = Tokenizer.from_file(os.fspath(tokenizer_file))
-        config = config.replace(special_tokens=SpecialTokens(found.bos, found.eos, found.soi, found.eoi))
+        config = family.with_tokens(config, Tokenizer.from_file(os.fspath(tokenizer_file)))
     except DataError as error:
         raise CheckpointError(workdir, f"its tokenizer is gone: {error}.", "Put it back to that place.") from None
     if copy_from is None and settings.get("init_from"):
@@ -82,4 +80,4 @@ def convert(
             progress(f"{copy_from}, where this run started, is gone: only configs and the tokenizer are written")
             copy_from = None
     progress(f"{workdir}: {weights} of step {stored.step} -> {out}")
-    export_published(stored, config, out, dtype, copy_from=copy_from, extra_files=[tokenizer_file], progress=progress)
+    family.save(stored, config, out, dtype, copy_from=copy_from, extra_files=[tokenizer_file], progress=progress)

@@ -10,7 +10,7 @@ import argparse
 
 from sgt_jax.analysis.separability import measuring
 from sgt_jax.commands import probe
-from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, percent, run, write
+from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, checkpoints, percent, run, write
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +30,7 @@ def embed(options: argparse.Namespace) -> None:
     from sgt_jax.analysis.separability.maps import t_sne
 
     wanted = probe.pairs(options)
-    found = measuring.measured(options, wanted, lambda known: _chosen(options.features, known))
+    found = measuring.measured(checkpoints(options), options, wanted, lambda known: _chosen(options.features, known))
     arrays, titles = {}, {AFTER: "after" if BEFORE in found else "", BEFORE: "before"}
     for pair in wanted:
         panels = []

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.commands import configured, errors
+from sgt_jax import errors
+from sgt_jax.commands import configured
 from sgt_jax.data.checking import drawn, measured, suggested
 from sgt_jax.reporting import grids
 
@@ -33,13 +34,12 @@ def main(arguments: list[str]) -> int:
         "--out", type=Path, default=Path("inspect-data"), help="folder for lengths.json and pictures.png"
     )
     options, config = configured.parse(parser, arguments)
-    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
 
     def work() -> None:
         inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)
 
-    return errors.status(work, USER_ERRORS)
+    return errors.status(work)
 
 
 def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
             print(f"  {count} x {reason}")
         for lane in sorted({lane for need in needs[part.name] for lane in need}):
             print(f"  {lane:18} {histogram([need.get(lane, 0) for need in needs[part.name]])}")
-        more = drawn(task, part, shown)
+        more = drawn(task.tokenizer, part, shown)
         rows += [row for row, _ in more]
         captions += [f"{part.name}: {text}" for _, text in more]
 

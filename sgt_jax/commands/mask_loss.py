@@ -84,20 +84,18 @@ def autoencoder(folder: str) -> mask_survival.Damage:
 
     from sgt_jax.assets import resource
     from sgt_jax.models.autoencoder import flux_names
-    from sgt_jax.models.bagel import sampling
-    from sgt_jax.models.bagel.config import BagelConfig
-    from sgt_jax.models.bagel.model import Bagel
+    from sgt_jax.models.autoencoder.model import Autoencoder, AutoencoderConfig, to_bytes, to_unit_range
 
     path = Path(resource(folder))
     sizes = path / "vae.json"
-    config = BagelConfig.from_dict({"vae": json.loads(sizes.read_text())} if sizes.is_file() else {})
-    model = Bagel(config)
-    params = {"vae": flux_names.load_vae(path / flux_names.VAE_FILE, config.vae)}
+    config = AutoencoderConfig.from_dict(json.loads(sizes.read_text()) if sizes.is_file() else {})
+    vae = Autoencoder(config, dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST)
+    params = flux_names.load_vae(path / flux_names.VAE_FILE, config)
 
     @jax.jit
     def there_and_back(params, pictures):
-        mean, _ = jnp.split(model.encode_moments(params, pictures), 2, axis=-1)
-        return sampling.to_bytes(model.decode_latent(params, mean))
+        mean, _ = jnp.split(vae.apply({"params": params}, to_unit_range(pictures), method="encode"), 2, axis=-1)
+        return to_bytes(vae.apply({"params": params}, mean, method="decode"))
 
     def damage(pictures: np.ndarray) -> np.ndarray:
         # In equal parts of at most eight pictures, so that memory is bounded and each size is compiled once or twice.

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax import errors as sgt_jax_errors
-from sgt_jax.checkpoints import runs
-from sgt_jax.commands import errors
+from sgt_jax import errors
+from sgt_jax.analysis.separability.measuring import AFTER, BEFORE
 from sgt_jax.errors import DataError
 
-AFTER, BEFORE = "checkpoint", "before"
 _SOURCE_HELP = (
     "type=scenes,size=64,..., a JSON object, or a source of the checkpoint's run, as held_out (default: scenes)"
 )
@@ -95,7 +93,7 @@ def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespa
             options.source = named_source(options.checkpoint, options.source)
         command(options)
 
-    return errors.status(work, (DataError, sgt_jax_errors.CheckpointError, runs.CheckpointError, OSError))
+    return errors.status(work, also=(OSError,))
 
 
 def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:

@@ -2,40 +2,40 @@
 
 A folder holds `ckpt/` (published layout plus golden_config.json), `train_inputs.npz`, `train_expected.npz` and, where
 present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings come
-from there; sections about data and inference are in parity_data.py and parity_inference.py.
+from there; `parity/` has a folder of sections for each family.
 """
 
 import argparse
 import sys
 
-from sgt_jax.parity import table
-from sgt_jax.parity.bagel.folder import Folder
-from sgt_jax.parity.sections import ABSENT, SECTIONS, run
-
-# -- Sections ----------------------------------------------------------------------------------------------------------
+from sgt_jax.errors import DataError
+from sgt_jax.parity import sections, table
 
 
 def main(arguments: list[str]) -> int:
     """The command; exit status 1 if anything is out of bounds, or absent under --strict; 2 if called wrongly."""
     parser = argparse.ArgumentParser(prog="python -m sgt_jax parity", description=__doc__.split("\n")[0])
     parser.add_argument("folder", metavar="DIR", help="a folder of recorded numbers")
-    parser.add_argument("sections", metavar="SECTION", nargs="*", help=f"all by default: {', '.join(SECTIONS)}")
+    parser.add_argument("sections", metavar="SECTION", nargs="*", help="all by default")
     parser.add_argument("--json", action="store_true", help="print every check as one JSON object")
     parser.add_argument("--strict", action="store_true", help="absent files are failures")
     parser.add_argument("--all", action="store_true", help="list every array, not only each section's worst")
     options = parser.parse_intermixed_args(arguments)
-    if unknown := set(options.sections) - set(SECTIONS):
-        print(f"error: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+    try:
+        family = sections.of_folder(options.folder)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    known = family.SECTIONS
+    if unknown := set(options.sections) - set(known):
+        print(f"error: no section {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     try:
-        folder = Folder(options.folder)
+        folder = family.open_folder(options.folder)
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {options.folder} is no folder of recorded numbers: {error}", file=sys.stderr)
         return 2
-    report = table.Report(options.strict, ABSENT, options.all, quiet=options.json)
-    for section in options.sections or SECTIONS:
-        report.add(section, run(folder, [section]))
+    report = table.Report(options.strict, sections.ABSENT, options.all, quiet=options.json)
+    for section in options.sections or known:
+        report.add(section, sections.run(folder, known, [section]))
     return report.finish()
-
-
-# -- Pieces ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,18 @@ from typing import Any
 
 from sgt_jax.analysis.separability import pairs as separability_pairs
 from sgt_jax.analysis.separability.measuring import as_json, measured
-from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, note, percent, positive, run, table, write
+from sgt_jax.commands.options import (
+    AFTER,
+    BEFORE,
+    analysis_parser,
+    checkpoints,
+    note,
+    percent,
+    positive,
+    run,
+    table,
+    write,
+)
 
 
 def add_pairs(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +61,7 @@ def probe(options: argparse.Namespace) -> None:
     from sgt_jax.analysis.separability.probes import compared
 
     wanted = pairs(options)
-    found = measured(options, wanted)
+    found = measured(checkpoints(options), options, wanted)
     arrays = {}
     for pair in wanted:
         before = {k: r for k, (_, r) in found.get(BEFORE, {}).get(pair.name, {}).items()}

@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sgt_jax.commands import errors
+from sgt_jax import errors
+from sgt_jax.errors import ConfigError
 
 MODES = ("chat", "t2i", "edit", "segment")
 
@@ -71,16 +72,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parse(arguments)
-    from sgt_jax import errors as sgt_jax_errors
-    from sgt_jax.checkpoints import runs
-    from sgt_jax.errors import DataError
-
-    told = (DataError, sgt_jax_errors.CheckpointError, runs.CheckpointError, _UsageError, OSError)
-    return errors.status(lambda: sample(options), told)
-
-
-class _UsageError(ValueError):
-    """Options that do not fit together."""
+    return errors.status(lambda: sample(options), also=(OSError,))
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -140,7 +132,7 @@ def _check(options: argparse.Namespace) -> None:
     )
     for bad, message in wrong:
         if bad:
-            raise _UsageError(message)
+            raise ConfigError(message)
     _size(options.size)
 
 
@@ -150,7 +142,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) != 2 or not all(side.isdigit() for side in sides):
-        raise _UsageError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
+        raise ConfigError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
     return int(sides[1]), int(sides[0])
 
 
@@ -167,7 +159,7 @@ def _settings(options: argparse.Namespace, settings: Any) -> Any:
     try:
         changes = {"guidance": dataclasses.replace(settings.guidance, **given)}
     except ValueError as error:
-        raise _UsageError(str(error)) from None
+        raise ConfigError(str(error)) from None
     for name in ("steps", "shift"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)

@@ -9,7 +9,8 @@ again after an interruption: parts that are there are kept. Several machines may
 import argparse
 import os
 
-from sgt_jax.commands import configured, errors
+from sgt_jax import errors
+from sgt_jax.commands import configured
 from sgt_jax.data.stored.tokenising import tokenize
 from sgt_jax.errors import DataError
 from sgt_jax.models.autoencoder.encoding import encoder
@@ -29,20 +30,25 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, 0)  # one device encodes; --share spreads the work
-    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
 
     def work() -> None:
         task = experiment.build(config)
-        if not task.tokenised:
+        if not task.mixture.tokenised:
             raise DataError(
                 "no part of config.data.mixture names a folder 'tokenised'; set config.data.mixture.NAME.tokenised"
             )
         share = tuple(int(number) for number in options.share.split("/"))
         if len(share) != 2 or not 0 <= share[0] < share[1]:
             raise DataError(f"--share={options.share}: must look like 0/4, 1/4, ...")
-        encode = None if options.dry_run else encoder(task)
-        for name in sorted(task.tokenised):
-            tokenize(task, name, encode, options.part_size, options.batch, options.threads, share)
+        encode = (
+            None
+            if options.dry_run
+            else encoder(task.family.autoencoder.load(task.vae_file(), task.model_config), task.model_config.vae)
+        )
+        vae = task.model_config.vae
+        moments = (vae.downsample, 2 * vae.z_channels)
+        for name in sorted(task.mixture.tokenised):
+            tokenize(task.mixture, name, encode, moments, options.part_size, options.batch, options.threads, share)
 
-    return errors.status(work, USER_ERRORS)
+    return errors.status(work)

@@ -8,7 +8,8 @@ import argparse
 import os
 from pathlib import Path
 
-from sgt_jax.commands import configured, errors
+from sgt_jax import errors
+from sgt_jax.commands import configured
 from sgt_jax.data.checking import validate
 from sgt_jax.data.stored.tokenised import read_settings
 from sgt_jax.errors import DataError
@@ -22,7 +23,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--limit", type=int, help="look at the first so many records of each source")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
     options, config = configured.parse(parser, arguments)
-    from sgt_jax.errors import USER_ERRORS
     from sgt_jax.training import experiment
 
     def work() -> int:
@@ -30,10 +30,12 @@ def main(arguments: list[str]) -> int:
         names = options.source or sorted(config.data.sources)
         if unknown := sorted(set(names) - set(config.data.sources)):
             raise DataError(f"no source '{unknown[0]}'; the config has {', '.join(config.data.sources)}")
-        good = [validate(task, name, options.limit, options.threads) for name in names]
-        for name, root in sorted(task.tokenised.items()):
+        good = [validate(task.mixture, task.layout, name, options.limit, options.threads) for name in names]
+        for name, root in sorted(task.mixture.tokenised.items()):
             begun = read_settings(Path(root)) is not None
-            print(f"{name}: {task.tokenised_source(name) if begun else f'{root} is still to be made by tokenize'}")
+            print(
+                f"{name}: {task.mixture.tokenised_source(name) if begun else f'{root} is still to be made by tokenize'}"
+            )
         return 0 if all(good) else 1
 
-    return errors.status(work, USER_ERRORS)
+    return errors.status(work)

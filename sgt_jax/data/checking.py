@@ -13,31 +13,35 @@ import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sgt_jax.data.mixture import Layout, Mixture
 from sgt_jax.data.packing import check_fits, choose, lengths
-from sgt_jax.data.pipeline import component_stream
+from sgt_jax.data.pipeline import Component, component_stream
 from sgt_jax.data.stored.record import Bad, Record, decode
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 
 AHEAD = 64  # records that are read ahead of each thread
 
 
-def validate(task: Any, name: str, limit: int | None = None, threads: int = 1, out: Callable = print) -> bool:
+def validate(
+    mixture: Mixture, layout: Layout, name: str, limit: int | None = None, threads: int = 1, out: Callable = print
+) -> bool:
     """Walks one source and says what it found; whether every record is good.
 
     Args:
-      task: the Experiment.
-      name: of the source in its config.
+      mixture, layout: of the run.
+      name: of the source in config.data.sources.
       limit: stop after so many records; None walks all.
       threads: that decode.
       out: takes lines.
     """
     from sgt_jax.data.sources import open_source
 
-    spec = task.config.data.sources[name].to_dict()
+    spec = mixture.config.sources[name].to_dict()
     # Here every bad record counts, so the source must not stop at the first.
     source = open_source(spec, on_bad="skip")
-    parts = {n: part.to_dict() for n, part in task.config.data.mixture.items() if part.source == name}
-    makes = {n: _maker(task, n, part) for n, part in parts.items()}
+    parts = {n: part.to_dict() for n, part in mixture.config.mixture.items() if part.source == name}
+    makes = {n: _maker(mixture, layout, n, part) for n, part in parts.items()}
 
     def look(item: Any) -> list[Bad]:
         try:
@@ -85,19 +89,19 @@ def _items(source: Any) -> Iterator[Any]:
     return iter(range(len(source)))
 
 
-def _maker(task: Any, name: str, spec: dict[str, Any]) -> Callable[[Any], None]:
+def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) -> Callable[[Any], None]:
     """Makes a sample as training (or tokenising) would, and checks that it fits the budgets."""
     from sgt_jax.data.pictures import resizing
 
-    data = task.config.data
-    if name in task.tokenised:
-        make = task.task(spec, canvases=resizing.VitSize(**data.target_size))
+    data = mixture.config
+    if name in mixture.tokenised:
+        make = mixture.task(spec, canvases=resizing.VitSize(**data.target_size))
         return lambda example: make(example, np.random.default_rng(0))
-    make = task.task(spec)
+    make = mixture.task(spec)
 
     def run(example: Any) -> None:
         sample = make(example, np.random.default_rng(0))
-        check_fits(sample.name, task.layout.lay_out(sample.plan, name=sample.name), dict(data.budgets))
+        check_fits(sample.name, layout.lay_out(sample.plan, name=sample.name), dict(data.budgets))
 
     return run
 
@@ -188,7 +192,7 @@ def _fill(stream: Sequence[Mapping[str, int]], budgets: Mapping[str, int], pool_
     return real / max(rows * (budgets.get("und", 0) + budgets.get("gen", 0)), 1)
 
 
-def drawn(task: Any, part: Any, n: int) -> list[tuple[list[np.ndarray | None], str]]:
+def drawn(tokenizer: Tokenizer, part: Component, n: int) -> list[tuple[list[np.ndarray | None], str]]:
     """For some records: [what is fed, what is supervised] as pictures, and the texts, supervised ones after an arrow."""
     found = []
     for i in range(len(part.source)):
@@ -205,9 +209,7 @@ def drawn(task: Any, part: Any, n: int) -> list[tuple[list[np.ndarray | None], s
         if target is not None and not isinstance(target, np.ndarray):
             target = np.asarray(Image.open(io.BytesIO(part.source.record(i).preview)))
         texts = [
-            ("-> " if item.loss else "") + task.tokenizer.decode(item.data)
-            for item in sample.plan
-            if item.type == "text"
+            ("-> " if item.loss else "") + tokenizer.decode(item.data) for item in sample.plan if item.type == "text"
         ]
         found.append(([fed, target], " ".join(texts)[:300]))
     return found

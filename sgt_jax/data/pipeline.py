@@ -17,7 +17,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch, real_slots
 from sgt_jax.data.packing import Lanes, check_fits, choose, lengths, pack
-from sgt_jax.errors import DataError
+from sgt_jax.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ class Batches(grain.IterDataset):
         """
         super().__init__()
         if on_bad not in ("error", "skip"):
-            raise ValueError(f"on_bad is '{on_bad}', must be 'error' or 'skip'")
+            raise ConfigError(f"on_bad is '{on_bad}', must be 'error' or 'skip'")
         parts = _staged(components, stages)
         # A component that had its turn in an earlier stage goes on with another order, and not with the same records.
         turns = [[sum(p[i].weight > 0 for p in parts[:k]) for i in range(len(components))] for k in range(len(parts))]

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation.evaluators.answers import Answers, _answer_scores
 from sgt_jax.evaluation.evaluators.held_out_loss import HeldOutLoss, _loss_scores
 from sgt_jax.evaluation.evaluators.masks import Masks, _mask_scores
@@ -60,7 +61,7 @@ class Schedule:
             if name not in self._evaluators:
                 kind = options["type"]
                 if kind not in EVALUATORS:
-                    raise ValueError(f"evaluator '{name}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
+                    raise ConfigError(f"evaluator '{name}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
                 self._evaluators[name] = EVALUATORS[kind](self._experiment, options)
             result = self.results[name] = self._evaluators[name](params)
             values.update({f"{name}/{key}": value for key, value in result.scores()})

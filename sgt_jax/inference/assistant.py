@@ -1,16 +1,16 @@
-"""Chat, text to image, editing and segmentation with one model, as Python functions; `inference.py` loads it.
+"""Chat, text to image, editing and segmentation with one model, as Python functions; `load.py` loads it.
 
 A *history* is a list of texts and pictures (uint8 [H, W, 3]) in the order in which they are read.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import masks, resizing
 from sgt_jax.data.pictures.resizing import TransformSpec
 from sgt_jax.data.text.templates import wordings
@@ -18,9 +18,7 @@ from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.inference.results import Painting, Segmentation
 from sgt_jax.inference.sampler import Sampler
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.guidance import Guidance, Settings
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.family import Family, Layout, ModelConfig, Notify, Params, Settings
 
 History = Sequence[str | np.ndarray]
 
@@ -32,40 +30,30 @@ THINK_TO_ANSWER = (
 THINK_TO_PAINT = (
     "First plan the picture inside <think> and </think> tags, then paint it: <think> your plan </think> the picture"
 )
-
-
-# The reference's defaults per mode. Its segmentation is trained at 224 pixels and read at up to 980; ours reads at 224.
-DEFAULTS: Mapping[str, Settings] = {
-    "chat": Settings(vit=(378, 980)),
-    "t2i": Settings(guidance=Guidance(4.0, 1.0, 0.4, 1.0, "global")),
-    "edit": Settings(guidance=Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")),
-    "segment": Settings(guidance=Guidance(4.0, 1.0, 0.4, 1.0, "global"), vit=(224, 224)),
-}
-VAE_SIDES = (512, 1024)
-CHAT_PIXELS = 2_007_040
+CHAT_PIXELS = 2_007_040  # at most, of a picture that is talked about
 
 
 class Assistant:
     """A model with its tokenizer and parameters. Compiles once per kind and size of request.
 
     Attributes:
-      bagel: the model.
+      family, model: what it is.
       defaults: settings per mode ("chat", "t2i", "edit", "segment"); a run's own where its config has them.
       palette: colours of painted segmentations: a name of masks.PALETTES, or None to find them in the picture.
       notify: called in every step of a loop, for a progress bar; set it before the first request.
     """
 
     def __init__(
-        self, config: BagelConfig, params: Any, tokenizer: Tokenizer, *, defaults: Mapping[str, Settings] = DEFAULTS,
-        palette: str | None = None, wording: str | None = None, default_shape: tuple[int, int] | None = None,
+        self, family: Family, config: ModelConfig, params: Params, tokenizer: Tokenizer, *,
+        defaults: Mapping[str, Settings] = MappingProxyType({}), palette: str | None = None,
+        wording: str | None = None, default_shape: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
-        self.config, self.params, self.tokenizer = config, params, tokenizer
-        self.defaults, self.palette = dict(DEFAULTS) | dict(defaults), palette
-        self.notify: Callable[[Any], None] | None = None
-        self.bagel = Bagel(config)
-        style = wording or ("plain" if tokenizer.size < 1000 else "general")  # a tiny vocabulary is that of nano
-        self._instruction = wordings("segmentation", style)[0]
-        side = min(512, config.max_latent_size * config.latent_stride)
+        self.family, self.config, self.params, self.tokenizer = family, config, params, tokenizer
+        self.defaults, self.palette = dict(family.defaults) | dict(defaults), palette
+        self.notify: Notify | None = None
+        self.model = family.model(config)
+        self._instruction = wordings("segmentation", wording or tokenizer.style)[0]
+        side = min(512, family.largest_side(config))
         self._shape = default_shape or (side, side)
 
     # -- Requests ------------------------------------------------------------------------------------------------------
@@ -116,7 +104,7 @@ class Assistant:
         Args:
           mode: "t2i", "edit" or "segment" (pictures through the ViT only, as in training).
           shape: (height, width), floored to whole latent tokens. By default that of the last picture in the history
-            under BAGEL's resize rule, or a square.
+            under the family's resize rule, or a square.
           think: let the model write down a plan first.
 
         Raises:
@@ -143,23 +131,14 @@ class Assistant:
 
     # -- Pieces --------------------------------------------------------------------------------------------------------
 
-    def layout(self, canvases: tuple[tuple[int, int], ...]) -> BagelLayout:
+    def layout(self, canvases: Sequence[tuple[int, int]]) -> Layout:
         """How plans become lanes, for pictures of these (height, width) in front of the autoencoder."""
-        config, tokens = self.config, self.tokenizer
-        return BagelLayout(
-            tokens=SpecialTokens(tokens.bos, tokens.eos, tokens.soi, tokens.eoi),
-            vit_patch=config.vit.patch_size,
-            vit_side=config.vit_max_num_patch_per_side,
-            latent_stride=config.latent_stride,
-            latent_side=config.max_latent_size,
-            canvases=canvases,
-            interpolate_positions=config.interpolate_pos,
-        )
+        return self.family.layout(self.config, self.tokenizer, canvases=canvases)
 
     @functools.cache  # noqa: B019  one assistant lives as long as its compiled programs
     def _sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
         notify = None if self.notify is None else lambda value: self.notify(value)
-        return Sampler(self.bagel, self.layout(canvases), self.tokenizer.decode, notify)
+        return Sampler(self.family, self.model, self.layout(canvases), self.tokenizer.decode, notify)
 
     def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
         return [PlanItem("text", self.tokenizer.encode(wording)), *plan]
@@ -172,30 +151,21 @@ class Assistant:
                 plan.append(PlanItem("text", self.tokenizer.encode(entry)))
                 continue
             if vae:
-                plan.append(PlanItem("vae_image", _resized(entry, self._vae_rule())))
-            plan.append(PlanItem("vit_image", _resized(entry, self._vit_rule(settings.vit, max_pixels))))
+                plan.append(PlanItem("vae_image", _resized(entry, self.family.painting_rule(self.config))))
+            rule = self.family.reading_rule(self.config, settings.vit, max_pixels)
+            plan.append(PlanItem("vit_image", _resized(entry, rule)))
         return plan
 
-    def _vit_rule(self, sides: tuple[int, int], max_pixels: int | None = None) -> TransformSpec:
-        """A rule within the ViT's position table."""
-        stride = self.config.vit.patch_size
-        low, high = (min(side, self.config.vit_max_num_patch_per_side * stride) for side in sides)
-        return TransformSpec(stride, low, high, max_pixels or resizing.DEFAULT_MAX_PIXELS)
-
-    def _vae_rule(self) -> TransformSpec:
-        stride = self.config.latent_stride
-        return TransformSpec(stride, *(min(side, self.config.max_latent_size * stride) for side in VAE_SIDES))
-
     def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
+        rule, most = self.family.painting_rule(self.config), self.family.largest_side(self.config)
         pictures = [entry for entry in history if not isinstance(entry, str)]
         if shape is None and pictures:
-            width, height = self._vae_rule().size(pictures[-1].shape[1], pictures[-1].shape[0])
+            width, height = rule.size(pictures[-1].shape[1], pictures[-1].shape[0])
             shape = height, width
-        stride, most = self.config.latent_stride, self.config.max_latent_size * self.config.latent_stride
-        height, width = (side // stride * stride for side in shape or self._shape)
+        height, width = (side // rule.stride * rule.stride for side in shape or self._shape)
         if not (0 < min(height, width) and max(height, width) <= most):
             wanted = f"{(shape or self._shape)[1]}x{(shape or self._shape)[0]}"
-            raise DataError(f"this model paints pictures of {stride} to {most} pixels a side, not {wanted}")
+            raise DataError(f"this model paints pictures of {rule.stride} to {most} pixels a side, not {wanted}")
         return height, width
 
 

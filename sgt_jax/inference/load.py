@@ -20,9 +20,9 @@ import jax
 
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError
-from sgt_jax.inference.assistant import DEFAULTS, Assistant
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.guidance import Guidance, Settings
+from sgt_jax.inference.assistant import Assistant
+from sgt_jax.models import family as families
+from sgt_jax.models.family import Family, Settings
 
 
 def load(
@@ -49,13 +49,12 @@ def load(
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
     if (Path(checkpoint) / "checkpoints").is_dir():
         return _load_run(checkpoint, weights, dtype, report)
-    from sgt_jax.models.bagel.published import config_from_folder, load_published
-
-    config = config_from_folder(checkpoint, base, dtype=dtype)
+    family = families.of_folder(checkpoint)
+    config = family.config_of_folder(checkpoint, base, dtype=dtype)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
-    found = load_published(checkpoint, config, base=base, weights=weights, dtype=dtype)
-    report(found.summary)
-    return Assistant(config, found.params, tokenizer)
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype)
+    report(loaded.summary)
+    return Assistant(family, config, loaded.params, tokenizer)
 
 
 def _first(folder: Any, base: Any, name: str) -> Path:
@@ -70,23 +69,25 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
     path = Path(workdir) / "config.json"
     try:
         settings = json.loads(path.read_text())
-        config = BagelConfig.from_dict(settings["model"]).replace(dtype=dtype)
+        family = families.of_config(settings)
+        config = family.config(settings["model"]).replace(dtype=dtype)
         tokenizer_file = resource(settings["data"]["tokenizer"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"is not the config of a run ({type(error).__name__}: {error})."
-        raise CheckpointError(path, why, "Give the --workdir of a BAGEL run.") from None
+        raise CheckpointError(path, why, "Give the --workdir of a run.") from None
     tokenizer = Tokenizer.from_file(tokenizer_file)
     params, step = runs.restore_params(workdir, weights)
-    if "decoder" not in params:
-        raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a BAGEL run.")
+    if params.keys() == {"vae"}:
+        raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a run with a model.")
     report(f"{workdir}: {weights} of step {step}")
     proxy = next((m for m in settings["data"].get("mixture", {}).values() if m.get("proxy") == "segmentation"), {})
     canvases = settings["data"].get("canvases") or [None]
     return Assistant(
+        family,
         config,
         jax.tree.map(jax.numpy.asarray, params),
         tokenizer,
-        defaults=_defaults_of_run(settings),
+        defaults=_defaults_of_run(family, settings),
         palette=_palette_of_run(settings, proxy),
         wording=proxy.get("options", {}).get("style"),
         default_shape=tuple(canvases[0]) if canvases[0] else None,
@@ -99,15 +100,15 @@ def _palette_of_run(settings: Mapping[str, Any], proxy: Mapping[str, Any]) -> st
     return proxy.get("options", {}).get("palette") or evaluated.get("palette")
 
 
-def _defaults_of_run(settings: Mapping[str, Any]) -> dict[str, Settings]:
+def _defaults_of_run(family: Family, settings: Mapping[str, Any]) -> dict[str, Settings]:
     """The settings that a run was evaluated with are the ones that it was made for."""
     rule = settings["data"].get("vit_size")
     out = {mode: dataclasses.replace(s, vit=(rule["min_size"], rule["max_size"])) if rule else s
-           for mode, s in DEFAULTS.items()}  # fmt: skip
+           for mode, s in family.defaults.items()}  # fmt: skip
     modes = {"masks": ("segment",), "drawings": ("t2i", "edit"), "prompts": ("t2i",), "edits": ("edit",)}
     for evaluator in settings.get("evaluators", {}).values():
         for mode in modes.get(evaluator.get("type"), ()):
-            guidance = Guidance(text_scale=float(evaluator.get("text_scale", 1.0)))  # as the evaluators have it
+            guidance = family.guidance(text_scale=float(evaluator.get("text_scale", 1.0)))  # as the evaluators have it
             out[mode] = dataclasses.replace(
                 out[mode], steps=evaluator["steps"], shift=float(evaluator["shift"]), guidance=guidance
             )

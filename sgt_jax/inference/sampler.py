@@ -7,18 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.batch import PIXELS, PackedBatch
+from sgt_jax.batch import PackedBatch
 from sgt_jax.data import packing
-from sgt_jax.data.layouts.bagel import BagelLayout
-from sgt_jax.models.bagel import guidance as bagel_guidance
-from sgt_jax.models.bagel import sampling
-from sgt_jax.models.bagel.guidance import Guidance, Plan
-from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.layers import unpatchify_latents
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.models.family import Family, Layout, Model, Notify, Params
 from sgt_jax.parallel.distributed import fetch
 
-Notify = Callable[[Any], None]
-UNGUIDED = Guidance()
+Plan = Sequence[PlanItem]
 
 
 class Sampler:
@@ -28,20 +23,21 @@ class Sampler:
     """
 
     def __init__(
-        self, model: Bagel, layout: BagelLayout, decode_text: Callable[[Sequence[int]], str],
+        self, family: Family, model: Model, layout: Layout, decode_text: Callable[[Sequence[int]], str],
         notify: Notify | None = None,
     ) -> None:  # fmt: skip
         """`notify` is called on the host in every step of a loop (with the step or the time), for progress bars."""
-        self.model, self.layout, self._decode_text, self._notify = model, layout, decode_text, notify
+        self.family, self.model, self.layout, self._decode_text = family, model, layout, decode_text
+        steps = self.steps = family.steps(model, layout, notify)
         self._write = jax.jit(self._write_impl, static_argnames=("max_length", "greedy"))
-        self._paint = jax.jit(self._paint_impl, static_argnames=("grid", "guidance"))
+        self._paint = jax.jit(self._paint_impl, static_argnames=("shape", "guidance"))
         # Apart from the loops, so that every kind of picture shares one compiled decoder.
-        self._show = jax.jit(lambda params, z: sampling.to_bytes(model.decode_latent(params, z)))
-        self._mean = jax.jit(lambda params, pixels: jnp.split(model.encode_moments(params, pixels), 2, axis=-1)[0])
+        self._show = jax.jit(steps.decode)
+        self._mean = jax.jit(steps.encode)
 
     def answer(
         self,
-        params: Any,
+        params: Params,
         plans: Sequence[Plan],
         *,
         max_new_tokens: int,
@@ -50,14 +46,14 @@ class Sampler:
         seeds: Sequence[int] | None = None,
     ) -> list[str]:
         """Texts after each plan, without special tokens; greedy at temperature 0."""
-        found = self.answer_ids(
+        answers = self.answer_ids(
             params, plans, max_new_tokens=max_new_tokens, batch=batch, temperature=temperature, seeds=seeds
         )
-        return [self._decode_text(ids) for ids in found]
+        return [self._decode_text(ids) for ids in answers]
 
     def answer_ids(
         self,
-        params: Any,
+        params: Params,
         plans: Sequence[Plan],
         *,
         max_new_tokens: int,
@@ -83,7 +79,7 @@ class Sampler:
 
     def paint(
         self,
-        params: Any,
+        params: Params,
         plans: Sequence[Plan],
         shape: tuple[int, int],
         *,
@@ -91,36 +87,33 @@ class Sampler:
         steps: int,
         shift: float,
         batch: int,
-        guidance: Guidance = UNGUIDED,
+        guidance: Any = None,
         thoughts: Sequence[Sequence[int]] | None = None,
     ) -> np.ndarray:
         """Pictures uint8 [N, H, W, 3] of one shape after each plan, by `steps` evaluations of the model each.
 
         Args:
+          shape: (height, width).
           seeds: one per picture.
+          guidance: of the family's own kind; by default there is none.
           thoughts: per picture, ids of a text that the model wrote after its plan.
         """
-        stride = self.model.config.latent_stride
-        grid = (shape[0] // stride, shape[1] // stride)
-        names = bagel_guidance.branch_names(guidance)
-        read = [
-            bagel_guidance.branch_plans(plan, thought) for plan, thought in zip(plans, thoughts or [()] * len(plans))
-        ]
-        laid = [tuple(self.layout.lay_out(tuple(branches[name])) for name in names) for branches in read]
-        budgets = packing.lane_budgets([sample for branches in laid for sample in branches], self.layout.spec)
-        times = jnp.asarray(bagel_guidance.time_grid(steps, shift))
+        guidance = self.family.guidance(text_scale=1.0) if guidance is None else guidance
+        branches = [self.steps.branches(plan, t, guidance) for plan, t in zip(plans, thoughts or [()] * len(plans))]
+        laid = [tuple(self.layout.lay_out(tuple(branch)) for branch in each) for each in branches]
+        budgets = packing.lane_budgets([sample for each in laid for sample in each], self.layout.spec)
+        times = jnp.asarray(self.steps.times(steps, shift, shape))
         out = []
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
             packed = packing.stack_samples(rows, self.layout.spec, budgets)
             numbers = jnp.asarray([*numbers, *[0] * padding])
-            latents = self._paint(params, packed, numbers, times, grid=grid, guidance=guidance)
-            done = self._show(params, latents)
-            out.append(fetch(done)[: len(part)])
+            latents = self._paint(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
+            out.append(fetch(self._show(params, latents))[: len(part)])
         return np.concatenate(out)
 
-    def through_autoencoder(self, params: Any, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+    def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
         """uint8 [N, H, W, 3] pictures of one size, encoded (posterior mean) and decoded."""
         pictures = np.stack(pictures)
         out = []
@@ -132,55 +125,19 @@ class Sampler:
 
     # -- Compiled ------------------------------------------------------------------------------------------------------
 
-    def _read(self, params: Any, batch: PackedBatch, seeds: jax.Array) -> sampling.Context:
-        """Reads contexts; the branches of one picture (rows i, i + B, ...) see the same draw of its pictures."""
-        noise = {}
-        rows = batch["und"]["sample"].shape[0]
-        for lane in batch:
-            if lane.startswith(PIXELS):
-                count, height, width = batch[lane]["pixels"].shape[1:4]
-                down = self.model.config.vae.downsample
-                shape = (height // down, width // down, self.model.config.vae.z_channels)
-
-                def draw(seed: jax.Array, shape: tuple = shape, count: int = count, height: int = height) -> jax.Array:
-                    # One key per canvas: what is drawn must not depend on how many the fullest row of a batch has.
-                    key = jax.random.fold_in(jax.random.key(seed), height)
-                    keys = [jax.random.fold_in(jax.random.fold_in(key, shape[1]), i) for i in range(count)]
-                    return jnp.stack([jax.random.normal(key, shape) for key in keys])
-
-                if count:
-                    own = jax.vmap(draw)(seeds)
-                    noise[lane.removeprefix(PIXELS)] = jnp.tile(own, (rows // len(seeds), 1, 1, 1, 1))
-        return sampling.read(self.model, params, batch, noise)
-
     def _write_impl(
-        self, params: Any, batch: PackedBatch, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
         max_length: int, greedy: bool,
     ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-        tokens, context = self.layout.tokens, self._read(params, batch, seeds)
-
-        def pick(logits: jax.Array, step: jax.Array) -> jax.Array:
-            keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(seeds)
-            return jax.vmap(jax.random.categorical)(keys, logits / temperature)
-
-        ids, count, _ = sampling.write_text(
-            self.model, params, context, tokens.bos, tokens.eos, max_length, None if greedy else pick, active,
-            notify=self._notify,
-        )  # fmt: skip
-        return ids, count
+        context = self.steps.read(params, batch, seeds)
+        return self.steps.write_text(params, context, seeds, active, temperature, max_length, greedy)
 
     def _paint_impl(
-        self, params: Any, batch: PackedBatch, seeds: jax.Array, times: jax.Array, grid: Any, guidance: Any
-    ) -> jax.Array:
-        tokens, model = self.layout.tokens, self.model
-        context = self._read(params, batch, seeds)
-        n = grid[0] * grid[1]
-        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, model.config.latent_width)))(seeds)
-        latents = sampling.denoise(
-            model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi, notify=self._notify
-        )
-        z = unpatchify_latents(latents, grid, model.config.latent_patch_size)
-        return model.unscale_latent(z)
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, times: jax.Array, shape: tuple[int, int],
+        guidance: Any,
+    ) -> jax.Array:  # fmt: skip
+        context = self.steps.read(params, batch, seeds)
+        return self.steps.denoise(params, context, seeds, times, shape, guidance)
 
 
 def _batches(items: Sequence[Any], seeds: Sequence[int], batch: int) -> Iterator[tuple[Sequence[Any], list[int]]]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from sgt_jax.errors import ConfigError
+
 _INPUT = "layer_input"
 _HOST = dict(offload_src="device", offload_dst="pinned_host")
 _policies = jax.checkpoint_policies
@@ -33,7 +35,7 @@ def check_remat(remat: str, device: jax.Device) -> None:
     """Raises ValueError if a policy keeps things in a host memory that this device cannot reach."""
     kinds = {memory.kind for memory in device.addressable_memories()}
     if remat.endswith("offload") and _HOST["offload_dst"] not in kinds:
-        raise ValueError(
+        raise ConfigError(
             f"config.model.remat='{remat}' needs {_HOST['offload_dst']} memory, but {device.platform} devices have "
             f"{', '.join(sorted(kinds))}; choose 'full' or 'dots'"
         )

@@ -1,5 +1,6 @@
 """Pieces that decoders of every family share: MLP, embedding, key-value cache."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -7,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import TokenInfo
-from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.layers import Linear
 from sgt_jax.parallel.partitioning import constrain
 
@@ -31,29 +31,22 @@ def concat_info(first: TokenInfo, second: TokenInfo) -> TokenInfo:
 
 
 class Mlp(nn.Module):
-    """down(silu(gate x) * up x)."""
+    """down(silu(gate x) * up x), without biases.
 
-    config: BagelConfig
+    Attributes:
+      hidden, width: of what goes in and out, and between.
+      linear: (features, name) -> a linear layer.
+    """
+
+    hidden: int
+    width: int
+    linear: Callable[[int, str], Linear]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        linear = _linear(self.config)
-        width = self.config.llm.intermediate_size
-        x = jax.nn.silu(linear(width, "gate_proj")(x)) * linear(width, "up_proj")(x)
+        x = jax.nn.silu(self.linear(self.width, "gate_proj")(x)) * self.linear(self.width, "up_proj")(x)
         x = constrain(x, "rows", *("slots",) * (x.ndim - 2), "mlp")
-        return linear(self.config.llm.hidden_size, "down_proj")(x)
-
-
-def _linear(cfg: BagelConfig, bias: bool = False) -> Any:
-    """Makes the decoder's linear layers."""
-
-    def make(features: int, name: str) -> Linear:
-        return Linear(
-            features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.llm.initializer_range),
-            dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
-        )  # fmt: skip
-
-    return make
+        return self.linear(self.hidden, "down_proj")(x)
 
 
 class Embedding(nn.Module):

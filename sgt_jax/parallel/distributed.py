@@ -19,6 +19,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from sgt_jax.errors import ConfigError, StartError
+
 
 class Settings(NamedTuple):
     """How processes find and watch each other.
@@ -41,7 +43,7 @@ class Settings(NamedTuple):
         """The settings that are `given`; the place of what is absent (None) is taken by the environment.
 
         Raises:
-          ValueError: a variable holds no number.
+          ConfigError: a variable holds no number.
         """
         names = {"processes": "JAX_NUM_PROCESSES", "process": "JAX_PROCESS_ID"}
         found: dict[str, Any] = {"coordinator": os.environ.get("JAX_COORDINATOR_ADDRESS", "")}
@@ -50,7 +52,7 @@ class Settings(NamedTuple):
             try:
                 found[field] = int(text)
             except ValueError:
-                raise ValueError(f"environment variable {name}='{text}' must be a number") from None
+                raise ConfigError(f"environment variable {name}='{text}' must be a number") from None
         return cls(**(found | {k: v for k, v in given.items() if v is not None}))
 
 
@@ -63,7 +65,7 @@ def start(settings: Settings, automatic: bool = True) -> None:
       automatic: look for a cluster where no coordinator is given.
 
     Raises:
-      ValueError: incomplete settings.
+      ConfigError: incomplete settings.
       TimeoutError: nobody listens where process 0 should.
     """
     if settings.coordinator:
@@ -73,7 +75,7 @@ def start(settings: Settings, automatic: bool = True) -> None:
         where: tuple[Any, ...] = (settings.coordinator, settings.processes, settings.process)
     else:
         if settings.processes > 1 or settings.process > 0:
-            raise ValueError("--processes and --process need --coordinator=HOST:PORT, where process 0 listens")
+            raise ConfigError("--processes and --process need --coordinator=HOST:PORT, where process 0 listens")
         if not automatic:
             return
         where = ()
@@ -111,11 +113,11 @@ def _give_up(settings: Settings) -> None:
 def _check(settings: Settings) -> None:
     host, _, port = settings.coordinator.rpartition(":")
     if not host or not port.isdigit():
-        raise ValueError(f"--coordinator='{settings.coordinator}' must be HOST:PORT")
+        raise ConfigError(f"--coordinator='{settings.coordinator}' must be HOST:PORT")
     if settings.processes < 1 or settings.process < 0:
-        raise ValueError("--coordinator needs --processes=N and --process=0..N-1, too")
+        raise ConfigError("--coordinator needs --processes=N and --process=0..N-1, too")
     if settings.process >= settings.processes:
-        raise ValueError(f"--process={settings.process} must be below --processes={settings.processes}")
+        raise ConfigError(f"--process={settings.process} must be below --processes={settings.processes}")
 
 
 def _wait_for_coordinator(settings: Settings) -> None:
@@ -128,7 +130,7 @@ def _wait_for_coordinator(settings: Settings) -> None:
             return
         except OSError as error:
             if time.monotonic() >= deadline:
-                raise TimeoutError(
+                raise StartError(
                     f"process {settings.process} of {settings.processes}: no coordinator at {settings.coordinator} after "
                     f"{settings.timeout} s (--start_timeout): {error}; is process 0 running, and its port open?"
                 ) from None

@@ -6,6 +6,8 @@ Only what a plan, a bench or the MFU line divides by. A device that is not liste
 import dataclasses
 import math
 
+from sgt_jax.errors import ConfigError
+
 GIB = 2**30
 
 
@@ -52,7 +54,7 @@ def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
     """ "v5p:2x2x4" -> the chip and the sides of the slice.
 
     Raises:
-      ValueError: not a TPU topology that can be planned for.
+      ConfigError: not a TPU topology that can be planned for.
     """
     name, _, shape = text.partition(":")
     tpus = [chip.name for chip in CHIPS.values() if chip.name.startswith("v")]
@@ -62,7 +64,7 @@ def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
         sides = ()
     wanted = 3 if name == "v5p" else 2
     if name not in tpus or len(sides) != wanted or min(sides) < 1:
-        raise ValueError(f"topology '{text}' is not like v5p:2x2x4, v5e:8x8 or v6e:4x4 (chips: {', '.join(tpus)})")
+        raise ConfigError(f"topology '{text}' is not like v5p:2x2x4, v5e:8x8 or v6e:4x4 (chips: {', '.join(tpus)})")
     return CHIPS[name], sides
 
 

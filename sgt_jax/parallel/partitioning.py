@@ -19,6 +19,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.trees import path_name
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -61,19 +62,19 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | int | No
       devices: all devices by default; a number gives a mesh of so many devices that need not exist, for planning.
 
     Raises:
-      ValueError: unknown axis, or the sizes do not multiply to the number of devices.
+      ConfigError: unknown axis, or the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     count = devices if isinstance(devices, int) else len(devices)
     unknown = set(shape) - set(AXES)
     if unknown:
-        raise ValueError(f"unknown mesh axes {sorted(unknown)}; there are {AXES}")
+        raise ConfigError(f"unknown mesh axes {sorted(unknown)}; there are {AXES}")
     sizes = [int(shape.get(axis, 1)) for axis in AXES]
     if sizes.count(-1) == 1:
         rest = math.prod(s for s in sizes if s != -1)
         sizes[sizes.index(-1)] = count // rest
     if math.prod(sizes) != count:
-        raise ValueError(f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {count}")
+        raise ConfigError(f"config.mesh {dict(zip(AXES, sizes))} needs {math.prod(sizes)} devices, here are {count}")
     auto = (AxisType.Auto,) * len(AXES)
     if isinstance(devices, int):
         return AbstractMesh(tuple(sizes), AXES, axis_types=auto)
@@ -95,7 +96,7 @@ def check_rows(rows: int, mesh: Mesh, accumulate: int = 1) -> None:
         what = f"{parts} devices (mesh axes data x fsdp)"
         if accumulate > 1:
             what = f"{accumulate} micro-batches (config.accumulate) on {what}"
-        raise ValueError(f"config.data.rows={rows} cannot be shared by {what}; use a multiple of {parts * accumulate}")
+        raise ConfigError(f"config.data.rows={rows} cannot be shared by {what}; use a multiple of {parts * accumulate}")
 
 
 def check_divides(mesh: Mesh, name: str, sizes: Mapping[str, int]) -> None:
@@ -104,7 +105,7 @@ def check_divides(mesh: Mesh, name: str, sizes: Mapping[str, int]) -> None:
     for what, size in sizes.items():
         if size % parts:
             axes = " x ".join(LOGICAL[name])
-            raise ValueError(f"config.mesh: {axes}={parts} does not divide {what} ({size}); change one of the two")
+            raise ConfigError(f"config.mesh: {axes}={parts} does not divide {what} ({size}); change one of the two")
 
 
 # -- Parameters and state ----------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     """Partition of one array by the table; axes of size 1 vanish.
 
     Raises:
-      ValueError: a mesh axis does not divide the dimension that it should split, or is to split two.
+      ConfigError: a mesh axis does not divide the dimension that it should split, or is to split two.
     """
     logical = next((axes for pattern, axes in PARAMETERS if re.search(pattern, path)), None)
     if logical is None or len(shape) < len(logical):
@@ -126,9 +127,9 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
         if name == "stored" and size % parts:
             axes = ()
         elif size % parts:
-            raise ValueError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}")
+            raise ConfigError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}")
         if taken := set(axes) & {a for entry in spec for a in entry or ()}:
-            raise ValueError(f"the table splits two dimensions of {path} {logical} over mesh axes {sorted(taken)}")
+            raise ConfigError(f"the table splits two dimensions of {path} {logical} over mesh axes {sorted(taken)}")
         spec.append(axes if axes else None)
     return P(*spec)
 

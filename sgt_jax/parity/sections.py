@@ -1,44 +1,56 @@
-"""What `parity` compares, section by section."""
+"""Which sections `parity` compares, by the family whose reference a folder was recorded from, and how it runs them."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Protocol
 
 from flax.errors import FlaxError
 
-from sgt_jax.parity.bagel import data, inference
-from sgt_jax.parity.bagel.folder import Folder
-from sgt_jax.parity.bagel.positions import positions
-from sgt_jax.parity.bagel.training import alt_shift, freeze_und, inputs, optimizer_steps, train
+from sgt_jax.errors import DataError
 from sgt_jax.parity.checks import Check
 
-# Section -> (the files that it needs, its function).
-Section = tuple[tuple[str, ...], Callable[[Folder], Iterator[Check]]]
-
-
-SECTIONS: Mapping[str, Section] = {
-    "inputs": (("train_inputs.npz",), inputs),
-    "train": (("train_inputs.npz", "train_expected.npz"), train),
-    "alt_shift": (("train_inputs.npz", "train_expected.npz"), alt_shift),
-    "freeze_und": (("train_inputs.npz", "freeze_und_gradnorms.npz"), freeze_und),
-    "optimizer": (("train_inputs.npz", "optimizer.npz", "optimizer.json"), optimizer_steps),
-    "positions": (("positions_and_time.npz",), positions),
-    **data.SECTIONS,
-    **inference.SECTIONS,
-}
-
-
+# A family's module holds SECTIONS, open_folder(path) and recognises(path).
+MODULES = {"bagel": "sgt_jax.parity.bagel.sections"}
 ABSENT = "file absent"
-
-
 # What a file that lacks arrays or keys, or holds others, can lead to.
 _DAMAGED = (FlaxError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
 
 
-def run(folder: Folder, sections: Iterable[str] = tuple(SECTIONS)) -> list[Check]:
+class Folder(Protocol):
+    """A folder of recorded numbers."""
+
+    def has(self, name: str) -> bool:
+        """Whether it holds a file of that name."""
+
+
+# Section -> (the files that it needs, its function).
+Sections = Mapping[str, tuple[tuple[str, ...], Callable[[Folder], Iterator[Check]]]]
+
+
+def family_sections(name: str) -> ModuleType:
+    """The module of one family's sections."""
+    return importlib.import_module(MODULES[name])
+
+
+def of_folder(path: str | os.PathLike) -> ModuleType:
+    """The module of the family that a folder was recorded from.
+
+    Raises:
+      DataError: no family knows it.
+    """
+    for name in MODULES:
+        if family_sections(name).recognises(path):
+            return family_sections(name)
+    raise DataError(f"{os.fspath(path)}: was recorded from no family that we know ({', '.join(MODULES)})")
+
+
+def run(folder: Folder, sections: Sections, names: Iterable[str] | None = None) -> list[Check]:
     """All checks of some sections; a section whose files are absent gives one check that is neither right nor wrong."""
     checks: list[Check] = []
-    for section in sections:
-        needs, function = SECTIONS[section]
+    for section in sections if names is None else names:
+        needs, function = sections[section]
         absent = [name for name in needs if not folder.has(name)]
         if absent:
             checks.append(Check(section, ", ".join(absent), 0.0, 0.0, None, ABSENT))

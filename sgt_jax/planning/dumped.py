@@ -7,6 +7,8 @@ their places, memory, schedule and collectives are final.
 import re
 from pathlib import Path
 
+from sgt_jax.errors import PlanError
+
 OPTIONS = {"xla_dump_hlo_as_text": True}  # beside xla_dump_to
 _PROGRAM = "*.after_optimizations_after_buffer_assignment.txt"
 _BUFFERS = "*.after_optimizations-buffer-assignment.txt"
@@ -28,7 +30,7 @@ def memory(buffers: str) -> dict[str, int]:
     """Bytes per chip from a buffer assignment: arguments, outputs that take no argument's place, temporaries, constants.
 
     Raises:
-      ValueError: not a text that this function knows.
+      PlanError: not a text that this function knows.
     """
     sizes = dict.fromkeys(("arguments", "outputs", "temporaries", "program", "host"), 0)
     for found in _ALLOCATION.finditer(buffers):
@@ -36,7 +38,7 @@ def memory(buffers: str) -> dict[str, int]:
         if kind:
             sizes[kind] += int(found[1])
     if not sizes["arguments"]:
-        raise ValueError("the compiler's buffer assignment does not look as expected; use --thorough")
+        raise PlanError("the compiler's buffer assignment does not look as expected; use --thorough")
     return sizes
 
 

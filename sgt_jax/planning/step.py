@@ -13,33 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.packing import Field
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.errors import ConfigError
+from sgt_jax.models.family import Costs, ModelConfig
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, optimizer
 from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
-
-
-class PlannedExperiment(experiment.Experiment):
-    """An experiment without tokenizer, sources and checkpoint: sizes come from `config.model` alone."""
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-        self.model_config = BagelConfig.from_dict(config.model.to_dict())
-        self.model = Bagel(self.model_config)
-        tokens = self.model_config.special_tokens
-        self.canvases = tuple(tuple(c) for c in config.data.canvases)
-        self.layout = BagelLayout(
-            tokens=SpecialTokens(tokens.bos_token_id, tokens.eos_token_id, tokens.start_of_image, tokens.end_of_image),
-            vit_patch=self.model_config.vit.patch_size,
-            vit_side=self.model_config.vit_max_num_patch_per_side,
-            latent_stride=self.model_config.latent_stride,
-            latent_side=self.model_config.max_latent_size,
-            canvases=self.canvases,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +29,16 @@ class PlannedStep:
     Attributes:
       step: (state, batch) -> (state, metrics).
       state, batch: trees of ShapeDtypeStruct with shardings.
-      model: the model's config; freeze: patterns of parameters that are not trained.
+      model: its config; costs: the family's formulas of work and memory.
+      freeze: patterns of parameters that are not trained.
       mesh: of devices.
     """
 
     step: Callable[..., Any]
     state: Any
     batch: Any
-    model: BagelConfig
+    model: ModelConfig
+    costs: Costs
     freeze: tuple[str, ...]
     mesh: Any
 
@@ -81,26 +63,27 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     `shapes` are those of the state, from a plan of the same model and optimizer, if there was one: tracing takes seconds.
 
     Raises:
-      ValueError: the mesh does not fit the rows or the model.
+      ConfigError: the mesh does not fit the rows or the model.
     """
-    task = PlannedExperiment(config)
+    blueprint = experiment.Blueprint(config)
     tx = optimizer.make_optimizer(config)
     partitioning.check_rows(config.data.rows, mesh, config.accumulate)
-    for name, sizes in task.divisible().items():
+    for name, sizes in blueprint.divisible().items():
         partitioning.check_divides(mesh, name, sizes)
 
     def create(key: jax.Array) -> state_lib.TrainState:
-        return state_lib.create(task.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
+        return state_lib.create(blueprint.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
 
     if shapes is None:
         shapes = jax.eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
     shardings = partitioning.tree_shardings(shapes, mesh)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     return PlannedStep(
-        training_step.make_step(task.loss, tx, config),
+        training_step.make_step(blueprint.loss, tx, config),
         state,
-        abstract_batch(config, task.layout, task.model_config.latent_width, mesh),
-        task.model_config,
+        abstract_batch(config, blueprint.layout, blueprint.model_config.latent_width, mesh),
+        blueprint.model_config,
+        blueprint.family.costs(blueprint.model_config),
         tuple(config.freeze),
         mesh,
     )
@@ -128,12 +111,12 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> Any:
     """A config file, "FILE.py" or "FILE.py:variant", with overrides such as "model.remat=dots".
 
     Raises:
-      ValueError: no such file, variant or field.
+      ConfigError: no such file, variant or field.
     """
     path, _, variant = file.partition(":")
     spec = importlib.util.spec_from_file_location("planned_config", path)
     if spec is None or not os.path.exists(path):
-        raise ValueError(f"no config file {path}")
+        raise ConfigError(f"no config file {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config(variant) if variant else module.get_config()
@@ -144,7 +127,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> Any:
         for parent in parents:
             node = node[parent] if parent in node else {}
         if last not in node:
-            raise ValueError(f"the config has no field '{name}'")
+            raise ConfigError(f"the config has no field '{name}'")
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):

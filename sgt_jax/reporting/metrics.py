@@ -6,6 +6,8 @@ from typing import Any
 
 from etils import epath
 
+from sgt_jax.errors import DataError
+
 METRICS = "metrics.jsonl"
 
 
@@ -21,7 +23,7 @@ def read_metrics(workdir: epath.PathLike, kind: str | None = None) -> list[dict[
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
             if number < len(texts):
-                raise ValueError(f"{path}: line {number} is not JSON: {error}") from error
+                raise DataError(f"{path}: line {number} is not JSON: {error}") from error
     return [line for line in lines if kind is None or line["kind"] == kind]
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from etils import epath
 from ml_collections import ConfigDict
 
+from sgt_jax.errors import ConfigError
+
 # Fields that may change between two calls: they change no number.
 _NO_EFFECT_ON_RESULTS = (
     "platform",
@@ -39,7 +41,7 @@ def arm_names(study: Any) -> list[str]:
     """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order of its own)."""
     first = list(reversed(study.references))
     if unknown := [arm for arm in (*first, study.favourite) if arm not in study.arms]:
-        raise ValueError(
+        raise ConfigError(
             f"config.references or config.favourite name {unknown}; config.arms has {', '.join(study.arms)}"
         )
     return [*first, *(arm for arm in sorted(study.arms) if arm not in first)]
@@ -64,7 +66,7 @@ def run_config(study: Any, run: Run) -> ConfigDict:
     try:
         config.update(changes)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"arm '{run.arm}' does not fit config.base: {error}") from error
+        raise ConfigError(f"arm '{run.arm}' does not fit config.base: {error}") from error
     with config.unlocked():  # fields that the base leaves to their defaults: said apart, so that a slip stays an error
         config.update(new)
     config.name = f"{study.name} {run.arm}, seed {run.seed}"

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from sgt_jax.errors import DataError
+from sgt_jax.errors import ConfigError, DataError
 from sgt_jax.reporting.metrics import realised
 from sgt_jax.study.arms import Run, arm_names, fingerprint, run_config, runs
 from sgt_jax.study.records import ITEMS, PICTURES, RUNS, STUDY, item_labels, pack, write_json
@@ -45,7 +45,7 @@ def run_study(
 
     Raises:
       DataError: `results` holds another study, or results of other settings.
-      ValueError: an arm's changes do not fit the base config.
+      ConfigError: an arm's changes do not fit the base config.
     """
     from sgt_jax.study import reuse as study_reuse
     from sgt_jax.training import loop
@@ -53,7 +53,7 @@ def run_study(
     workdir = epath.Path(workdir)
     results = epath.Path(results) if results else workdir / "results"
     if unknown := [arm for arm in only if arm not in study.arms]:
-        raise ValueError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
+        raise ConfigError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
     _write_study(study, results)
     todo = [run for run in runs(study) if not only or run.arm in only]
     study_reuse.take(study, todo, results, reuse)
@@ -179,11 +179,12 @@ def main(argv: list[str]) -> None:
 
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
-    from sgt_jax.errors import USER_ERRORS
+
+    from sgt_jax.errors import UserError
 
     try:
         print(run_study(study, options.workdir, options.results, options.only, options.reuse, options.keep))
-    except USER_ERRORS as error:
+    except UserError as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")

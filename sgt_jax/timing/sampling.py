@@ -16,7 +16,7 @@ def time_text(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     from sgt_jax.batch import TokenInfo
     from sgt_jax.models.bagel import sampling
 
-    bagel, tokens, batch = model.bagel, model.tokenizer, options.batch
+    bagel, tokens, batch = model.model, model.tokenizer, options.batch
     packed = _rows(model, ("main",), options)
     never = model.config.llm.vocab_size  # no id: both sides write all tokens
 
@@ -77,7 +77,7 @@ def time_picture(model: Any, options: argparse.Namespace) -> dict[str, Any]:
     from sgt_jax.models.bagel import guidance as bagel_guidance
     from sgt_jax.models.bagel import sampling
 
-    bagel, tokens, batch = model.bagel, model.tokenizer, options.batch
+    bagel, tokens, batch = model.model, model.tokenizer, options.batch
     guidance = bagel_guidance.Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")
     names = bagel_guidance.branch_names(guidance)
     packed = _rows(model, names, options)

@@ -1,146 +1,112 @@
-"""From a config to the parts of a run: model, tokenizer, data and loss behind one narrow face, the Experiment.
+"""From a config to the parts of a run: family, model, objective, data. The loop and the evaluators know only these.
 
-`train.py` and `evaluation/` know only this face; which family, objective and data serve a run is decided here.
+A `Blueprint` is what can be traced without any data; an `Experiment` adds the tokenizer, the mixture and the weights that a
+run starts from.
 """
 
 import functools
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from sgt_jax.assets import resource
-from sgt_jax.batch import PIXELS, real_slots
-from sgt_jax.data import tasks
-from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures import resizing
-from sgt_jax.data.pipeline import Batches, Component
-from sgt_jax.data.sources import open_source
-from sgt_jax.data.stored.tokenised import Tokenised, differences
+from sgt_jax.batch import PIXELS, PackedBatch
+from sgt_jax.data.mixture import Layout, Mixture
+from sgt_jax.data.pipeline import Batches
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.inference.sampler import Sampler
-from sgt_jax.models.autoencoder import flux_names
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.parallel import partitioning
-from sgt_jax.training.objectives import sgt
+from sgt_jax.models import family as families
+from sgt_jax.models.family import Family, Model, ModelConfig, Params
+from sgt_jax.training import objectives
 from sgt_jax.trees import path_name
 
-# Fields of config.model that change no shape: they hold for a loaded checkpoint, too.
-COMPUTE_FIELDS = ("timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype")
+Init = Callable[[jax.Array], Params]
 
 
-def _is_sharding(x: Any) -> bool:
-    return isinstance(x, jax.sharding.Sharding)
-
-
-class Experiment:
-    """Semantic generative tuning of a BAGEL model: what `train.py` needs to know of it.
+class Blueprint:
+    """The model and the loss of a run.
 
     Attributes:
-      model: the family's model (`init`, `draw`, `forward`).
-      tokenizer, layout, canvases, vit_size: how examples become lanes.
+      config: the run's.
+      family, objective: which they are.
+      model_config, model: the model.
+      layout: how plans become lanes.
+      loss: as `objectives.Loss`, but of (params, batch, key).
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ConfigDict) -> None:
         self.config = config
-        self.model_config = self._model_config(config)
-        self.model = Bagel(self.model_config)
-        self.tokenizer = Tokenizer.from_file(resource(config.data.tokenizer))
-        self._sources: dict[str, Any] = {}
-        self._opened: dict[str, Tokenised] = {}
-        self.canvases = tuple(tuple(c) for c in config.data.canvases)
-        self.vit_size = resizing.VitSize(**config.data.vit_size)
-        # Where parts of the mixture keep what `sgt_jax tokenize` made of their targets; then all that paint are tokenised.
-        self.tokenised = {name: part.tokenised for name, part in config.data.mixture.items() if part.get("tokenised")}
-        self.layout = BagelLayout(
-            tokens=SpecialTokens(self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.soi, self.tokenizer.eoi),
-            vit_patch=self.model_config.vit.patch_size,
-            vit_side=self.model_config.vit_max_num_patch_per_side,
-            latent_stride=self.model_config.latent_stride,
-            latent_side=self.model_config.max_latent_size,
-            canvases=() if self.tokenised else self.canvases,
-            moment_width=2 * self.model_config.latent_width if self.tokenised else 0,
-            latent_patch=self.model_config.latent_patch_size,
-            interpolate_positions=self.model_config.interpolate_pos,
-            dropout=dict(config.data.dropout),
+        self.family: Family = families.of_config(config)
+        self.objective = objectives.of_config(config)
+        self.model_config: ModelConfig = self._model_config()
+        self.model: Model = self.family.model(self.model_config)
+        self.loss = functools.partial(self.objective.bound(config.objective), model=self.model)
+        self.layout: Layout = self._layout(None, tokenised=False)
+
+    def _model_config(self) -> ModelConfig:
+        return self.family.config(self.config.model.to_dict())
+
+    def _layout(self, tokenizer: Tokenizer | None, tokenised: bool) -> Layout:
+        data = self.config.data
+        canvases = tuple(tuple(canvas) for canvas in data.canvases)
+        if self.objective.layout is not None:
+            return self.objective.layout(canvases)
+        return self.family.layout(
+            self.model_config, tokenizer, canvases=canvases, tokenised=tokenised, dropout=dict(data.dropout)
         )
 
-    @staticmethod
-    def _model_config(config: Any) -> BagelConfig:
-        if not config.init_from:
-            return BagelConfig.from_dict(config.model.to_dict())
-        from sgt_jax.models.bagel.published import config_from_folder
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters; pure, so it can be traced for shapes."""
+        params, branch = self.model.init(key), self.objective.branch
+        return params if branch is None else {branch: params[branch]}
 
+    def divisible(self) -> dict[str, dict[str, int]]:
+        """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
+        budgets = self.config.data.budgets
+        lanes = {f"config.data.budgets.{lane}": n for lane, n in budgets.items() if not lane.startswith(PIXELS)}
+        return {**self.family.divisible(self.model_config), "slots": lanes}
+
+    def tokens(self, batch: PackedBatch) -> int:
+        """How many tokens a host batch holds, padding left out."""
+        return self.objective.tokens(batch, self.family.token_lanes)
+
+
+class Experiment(Blueprint):
+    """A run: its blueprint, its data, and where its weights come from.
+
+    Attributes:
+      tokenizer, mixture: the data.
+      canvases, vit_size, source, task, components: of the mixture.
+    """
+
+    def __init__(self, config: ConfigDict) -> None:
+        super().__init__(config)
+        self.tokenizer = Tokenizer.from_file(resource(config.data.tokenizer))
+        self.mixture = Mixture(config.data, self.tokenizer, self._autoencoder_fingerprint)
+        self.layout = self._layout(self.tokenizer, tokenised=bool(self.mixture.tokenised))
+        self.canvases, self.vit_size = self.mixture.canvases, self.mixture.vit_size
+        self.source, self.task, self.components = self.mixture.source, self.mixture.task, self.mixture.components
+
+    def _model_config(self) -> ModelConfig:
+        config = self.config
+        if not config.init_from:
+            return super()._model_config()
         # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
-        own = {name: config.model[name] for name in COMPUTE_FIELDS if name in config.model}
-        return config_from_folder(resource(config.init_from), resource(config.init_base) or None, **own)
+        compute = {name: config.model[name] for name in self.family.compute_fields if name in config.model}
+        return self.family.config_of_folder(resource(config.init_from), resource(config.init_base) or None, **compute)
 
     @functools.cached_property
     def sampler(self) -> Sampler:
         """Answers and paintings with this model, compiled once per shape."""
-        return Sampler(self.model, self.layout, self.tokenizer.decode)
+        return Sampler(self.family, self.model, self.layout, self.tokenizer.decode)
 
-    def source(self, name: str) -> Any:
-        """One source by its name in config.data.sources, opened when it is first asked for."""
-        if name not in self.config.data.sources:
-            raise DataError(f"no source '{name}'; config.data.sources has {', '.join(self.config.data.sources)}")
-        if name not in self._sources:
-            self._sources[name] = open_source(self.config.data.sources[name].to_dict())
-        return self._sources[name]
-
-    def task(self, spec: dict[str, Any], canvases: Any = None) -> Any:
-        """A task from its part of the config; see configs/nano.py for the fields. `canvases`: instead of the config's."""
-        spec = {k: v for k, v in spec.items() if k not in ("source", "weight", "tokenised")}
-        kind = spec.pop("task")
-        encode = self.tokenizer.encode
-        canvases = self.canvases if canvases is None else canvases
-        vit_size = resizing.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
-        if kind == "proxy":
-            how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
-            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)
-        if kind == "understanding":
-            return tasks.Understanding(encode, vit_size)
-        if kind == "text_to_image":
-            return tasks.TextToImage(encode, canvases)
-        if kind == "editing":
-            options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
-            return tasks.Editing(encode, vit_size, canvases, **options)
-        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
-
-    def components(self) -> list[Component]:
-        """The mixture, in the order of the names.
-
-        Raises:
-          DataError: tokenised targets are absent, or were made for another task or by another autoencoder.
-        """
-        parts = []
-        for name, spec in sorted(self.config.data.mixture.to_dict().items()):
-            source = self.tokenised_source(name) if name in self.tokenised else self.source(spec["source"])
-            parts.append(Component(name, source, self.task(spec), spec["weight"]))
-        return parts
-
-    def tokenised_source(self, name: str) -> Tokenised:
-        """The tokenised examples of a part of the mixture, checked against this run's own settings."""
-        if name not in self._opened:
-            source = Tokenised(self.tokenised[name])
-            wanted = self.tokenised_settings(name)
-            if different := differences({key: source.settings.get(key) for key in wanted}, wanted):
-                raise DataError(f"{source.root}: was made for another run: {different}; tokenise into another folder")
-            self._opened[name] = source
-        return self._opened[name]
-
-    def tokenised_settings(self, name: str) -> dict[str, Any]:
-        """What tokenised targets of a part of the mixture depend on: the task, its sizes, and the autoencoder."""
-        data = self.config.data
-        spec = data.mixture[name].to_dict()
-        options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
-        sizes = {"vit_size": spec.get("vit_size", data.vit_size.to_dict()), "target_size": data.target_size.to_dict()}
-        task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
-        return {**task, "options": options, **sizes, "autoencoder": flux_names.fingerprint(self.vae_file())}
+    def batches(self, rows: Sequence[int] | None = None) -> Batches:
+        """The training data of some rows; of all by default."""
+        return self.mixture.batches(self.layout, rows)
 
     def vae_file(self) -> str:
         """The file with the trained autoencoder that this run starts from.
@@ -151,101 +117,53 @@ class Experiment:
         config = self.config
         if config.vae_from:
             return resource(config.vae_from)
-        folders = (resource(folder) for folder in (config.init_from, config.init_base) if folder)
-        places = [os.path.join(folder, flux_names.VAE_FILE) for folder in folders]
-        found = [path for path in places if os.path.exists(path)]
-        if not found:
+        folders = [resource(folder) for folder in (config.init_from, config.init_base) if folder]
+        file = self.family.autoencoder.find(folders)
+        if file is None:
             raise DataError(
-                f"tokenised targets need a trained autoencoder: no {flux_names.VAE_FILE} in {places or 'the config'}; "
+                f"tokenised targets need a trained autoencoder, and there is none in {folders or 'the config'}; "
                 "set config.init_from, config.init_base or config.vae_from"
             )
-        return found[0]
+        return file
 
-    def batches(self, rows: Sequence[int] | None = None) -> Batches:
-        """The training data of some rows."""
-        data = self.config.data
-        return Batches(
-            self.components(),
-            self.layout,
-            dict(data.budgets),
-            rows=data.rows,
-            own_rows=rows,
-            seed=data.seed,
-            pool_size=data.pool_size,
-            read_threads=data.read_threads,
-            on_bad=data.on_bad,
-            stages=data.get("stages", ()),
-        )
+    def _autoencoder_fingerprint(self) -> str:
+        return self.family.autoencoder.fingerprint(self.vae_file())
 
-    def init(self, key: jax.Array) -> Any:
-        """Fresh parameters; pure, so it can be traced for shapes."""
-        return self.model.init(key)
-
-    def initial_params(self, key: jax.Array, shardings: Any) -> tuple[Any, str]:
+    def initial_params(self, key: jax.Array, shardings: Any) -> tuple[Params, str]:
         """Parameters that a new run starts from, each at its sharding, and a text that says where they came from.
 
         `config.init_from` is a folder in the published layout (`config.init_base` a second one for files that an SGT
-        release lacks); `config.vae_from` is one ae.safetensors. What neither brings is initialised from `key`.
+        release lacks); `config.vae_from` is one file with an autoencoder. What neither brings is initialised from `key`.
 
         Raises:
           CheckpointError: a file is absent, damaged, or of another model.
         """
         config = self.config
         if config.init_from:
-            from sgt_jax.models.bagel.published import load_published
-
-            by_path = {
-                path_name(path): sharding
-                for path, sharding in jax.tree_util.tree_leaves_with_path(shardings, is_leaf=_is_sharding)
-            }
-            # Masters are float32; the fixed position tables are recomputed, as the reference does in training.
-            found = load_published(
+            by_path = _by_path(shardings)
+            loaded = self.family.load(
                 resource(config.init_from),
                 self.model_config,
                 base=resource(config.init_base) or None,
+                dtype="float32",  # masters
                 sharding=lambda path, shape: by_path[path],
-                dtype="float32",
-                tables="recompute",
+                training=True,
                 key=key,
             )
-            return found.params, found.summary
+            return loaded.params, loaded.summary
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
-        vae = flux_names.load_vae(resource(config.vae_from), self.model_config.vae)
+        vae = self.family.autoencoder.load(resource(config.vae_from), self.model_config)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
 
-    def loss(
-        self, params: Any, batch: Any, key: jax.Array, part: tuple[jax.Array, int] | None = None
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The SGT objective on one global batch, or a micro-batch's share of it (see `optimizer.value_and_grad`)."""
-        # Drawn and counted for the whole step: cutting it up changes neither.
-        draws, counts = self.model.draw(key, batch), sgt.loss_counts(batch)
-        if part is not None:
-            batch, draws = partitioning.micro_batch((batch, draws), part)
-        outputs = self.model.forward(params, batch, draws)
-        return sgt.sgt_objective(outputs, batch, self.config.objective, counts)
 
-    def divisible(self) -> dict[str, dict[str, int]]:
-        """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
-        model = self.model_config
-        heads = {"the decoder's key-value heads": model.llm.num_key_value_heads}
-        if model.vit_layers:
-            heads["the ViT's heads"] = model.vit.num_attention_heads
-        lanes = {f"config.data.budgets.{k}": n for k, n in self.config.data.budgets.items() if not k.startswith(PIXELS)}
-        return {"heads": heads, "slots": lanes}
-
-    def tokens(self, batch: Any) -> int:
-        """Real decoder slots of a host batch."""
-        return real_slots(batch["und"]) + real_slots(batch["gen"])
+def _by_path(shardings: Any) -> Mapping[str, jax.sharding.Sharding]:
+    leaves = jax.tree_util.tree_leaves_with_path(shardings, is_leaf=lambda x: isinstance(x, jax.sharding.Sharding))
+    return {path_name(path): sharding for path, sharding in leaves}
 
 
-def build(config: Any) -> Experiment:
+def build(config: ConfigDict) -> Experiment:
     """The experiment that a config describes."""
-    from sgt_jax.training.objectives.autoencoder import AutoencoderExperiment
-
-    kinds = {"sgt": Experiment, "autoencoder": AutoencoderExperiment}
-    if config.objective.name not in kinds:
-        raise ValueError(f"config.objective.name is '{config.objective.name}'; choose one of {', '.join(kinds)}")
-    return kinds[config.objective.name](config)
+    return Experiment(config)

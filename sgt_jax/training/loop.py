@@ -91,7 +91,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole))
         compiled = None
 
-        work = utilisation.of_run(config, task.model_config)
+        work = utilisation.of_run(task)
         stop = distributed.StopRequest()
         waited = window_waited = 0.0
         window_start, window = time.time(), Window(rows)

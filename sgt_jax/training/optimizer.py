@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.trees import path_name
 
 # Muon's share: weight matrices inside blocks, [in, out], or [layer, in, out] when layers are stacked.
@@ -40,7 +41,7 @@ def _factor(config: Any) -> Callable[[jax.Array], jax.Array]:
     """Step -> share of the peak rate."""
     name, warmup, total = config.schedule.name, config.schedule.warmup_steps, config.total_steps
     if name not in ("constant", "cosine", "warmup_stable_decay"):
-        raise ValueError(f"schedule '{name}' does not exist; choose constant, cosine or warmup_stable_decay")
+        raise ConfigError(f"schedule '{name}' does not exist; choose constant, cosine or warmup_stable_decay")
     final = 1.0 if name == "constant" else config.schedule.final_fraction
     if name == "cosine":
         start = warmup
@@ -84,7 +85,7 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
     """Clipping, then AdamW, or Muon on block matrices and AdamW elsewhere. Give it the trainable parameters only.
 
     Raises:
-      ValueError: unknown optimizer.name or schedule.name.
+      ConfigError: unknown optimizer.name or schedule.name.
     """
     settings = config.optimizer
     factor = _factor(config)
@@ -103,7 +104,7 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
     elif settings.name == "adamw":
         inner = adamw
     else:
-        raise ValueError(f"optimizer '{settings.name}' does not exist; choose adamw or muon")
+        raise ConfigError(f"optimizer '{settings.name}' does not exist; choose adamw or muon")
     return optax.chain(clip_by_norm(settings.clip), inner) if settings.clip else inner
 
 

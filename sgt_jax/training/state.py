@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from sgt_jax import trees
+from sgt_jax.errors import ConfigError
 
 
 class TrainState(NamedTuple):
@@ -30,14 +31,14 @@ class TrainState(NamedTuple):
         """Full parameters for evaluation: `which` is "params" (raw) or "ema".
 
         Raises:
-          ValueError: "ema" was asked for in a run without EMA, or `which` is something else.
+          ConfigError: "ema" was asked for in a run without EMA, or `which` is something else.
         """
         if which == "params":
             return self.params
         if which != "ema":
-            raise ValueError(f"weights '{which}' do not exist; choose 'params' or 'ema'")
+            raise ConfigError(f"weights '{which}' do not exist; choose 'params' or 'ema'")
         if not self.ema:
-            raise ValueError("this run keeps no EMA (config.ema_decay is 0): evaluate 'params'")
+            raise ConfigError("this run keeps no EMA (config.ema_decay is 0): evaluate 'params'")
         return trees.merge(self.ema, self.params)
 
 

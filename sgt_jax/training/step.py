@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from sgt_jax import trees
+from sgt_jax.errors import UserError
 from sgt_jax.training import optimizer
-from sgt_jax.training import step as training_step
 from sgt_jax.training.state import TrainState
 
 
@@ -48,16 +48,16 @@ def update_ema(ema: Any, params: Any, decay: float) -> Any:
     return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(UserError, FloatingPointError):
     """The loss or the gradient was not finite too many times in a row; the message names the examples."""
 
 
 def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) -> Callable:
     """The pure update: (state, batch) -> (state, metrics).
 
-    `loss_fn(params, batch, key) -> (loss, metrics)` is a task's (see `experiment.py`); with config.accumulate > 1 it gets
-    `part=(index, count)`, too, and gives that micro-batch's share. An update whose loss or gradient norm is not finite
-    leaves parameters, EMA and optimizer as they were and is counted.
+    `loss_fn(params, batch, key) -> (loss, metrics)` is an objective's, bound to a model (see `objectives`); with
+    config.accumulate > 1 it gets `part=(index, count)`, too, and gives that micro-batch's share. An update whose loss or
+    gradient norm is not finite leaves parameters, EMA and optimizer as they were and is counted.
     """
     freeze = tuple(config.freeze)
     learning_rate = optimizer.schedule(config)
@@ -70,12 +70,12 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         def loss_of(trainable: Any, **part: Any) -> tuple[jax.Array, dict]:
             return loss_fn(trees.merge(trainable, frozen), batch, key, **part)
 
-        (loss, metrics), gradients = training_step.value_and_grad(loss_of, trainable, config.accumulate)
+        (loss, metrics), gradients = value_and_grad(loss_of, trainable, config.accumulate)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = tx.update(gradients, state.opt_state, trainable)
         updated = optax.apply_updates(trainable, updates)
-        ema = training_step.update_ema(state.ema, updated, config.ema_decay) if state.ema else state.ema
+        ema = update_ema(state.ema, updated, config.ema_decay) if state.ema else state.ema
 
         def keep(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

@@ -53,7 +53,7 @@ def test_attention_on_the_picture_is_that_of_a_dense_softmax(folders, attention)
     question = analysis_questions.questions(pairs.open_source(pairs.HELD_OUT), 5)[which]
     sample = tasks.Understanding(model.tokenizer.encode, batches.vit_size(model))(question.example, None)
     ((batch, _),) = batches.batches([sample.plan], model.layout(()), 1)
-    out = jax.jit(lambda p, b: model.bagel.forward(p, b, model.bagel.draw(jax.random.key(0), b), ("q_0", "k_0")))(
+    out = jax.jit(lambda p, b: model.model.forward(p, b, model.model.draw(jax.random.key(0), b), ("q_0", "k_0")))(
         model.params, batch
     )
     info, und = TokenInfo.of(batch["und"]), batch["und"]

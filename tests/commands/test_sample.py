@@ -18,6 +18,7 @@ from sgt_jax.inference import load, results
 from sgt_jax.models.bagel import guidance
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
+from sgt_jax.models.bagel.family import FAMILY
 from sgt_jax.models.bagel.guidance import Guidance
 from sgt_jax.models.bagel.model import Bagel
 from tests.support import tiny_experiment as tiny
@@ -159,7 +160,7 @@ def test_thought_goes_to_the_main_branch_only():
 
 
 def test_defaults_are_those_of_the_reference():
-    t2i, edit, segment = (load.DEFAULTS[mode] for mode in ("t2i", "edit", "segment"))
+    t2i, edit, segment = (FAMILY.defaults[mode] for mode in ("t2i", "edit", "segment"))
     assert (t2i.steps, t2i.shift) == (49, 3.0)
     assert t2i.guidance == Guidance(4.0, 1.0, 0.4, 1.0, "global") == segment.guidance
     assert edit.guidance == Guidance(4.0, 2.0, 0.0, 1.0, "text_channel")

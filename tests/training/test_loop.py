@@ -218,10 +218,10 @@ def test_checkpoints_keep_the_last_few_and_ignore_foreign_folders(tmp_path):
     params = {"vae": {"a": jnp.ones(3)}, "pos_embed": jnp.ones(2), "b": jnp.zeros(2)}
     state = loop.state_lib.create(params, tx, tuple(config.freeze), True)
     for step in (1, 2, 3):
-        checkpoints.save(step, state, {"0": {"position": step, "pool": []}})
+        checkpoints.save(step, state._asdict(), {"0": {"position": step, "pool": []}})
     (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-1").mkdir()
     assert checkpoints.latest() == 3
-    restored, data = checkpoints.restore(jax.eval_shape(lambda: state))
+    restored, data = checkpoints.restore(jax.eval_shape(lambda: state)._asdict())
     assert data == {"0": {"position": 3, "pool": []}}
-    jax.tree.map(np.testing.assert_array_equal, restored._asdict(), state._asdict())
+    jax.tree.map(np.testing.assert_array_equal, restored, state._asdict())
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == ["2", "3"]

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.analysis import questions
-from sgt_jax.analysis.batches import Plan, batches
-from sgt_jax.analysis.separability import pairs
+from sgt_jax.analysis.batches import Plan, batches, canvas, vit_size
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data import tasks
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.family import Model, Params
 from sgt_jax.models.stack import unstacked
 from sgt_jax.training.objectives import sgt
 from sgt_jax.trees import path_name
@@ -46,21 +45,21 @@ def activation_gradients(model: Assistant, layer: int = 0, *, rows: int = 16, se
       rows: examples per backward pass.
       seed: of noise and times: those of example i depend on the seed and i alone.
     """
-    bagel, params = _unrolled(model)
-    width = model.config.llm.hidden_size
+    inner, params = _unrolled(model)
+    _, width = model.family.decoder_size(model.config)
 
     def losses(change, params, batch, draws):
         with nn.intercept_methods(_adding(change, layer)):
-            return jnp.sum(_row_losses(bagel, params, batch, draws))
+            return jnp.sum(_row_losses(inner, params, batch, draws))
 
     @jax.jit
     def step(params, batch, keys):
         slots = batch["und"]["sample"] > 0
-        grads = jax.grad(losses)(jnp.zeros((*slots.shape, width)), params, batch, _draws(bagel, keys, batch))
+        grads = jax.grad(losses)(jnp.zeros((*slots.shape, width)), params, batch, _draws(inner, keys, batch))
         total = jnp.sum(jnp.where(slots[..., None], grads, 0.0), axis=1)
         return total / jnp.maximum(jnp.sum(slots, axis=1), 1)[:, None]
 
-    return lambda plans, canvases=(): _over(model, plans, canvases, rows, seed, functools.partial(step, params))
+    return lambda plans, canvases=(): _run_batches(model, plans, canvases, rows, seed, functools.partial(step, params))
 
 
 def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed: int = 0) -> Gradients:
@@ -72,7 +71,7 @@ def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed:
     Raises:
       DataError: no parameter matches, or (when called) the gradients would not fit into memory.
     """
-    bagel, params = _unrolled(model)
+    inner, params = _unrolled(model)
     names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     leaves, tree = jax.tree.flatten(params)
     chosen = [i for i, name in enumerate(names) if re.search(pattern, name)]
@@ -84,7 +83,7 @@ def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed:
         every = list(leaves)
         for i, leaf in zip(chosen, mine):
             every[i] = leaf
-        return jnp.sum(_row_losses(bagel, jax.tree.unflatten(tree, every), batch, draws))
+        return jnp.sum(_row_losses(inner, jax.tree.unflatten(tree, every), batch, draws))
 
     @jax.jit
     def step(leaves, batch, keys):
@@ -92,7 +91,7 @@ def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed:
             grads = jax.grad(loss)([leaves[i] for i in chosen], leaves, *jax.tree.map(lambda x: x[None], example))
             return jnp.concatenate([g.astype(jnp.float32).reshape(-1) for g in grads])
 
-        return jax.lax.map(one, (batch, _draws(bagel, keys, batch)))
+        return jax.lax.map(one, (batch, _draws(inner, keys, batch)))
 
     def gradients(plans: Sequence[Plan], canvases: Canvases = ()) -> np.ndarray:
         if size * len(plans) > MOST_NUMBERS:
@@ -100,18 +99,18 @@ def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed:
                 f"'{pattern}' matches {size:,} parameters: gradients of {len(plans)} examples are more than "
                 f"{MOST_NUMBERS:,} numbers; choose fewer parameters or lower --n"
             )
-        return _over(model, plans, canvases, rows, seed, functools.partial(step, leaves))
+        return _run_batches(model, plans, canvases, rows, seed, functools.partial(step, leaves))
 
     return gradients
 
 
-def _unrolled(model: Assistant) -> tuple[Bagel, Any]:
+def _unrolled(model: Assistant) -> tuple[Model, Params]:
     """The model with unrolled layers, since a scanned layer has no number of its own."""
     if not model.config.scan_layers:
-        return model.bagel, model.params
+        return model.model, model.params
     params = dict(model.params)
     params |= {part: unstacked(params[part]) for part in ("vit", "decoder") if "layers" in params[part]}
-    return Bagel(model.config.replace(scan_layers=False)), params
+    return model.family.model(model.config.replace(scan_layers=False)), params
 
 
 def _adding(change: jax.Array, layer: int) -> Callable[..., Any]:
@@ -126,9 +125,9 @@ def _adding(change: jax.Array, layer: int) -> Callable[..., Any]:
     return intercept
 
 
-def _row_losses(bagel: Bagel, params: Any, batch: PackedBatch, draws: Any) -> jax.Array:
+def _row_losses(inner: Model, params: Params, batch: PackedBatch, draws: Any) -> jax.Array:
     """[R]: per row the mean cross-entropy of its answer tokens plus the mean flow loss of its noisy latents."""
-    outputs = bagel.forward(params, batch, draws)
+    outputs = inner.forward(params, batch, draws)
     found = sgt.token_losses(outputs, batch)
     answers = jnp.sum(batch["labels"]["weight"] > 0, axis=1)
     ce = jnp.sum(found["ce"], axis=1) / jnp.maximum(answers, 1)
@@ -137,13 +136,15 @@ def _row_losses(bagel: Bagel, params: Any, batch: PackedBatch, draws: Any) -> ja
     return ce + flow
 
 
-def _draws(bagel: Bagel, keys: jax.Array, batch: PackedBatch) -> Any:
+def _draws(inner: Model, keys: jax.Array, batch: PackedBatch) -> Any:
     """What is random, drawn row by row: an example's noise does not depend on the batch that it stands in."""
-    draws = jax.vmap(lambda key, row: bagel.draw(key, jax.tree.map(lambda x: x[None], row)))(keys, batch)
+    draws = jax.vmap(lambda key, row: inner.draw(key, jax.tree.map(lambda x: x[None], row)))(keys, batch)
     return jax.tree.map(lambda x: x[:, 0], draws)
 
 
-def _over(model: Assistant, plans: Sequence[Plan], canvases: Canvases, rows: int, seed: int, step: Any) -> np.ndarray:
+def _run_batches(
+    model: Assistant, plans: Sequence[Plan], canvases: Canvases, rows: int, seed: int, step: Any
+) -> np.ndarray:
     """Runs `step` over batches and joins what it gives per row."""
     found = []
     for number, (batch, real) in enumerate(batches(plans, model.layout(canvases), rows)):
@@ -154,12 +155,10 @@ def _over(model: Assistant, plans: Sequence[Plan], canvases: Canvases, rows: int
 
 def mean_gradients(options: argparse.Namespace, model: Any, asked: list[questions.Question]) -> dict[str, np.ndarray]:
     """{"understanding" and each proxy: gradients [n, P]}."""
-    from sgt_jax.analysis.alignment.gradients import activation_gradients, parameter_gradients
-
-    if not 0 <= options.layer < model.config.llm.num_hidden_layers:
-        raise pairs.DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
-    encode, resize, size = model.tokenizer.encode, batches.vit_size(model), (batches.canvas(model),)
-    style = options.style or ("plain" if model.tokenizer.size < 1000 else "general")
+    if not 0 <= options.layer < model.family.decoder_size(model.config)[0]:
+        raise DataError(f"no decoder layer {options.layer}: --layer 0 is the first")
+    encode, resize, size = model.tokenizer.encode, vit_size(model), (canvas(model),)
+    style = options.style or model.tokenizer.style
     kinds: dict[str, Any] = {"understanding": tasks.Understanding(encode, resize)}
     for name in options.proxies:
         extra = {"palette": options.palette} if name == "segmentation" else {}

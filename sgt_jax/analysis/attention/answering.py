@@ -21,8 +21,7 @@ from sgt_jax.data import tasks
 from sgt_jax.data.examples import Sample
 from sgt_jax.data.pictures import resizing
 from sgt_jax.inference.assistant import Assistant
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.family import Family, ModelConfig
 
 QUERIES = ("answer", "question")
 # Groups of keys. The first three cover all; "asked object" counts a picture token by how much of it the object fills.
@@ -66,7 +65,7 @@ def understanding_attention(
     coverage = [_coverage(question, resize) for question in asked]
     layout = model.layout(())
     special = jnp.asarray([layout.tokens.bos, layout.tokens.eos, layout.tokens.soi, layout.tokens.eoi])
-    step = _program(model.config, tuple(layers), ranked)
+    step = _program(model.family, model.config, tuple(layers), ranked)
     made = list(batches([sample.plan for sample in samples], layout, rows))
     kinds = [_kinds(samples[k * rows : (k + 1) * rows], batch) for k, (batch, _) in enumerate(made)]
     room = max(int(kind.any(-1).sum(1).max()) for kind in kinds)
@@ -93,15 +92,15 @@ def understanding_attention(
 
 
 @functools.cache
-def _program(config: BagelConfig, layers: tuple[int, ...], ranked: int):
+def _program(family: Family, config: ModelConfig, layers: tuple[int, ...], ranked: int):
     """The compiled step; two checkpoints of one architecture share it."""
-    return jax.jit(functools.partial(_step, Bagel(config), layers, ranked))
+    return jax.jit(functools.partial(_step, family.model(config), layers, ranked))
 
 
-def _step(bagel, layers, ranked, params, batch, objects, queries, kinds, special):
+def _step(inner, layers, ranked, params, batch, objects, queries, kinds, special):
     """One batch: mass [L, R, 2, H, 4], entropy likewise, hidden states [L, ranked, U, W]."""
     capture = [f"{kind}_{i}" for i in layers for kind in ("q", "k", "hidden")]
-    out = bagel.forward(params, batch, bagel.draw(jax.random.key(0), batch), capture=capture)
+    out = inner.forward(params, batch, inner.draw(jax.random.key(0), batch), capture=capture)
     und = batch["und"]
     picture = (und["vit"] >= 0).astype(jnp.float32)
     marker = jnp.isin(und["token"], special).astype(jnp.float32)

@@ -20,9 +20,7 @@ from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.inference.assistant import Assistant
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.guidance import time_grid
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.family import Family, ModelConfig
 
 # Groups of keys: words by category, then what is reported apart. Together they cover everything.
 KEYS = (*CATEGORIES, "text markers", "picture markers", "latents")
@@ -62,12 +60,14 @@ def generation_attention(
       seed: of the noise.
     """
     size = canvas(model)
-    times = time_grid(steps, model.defaults["t2i"].shift if shift is None else shift)
+    layout = model.layout((size,))
+    sampling = model.family.steps(model.model, layout)
+    times = sampling.times(steps, model.defaults["t2i"].shift if shift is None else shift, size)
     blank = PlanItem("vae_image", np.zeros((*size, 3), np.uint8), loss=True)
     plans = [(PlanItem("text", prompt.ids), blank) for prompt in prompts]
-    step = _program(model.config, tuple(layers), ranked)
+    step = _program(model.family, model.config, tuple(layers), ranked)
     masses, ranks = [], []
-    for number, (batch, real) in enumerate(batches(plans, model.layout((size,)), rows)):
+    for number, (batch, real) in enumerate(batches(plans, layout, rows)):
         mine = prompts[number * rows : number * rows + real]
         groups = _groups(mine, batch)
         batch = {lane: batch[lane] for lane in ("und", "gen")}
@@ -90,19 +90,19 @@ def generation_attention(
 
 
 @functools.cache
-def _program(config: BagelConfig, layers: tuple[int, ...], ranked: int):
+def _program(family: Family, config: ModelConfig, layers: tuple[int, ...], ranked: int):
     """The compiled step; two checkpoints of one architecture share it."""
-    return jax.jit(functools.partial(_step, Bagel(config), layers, ranked))
+    return jax.jit(functools.partial(_step, family.model(config), layers, ranked))
 
 
-def _step(bagel, layers, ranked, params, batch, groups, x, t):
+def _step(inner, layers, ranked, params, batch, groups, x, t):
     """One step of a batch: velocity [R, G, F], mass [L, R, H, 7], hidden states of latents [L, ranked, G, W]."""
     und, gen = batch["und"], batch["gen"]
     capture = [f"{kind}_{i}" for i in layers for kind in ("q", "k", "hidden")]
-    x_und = bagel.embed_und(params, und, None)
-    x_gen = bagel.embed_gen(params, x, jnp.full(x.shape[:2], t), gen["table"])
+    x_und = inner.embed_und(params, und, None)
+    x_gen = inner.embed_gen(params, x, jnp.full(x.shape[:2], t), gen["table"])
     infos = TokenInfo.of(und), TokenInfo.of(gen)
-    _, h_gen, aux = bagel.decode(params, x_und, x_gen, *infos, capture=tuple(capture))
+    _, h_gen, aux = inner.decode(params, x_und, x_gen, *infos, capture=tuple(capture))
     info = TokenInfo(*(jnp.concatenate(pair, axis=1) for pair in zip(*infos)))
     first, count = und["token"].shape[1], x.shape[1]
     queries = jnp.where(gen["sample"] > 0, first + jnp.arange(count), -1)
@@ -111,7 +111,7 @@ def _step(bagel, layers, ranked, params, batch, groups, x, t):
         jnp.ones((*queries.shape, 1)), groups,
     )  # fmt: skip
     hidden = jnp.stack([aux[f"hidden_{i}"][:ranked, first:].astype(jnp.float32) for i in layers])
-    return bagel.velocity(params, h_gen), found.mass[:, :, 0], hidden
+    return inner.velocity(params, h_gen), found.mass[:, :, 0], hidden
 
 
 def _groups(prompts: Sequence[Prompt], batch) -> np.ndarray:

@@ -11,8 +11,7 @@ from sgt_jax.analysis.batches import batches, vit_size
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
-from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.family import Family, ModelConfig
 
 
 def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: int = 8) -> tuple[int, ...]:
@@ -20,8 +19,9 @@ def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: i
 
     Raises:
       DataError: the model has no such layer.
+      UnsupportedError: its family cannot be looked into.
     """
-    count = model.config.llm.num_hidden_layers
+    count, _ = model.family.decoder_size(model.config)
     if not wanted:
         return tuple(sorted({round(x) for x in np.linspace(0, count - 1, min(count, most))}))
     if bad := [i for i in wanted if not -count <= i < count]:
@@ -44,7 +44,7 @@ def picture_features(
     resize = vit_size(model)
     before = [PlanItem("text", model.tokenizer.encode(prompt))] if prompt else []
     plans = [(*before, PlanItem("vit_image", resize(picture))) for picture in pictures]
-    pooled = _program(model.config, tuple(layers))
+    pooled = _program(model.family, model.config, tuple(layers))
     parts = []
     for batch, real in batches(plans, model.layout(()), rows):
         parts.append({name: np.asarray(x)[:real] for name, x in pooled(model.params, batch).items()})
@@ -53,15 +53,15 @@ def picture_features(
 
 
 @functools.cache
-def _program(config: BagelConfig, layers: tuple[int, ...]) -> Callable[..., dict[str, jax.Array]]:
+def _program(family: Family, config: ModelConfig, layers: tuple[int, ...]) -> Callable[..., dict[str, jax.Array]]:
     """The compiled forward; two checkpoints of one architecture share it."""
-    bagel = Bagel(config)
+    inner = family.model(config)
 
     @jax.jit
     def pooled(params, batch):
         names = [f"hidden_{i}" for i in layers]
-        out = bagel.forward(
-            params, batch, bagel.draw(jax.random.key(0), batch), capture=("vit_out", "connector_out", *names)
+        out = inner.forward(
+            params, batch, inner.draw(jax.random.key(0), batch), capture=("vit_out", "connector_out", *names)
         )
         und, vit = batch["und"]["vit"] >= 0, batch["vit"]["sample"] > 0
         found = {"vit": _mean(out["vit_out"], vit), "connector": _mean(out["connector_out"], vit)}

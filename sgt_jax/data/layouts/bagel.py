@@ -33,12 +33,32 @@ INFO = {
 
 @dataclasses.dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the four special tokens."""
+    """Ids of the four special tokens, Qwen2.5's by default; the fields have the names of BAGEL's code."""
 
-    bos: int
-    eos: int
-    soi: int
-    eoi: int
+    bos_token_id: int = 151644
+    eos_token_id: int = 151645
+    start_of_image: int = 151652
+    end_of_image: int = 151653
+
+    @property
+    def bos(self) -> int:
+        """Opens a text."""
+        return self.bos_token_id
+
+    @property
+    def eos(self) -> int:
+        """Ends a text."""
+        return self.eos_token_id
+
+    @property
+    def soi(self) -> int:
+        """Stands before a picture."""
+        return self.start_of_image
+
+    @property
+    def eoi(self) -> int:
+        """Stands after a picture."""
+        return self.end_of_image
 
 
 def patchify(image: np.ndarray, patch: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax.data.pictures import resizing
-from sgt_jax.errors import DataError
+from sgt_jax.errors import ConfigError, DataError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
 
@@ -50,7 +50,7 @@ def resize_rule(
     (upstream) forgets the square root and shrinks too far; it is here to reproduce upstream numbers.
     """
     if rule not in ("sgt", "bagel"):
-        raise ValueError(f"no resize rule {rule!r}; choose 'sgt' or 'bagel'")
+        raise ConfigError(f"no resize rule {rule!r}; choose 'sgt' or 'bagel'")
 
     def scaled(w: int, h: int, scale: float) -> tuple[int, int]:
         # Rounded to a pixel first and to the stride second, both with Python's ties-to-even.

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from sgt_jax.data.examples import Example, Sample
+from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.stored import tokenised
 from sgt_jax.data.stored.record import Bad, Record
@@ -41,21 +42,25 @@ class Ready(NamedTuple):
 
 
 def tokenize(
-    task: Any, name: str, encode: Callable | None, part_size: int, batch: int, threads: int, share: tuple[int, int] = (0, 1)
+    mixture: Mixture, name: str, encode: Callable | None, moments: tuple[int, int], part_size: int, batch: int,
+    threads: int, share: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
     """Makes the parts that are missing of one part of the mixture; without `encode` only says what that would write.
+
+    Args:
+      moments: (pixels per latent pixel on a side, numbers per latent pixel) of what `encode` gives.
 
     Raises:
       DataError: the folder was begun with other settings, no record can be used, or the disk is too small.
     """
-    spec = task.config.data.mixture[name].to_dict()
+    spec = mixture.config.mixture[name].to_dict()
     if spec["task"] not in PAINTING:
         raise DataError(f"mixture part '{name}': task '{spec['task']}' has no targets to tokenise; remove 'tokenised'")
-    source, root = task.source(spec["source"]), Path(task.tokenised[name])
-    make = task.task(spec, canvases=resizing.VitSize(**task.config.data.target_size))
-    settings = task.tokenised_settings(name)
+    source, root = mixture.source(spec["source"]), Path(mixture.tokenised[name])
+    make = mixture.task(spec, canvases=resizing.VitSize(**mixture.config.target_size))
+    settings = mixture.tokenised_settings(name)
     count = -(-len(source) // part_size)
-    settings |= {"records": len(source), "part_size": part_size, "parts": count, "seed": task.config.data.seed}
+    settings |= {"records": len(source), "part_size": part_size, "parts": count, "seed": mixture.config.seed}
 
     def ready(i: int) -> Ready | Bad:
         try:
@@ -65,8 +70,7 @@ def tokenize(
             return Bad(f"{name}[{i}]", getattr(error, "kind", "unusable"), str(error))
         return prepared(sample, example)
 
-    stride, channels = task.model_config.vae.downsample, 2 * task.model_config.vae.z_channels
-    print(_forecast(name, ready, len(source), count, root, stride, channels))
+    print(_forecast(name, ready, len(source), count, root, *moments))
     if encode is None:
         return
     tokenised.begin(root, settings)

@@ -14,6 +14,7 @@ SPECIAL_TOKENS = {
     "soi": "<|vision_start|>",
     "eoi": "<|vision_end|>",
 }
+SMALL = 1000  # ids: a vocabulary below that is whole words of the scenes'
 NANO_FILE = Path(__file__).parents[2] / "assets" / "nano" / "tokenizer.json"
 
 
@@ -34,6 +35,11 @@ class Tokenizer:
         self._inner = inner
         self.bos, self.eos, self.soi, self.eoi = (ids[role] for role in ("bos", "eos", "soi", "eoi"))
         self.size = inner.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def style(self) -> str:
+        """Wordings that suit the vocabulary: a tiny one is that of the nano models, which knows few words."""
+        return "plain" if self.size < SMALL else "general"
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":

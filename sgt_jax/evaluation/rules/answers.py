@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
@@ -65,7 +66,7 @@ def score_answers(
     """
     missing = sorted(set(kinds) - set(majority))
     if missing:
-        raise ValueError(f"no training answers of kind {', '.join(missing)}: the majority answer is unknown")
+        raise DataError(f"no training answers of kind {', '.join(missing)}: the majority answer is unknown")
     after = correct(predictions, answers)
     first = None if before is None else correct(before, answers)
     base = correct([majority[kind] for kind in kinds], answers)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from sgt_jax.batch import NOISE, TokenInfo
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.attention import tpu, xla
 from sgt_jax.models.attention.xla import dense_attention
 from sgt_jax.parallel.partitioning import per_shard
@@ -53,7 +54,7 @@ BACKENDS: Mapping[str, Backend] = {
 
 def _backend(name: str) -> Backend:
     if name not in BACKENDS:
-        raise ValueError(f"attention '{name}' does not exist; choose one of {', '.join(BACKENDS)}")
+        raise ConfigError(f"attention '{name}' does not exist; choose one of {', '.join(BACKENDS)}")
     return BACKENDS[name]
 
 
@@ -75,7 +76,7 @@ def prepare(query_info: TokenInfo, key_info: TokenInfo, *, backend: str = "xla",
       block: block of queries (and of keys) of backends that have one.
 
     Raises:
-      ValueError: unknown backend.
+      ConfigError: unknown backend.
     """
     chosen = _backend(backend)
     if not chosen.local or (mesh := _mesh()) is None:
@@ -168,7 +169,7 @@ def packed_attention(
       [B, S, H, D] in the dtype of q; zeros where a query may attend to nothing.
 
     Raises:
-      ValueError: unknown backend.
+      ConfigError: unknown backend.
     """
     prepared = prepare(query_info, key_info, backend=backend, block=block)
     return attend(q_BSHD, k_BTKD, v_BTKD, prepared, backend=backend, block=block, precision=precision)

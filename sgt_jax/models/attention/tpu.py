@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from sgt_jax.batch import TokenInfo
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.attention.blocks import Intervals, Steps, block_map, intervals, padded, walk
 
 _LANES = 128
@@ -77,7 +78,7 @@ def attend(
     if not q_BSHD.size:
         return q_BSHD
     if not interpret and block % _LANES:
-        raise ValueError(f"attention_block={block} must be a multiple of {_LANES} for the TPU kernel")
+        raise ConfigError(f"attention_block={block} must be a multiple of {_LANES} for the TPU kernel")
     q_block, k_block = _block(s, block), _block(t, block)
     size = d if interpret else -(-d // _LANES) * _LANES
     call = _Call(q_block, k_block, kv_heads, h // kv_heads, size, d**-0.5, precision, interpret)

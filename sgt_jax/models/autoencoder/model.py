@@ -5,12 +5,14 @@ returns *moments*: mean channels first, then log-variance; who samples and scale
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.attention import dense_attention
 
 # Above this many latent pixels the attention block scans over blocks of queries instead of holding all scores.
@@ -42,12 +44,33 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ch_mult", tuple(self.ch_mult))
         if any(self.ch * m % self.norm_groups for m in self.ch_mult):
-            raise ValueError(f"autoencoder channels {self.ch} x {self.ch_mult} must be multiples of {self.norm_groups}")
+            raise ConfigError(
+                f"autoencoder channels {self.ch} x {self.ch_mult} must be multiples of {self.norm_groups}"
+            )
 
     @property
     def downsample(self) -> int:
         """Pixels per latent pixel on a side."""
         return 2 ** (len(self.ch_mult) - 1)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "AutoencoderConfig":
+        """From the fields above; files also repeat `downsample`, which follows from the levels.
+
+        Raises:
+          ConfigError: an unknown field, or values that do not fit together.
+        """
+        values = dict(values)
+        names = [field.name for field in dataclasses.fields(cls)]
+        downsample = values.pop("downsample", None)
+        if unknown := sorted(set(values) - set(names)):
+            raise ConfigError(f"model.vae has no field {', '.join(unknown)}; it has {', '.join(names)}")
+        made = cls(**values)
+        if downsample is not None and downsample != made.downsample:
+            raise ConfigError(
+                f"model.vae.downsample is {downsample}, but {len(made.ch_mult)} levels give {made.downsample}"
+            )
+        return made
 
 
 class GroupNorm(nn.Module):
@@ -278,3 +301,8 @@ def fresh_parameters(autoencoder: Autoencoder, key: jax.Array) -> dict[str, Any]
 def to_unit_range(pixels: jax.Array) -> jax.Array:
     """uint8 pixels -> float32 in [-1, 1]; float pixels pass."""
     return pixels.astype(jnp.float32) / 127.5 - 1 if pixels.dtype == jnp.uint8 else pixels
+
+
+def to_bytes(pictures: jax.Array) -> jax.Array:
+    """[-1, 1] floats -> uint8, rounded (the reference truncates)."""
+    return jnp.round(jnp.clip(pictures / 2 + 0.5, 0, 1) * 255).astype(jnp.uint8)

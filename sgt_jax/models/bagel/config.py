@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
+from sgt_jax.data.layouts.bagel import SpecialTokens
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.stack import REMAT
 
@@ -54,16 +56,6 @@ class VitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the four special tokens, Qwen2.5's by default."""
-
-    bos_token_id: int = 151644
-    eos_token_id: int = 151645
-    start_of_image: int = 151652
-    end_of_image: int = 151653
-
-
-@dataclasses.dataclass(frozen=True)
 class BagelConfig:
     """A BAGEL model. Everything is static and hashable; the defaults are BAGEL-7B in float32.
 
@@ -85,7 +77,7 @@ class BagelConfig:
         makes of a patch, which grows in training and would drown codes of size 1.
       scan_layers: layers stacked into one array and scanned (fast compilation), or unrolled (faster on CPU).
       remat: "none", "full" (keep only layer inputs), "dots" (and matmul results), or with "_offload" in host memory.
-      attention: a backend of sgt_jax/attention.py; attention_block: its query block.
+      attention: a backend of models/attention; attention_block: its query block.
       dtype: "float32" or "bfloat16", of matmul inputs and activations.
     """
 
@@ -133,7 +125,7 @@ class BagelConfig:
         )
         for ok, message in checks:
             if not ok:
-                raise ValueError(message)
+                raise ConfigError(message)
 
     @property
     def vit_layers(self) -> int:
@@ -173,7 +165,7 @@ class BagelConfig:
         """From nested dicts with the field names above.
 
         Raises:
-          ValueError: an unknown field, or values that do not fit together.
+          ConfigError: an unknown field, or values that do not fit together.
         """
         values = dict(values)
         for name, part in _PARTS.items():
@@ -226,17 +218,14 @@ def _known(part: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(part: type, values: dict[str, Any], name: str) -> Any:
-    # `downsample` follows from the levels; config files repeat it.
-    downsample = values.pop("downsample", None) if part is AutoencoderConfig else None
-    made = _make(part, values, f"model.{name}")
-    if downsample is not None and downsample != made.downsample:
-        raise ValueError(f"model.vae.downsample is {downsample}, but {len(made.ch_mult)} levels give {made.downsample}")
-    return made
+    if part is AutoencoderConfig:
+        return AutoencoderConfig.from_dict(values)
+    return _make(part, values, f"model.{name}")
 
 
 def _make(cls: type, values: Mapping[str, Any], where: str) -> Any:
     unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
     if unknown:
-        raise ValueError(f"{where} has no field {', '.join(sorted(unknown))}; it has "
+        raise ConfigError(f"{where} has no field {', '.join(sorted(unknown))}; it has "
                          f"{', '.join(f.name for f in dataclasses.fields(cls))}")  # fmt: skip
     return cls(**values)

@@ -4,6 +4,7 @@ Counted are the products that the model needs, once forward and twice backward: 
 for padding inside attention. The frozen autoencoder is left out; it runs forward only, and not at all on tokenised targets.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -63,8 +64,6 @@ def training_flops(
 
 # (mode, und slots, vit slots, gen slots) per split. A 3:2 photo at 224 pixels and its map at 1024; a picture of 640x480.
 _PAINTING = ((FULL, 178, 176, 0), (CAUSAL, 14, 0, 0), (NOISE, 2, 0, 2752))
-
-
 _QUESTION = ((FULL, 1532, 1530, 0), (CAUSAL, 60, 0, 0), (CAUSAL, 90, 0, 0))
 
 
@@ -97,3 +96,54 @@ def typical_row(budgets: Mapping[str, int]) -> tuple[TokenInfo, TokenInfo]:
     sample_, split, order_, mode_ = np.concatenate([lane("und", 4), lane("gen", 4)], axis=1)[:, None]
     pictures = lane("vit", 1)
     return TokenInfo(sample_, split, order_, order_, mode_), segment_info(np.minimum(pictures, 1), pictures)
+
+
+@dataclasses.dataclass(frozen=True)
+class BagelCosts:
+    """See `models.family.Costs`."""
+
+    config: BagelConfig
+
+    @property
+    def attention(self) -> Mapping[str, tuple[str, ...]]:
+        return {"decoder": ("und", "gen"), "vit": ("vit",)}
+
+    def typical_row(self, budgets: Mapping[str, int]) -> dict[str, TokenInfo]:
+        return dict(zip(self.attention, typical_row(budgets), strict=True))
+
+    def training_flops(
+        self, slots: Mapping[str, float], pairs: Mapping[str, float], freeze: Sequence[str] = ()
+    ) -> dict[str, float]:
+        return training_flops(self.config, slots, pairs, freeze)
+
+    def activation_bytes(self, lanes: Mapping[str, int], rows: float, mesh: Mapping[str, int]) -> float:
+        model, llm, vit = self.config, self.config.llm, self.config.vit
+        slots = rows * (lanes["und"] + lanes["gen"]) / mesh["context"]
+        patches = rows * lanes["vit"] / mesh["context"]
+        width = 2 if model.dtype == "bfloat16" else 4
+        if model.remat == "full_offload":
+            kept = 0.0
+        else:
+            kept = (
+                slots * llm.hidden_size * llm.num_hidden_layers + patches * vit.hidden_size * model.vit_layers
+            ) * width
+        tensor = mesh["tensor"]
+        # One layer at work: MLP and attention tensors with their gradients.
+        layer = slots * width * (6 * llm.hidden_size + 4 * (llm.intermediate_size + 2 * llm.hidden_size) / tensor)
+        if model.remat in ("dots", "dots_offload", "none"):
+            dots = slots * width * (2 * llm.hidden_size + (2 * llm.intermediate_size + 2 * llm.hidden_size) / tensor)
+            kept += dots * llm.num_hidden_layers * (2 if model.remat == "none" else model.remat == "dots")
+        # Gathered: both experts of two layers.
+        weights = 2 * 2 * width * 3 * llm.hidden_size * llm.intermediate_size / tensor
+        logits = rows * lanes["labels"] * llm.vocab_size * 4 * 3 / tensor / mesh["context"]
+        return kept + max(layer + weights, logits)
+
+    def exchanged_bytes(self, lanes: Mapping[str, int], rows: float, mesh: Mapping[str, int]) -> float:
+        """Tensor parallelism sums what it splits twice a layer, context parallelism gathers keys and values; both again
+        backwards, and for what is computed again."""
+        llm, tensor, context = self.config.llm, mesh["tensor"], mesh["context"]
+        passes = 2 if self.config.remat == "none" else 3
+        slots = rows * (lanes["und"] + lanes["gen"])
+        summed = 2 * 2 * (tensor - 1) / tensor * slots / context * llm.hidden_size
+        gathered = 2 * (context - 1) / context * slots * 2 * llm.num_key_value_heads * llm.head_size / tensor
+        return passes * llm.num_hidden_layers * 2 * (summed + gathered)

@@ -5,6 +5,7 @@ separate arrays, routing is a static slice. Everything per token (norms, project
 attention is the only place where lanes meet. Shapes: U und slots, G gen slots, B rows; either lane may have zero slots.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +19,19 @@ from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.models.transformer import Cache, Embedding, Mlp, _linear, concat_info
+from sgt_jax.models.transformer import Cache, Embedding, Mlp, concat_info
 from sgt_jax.parallel.partitioning import constrain
 
 # What a layer can put out; captured as "hidden_3" and so on.
 _KINDS = ("hidden", "q", "k", "v")
+
+
+def _linear(cfg: BagelConfig, features: int, name: str | None = None, bias: bool = False) -> Linear:
+    """A linear layer of the decoder."""
+    init = nn.initializers.normal(cfg.llm.initializer_range)
+    return Linear(
+        features, use_bias=bias, kernel_init=init, dtype=cfg.compute_dtype, precision=cfg.precision, name=name
+    )
 
 
 class Expert(nn.Module):
@@ -42,7 +51,7 @@ class Expert(nn.Module):
             return RMSNorm(llm.rms_norm_eps, cfg.compute_dtype)
 
         def linear(features: int, bias: bool) -> Linear:
-            return _linear(cfg, bias)(features, None)
+            return _linear(cfg, features, bias=bias)
 
         self.input_layernorm, self.post_attention_layernorm = norm(), norm()
         self.q_norm, self.k_norm = norm(), norm()
@@ -50,7 +59,7 @@ class Expert(nn.Module):
         self.k_proj = linear(llm.num_key_value_heads * llm.head_size, True)
         self.v_proj = linear(llm.num_key_value_heads * llm.head_size, True)
         self.o_proj = linear(llm.hidden_size, False)
-        self.mlp = Mlp(cfg)
+        self.mlp = Mlp(llm.hidden_size, llm.intermediate_size, functools.partial(_linear, cfg))
 
     def _hold(self, x: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(x) if self.frozen else x

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.data.examples import PlanItem
+from sgt_jax.errors import ConfigError
 
 Plan = Sequence[PlanItem]
 
@@ -25,7 +26,7 @@ class Guidance:
       renorm_min: smallest factor of the renormalisation; 1 switches it off.
 
     Raises:
-      ValueError: unknown renorm, or image guidance without text guidance (the reference silently ignores it).
+      ConfigError: unknown renorm, or image guidance without text guidance (the reference silently ignores it).
     """
 
     text_scale: float = 1.0
@@ -37,9 +38,9 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if self.renorm not in ("global", "channel", "text_channel"):
-            raise ValueError(f"renorm '{self.renorm}' does not exist; choose global, channel or text_channel")
+            raise ConfigError(f"renorm '{self.renorm}' does not exist; choose global, channel or text_channel")
         if self.image_scale > 1 and self.text_scale <= 1:
-            raise ValueError("image guidance has no effect without text guidance: set text_scale above 1")
+            raise ConfigError("image guidance has no effect without text guidance: set text_scale above 1")
 
     def combine(self, t: jax.Array, v: jax.Array, v_text: Any, v_image: Any) -> jax.Array:
         """The guided velocity [B, n, F] from the branches (None where switched off) at the time t."""

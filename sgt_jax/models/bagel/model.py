@@ -241,6 +241,10 @@ class Bagel:
             z0 = jnp.where((pointer >= 0)[..., None], found, z0)
         return jax.lax.stop_gradient(z0)
 
+    def noisy(self, batch: PackedBatch) -> jax.Array:
+        """bool [R, G]: the slots that carry flow loss."""
+        return (batch["gen"]["noisy"] > 0) & (batch["gen"]["sample"] > 0)
+
     def times(self, gen: Mapping[str, jax.Array], raw: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Raw draws [R, G] -> time of every gen slot (0 where clean) and which slots are noisy, both [R, G]."""
         noisy = (gen["noisy"] > 0) & (gen["sample"] > 0)

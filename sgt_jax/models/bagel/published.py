@@ -20,7 +20,7 @@ from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import Tensor, shown, strict_json
 from sgt_jax.checkpoints.importing import Files, Leaf, Sharding, Source
 from sgt_jax.checkpoints.safetensors import Weights
-from sgt_jax.errors import CheckpointError
+from sgt_jax.errors import CheckpointError, ConfigError
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -87,7 +87,7 @@ def load_published(
         are all listed in one message.
     """
     if tables not in ("read", "recompute"):
-        raise ValueError(f"tables '{tables}' do not exist; choose read or recompute")
+        raise ConfigError(f"tables '{tables}' do not exist; choose read or recompute")
     config = config_from_folder(folder, base) if config is None else config
     names = sources(config)
     recomputed = {e.name for e in name_map(config) if e.optional} if tables == "recompute" else set()
@@ -113,7 +113,7 @@ def load_published(
 def open_folder(folder: str | os.PathLike, base: str | os.PathLike | None = None, weights: str = "ema") -> Files:
     """All tensors of a published folder; close it after use (`with`)."""
     if weights not in _MODEL_FILES:
-        raise ValueError(f"weights '{weights}' do not exist; choose ema or params")
+        raise ConfigError(f"weights '{weights}' do not exist; choose ema or params")
     opened = [Weights(_find(folder, base, _MODEL_FILES[weights]))]
     try:
         # The index of some releases covers the autoencoder as well.

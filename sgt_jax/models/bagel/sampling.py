@@ -226,8 +226,3 @@ def velocity_after(
         return model.velocity(params, h)
 
     return velocity
-
-
-def to_bytes(pictures: jax.Array) -> jax.Array:
-    """[-1, 1] floats -> uint8, rounded (the reference truncates)."""
-    return jnp.round(jnp.clip(pictures / 2 + 0.5, 0, 1) * 255).astype(jnp.uint8)

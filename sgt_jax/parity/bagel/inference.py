@@ -16,6 +16,7 @@ from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify, table_positions
 from sgt_jax.data.pictures.resizing import resize
+from sgt_jax.models.autoencoder import model
 from sgt_jax.models.autoencoder.model import to_unit_range
 from sgt_jax.models.bagel import guidance as bagel_guidance
 from sgt_jax.models.bagel import sampling
@@ -199,7 +200,7 @@ class _Runner:
         decoded = jax.jit(self.model.pictures, static_argnums=2)(self.params, final, grid)
         yield from self.check(f"{name}/decoded", np.asarray(decoded).transpose(0, 3, 1, 2), "sampled")
         if f"{name}/image_uint8" in recorded:
-            yield from self.check(f"{name}/image_uint8", sampling.to_bytes(decoded)[0], "byte")
+            yield from self.check(f"{name}/image_uint8", model.to_bytes(decoded)[0], "byte")
 
 
 # Section -> (the files that it needs, its function).

@@ -47,8 +47,11 @@ def train(folder: Folder) -> Iterator[Check]:
     forward = jax.jit(functools.partial(model.forward, capture=capture))
     out = {name: np.asarray(x)[0] for name, x in forward(folder.params, pack.batch, pack.draws).items()}
     losses = {name: np.asarray(x)[0] for name, x in sgt.token_losses(*_batched(out, pack)).items()}
-    sums = {k: np.asarray(v) for k, v in sgt.loss_sums(*_batched(out, pack)).items()}
-    counts = {k: np.asarray(v) for k, v in sgt.loss_counts(pack.batch).items()}
+    sums = {
+        k: np.asarray(v)
+        for k, v in sgt.loss_sums(sgt.token_losses(*_batched(out, pack)), _batched(out, pack)[1]).items()
+    }
+    counts = {k: np.asarray(v) for k, v in sgt.loss_counts(pack.batch, _batched(out, pack)[0]["noisy"]).items()}
 
     for array, got in {
         "vit_out": out["vit_out"],

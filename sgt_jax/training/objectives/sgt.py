@@ -4,15 +4,16 @@ Everything is a sum over the batch divided by a count, so that a step may be cut
 mesh: add up `loss_sums` and `loss_counts` of the parts, then `normalise` once, with the counts of the whole step.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from sgt_jax.batch import PackedBatch
-
-Scalars = dict[str, jax.Array]
+from sgt_jax.batch import PackedBatch, real_slots
+from sgt_jax.models.family import Model, Params
+from sgt_jax.parallel.partitioning import micro_batch
+from sgt_jax.training.objectives import Metrics, Objective
 
 
 def token_losses(outputs: Mapping[str, jax.Array], batch: PackedBatch) -> dict[str, jax.Array]:
@@ -34,19 +35,21 @@ def token_losses(outputs: Mapping[str, jax.Array], batch: PackedBatch) -> dict[s
     }
 
 
-def loss_counts(batch: PackedBatch) -> Scalars:
-    """What the sums are divided by; known from the batch alone: "ce_count", "ce_weight", "mse_count"."""
-    weight, gen = batch["labels"]["weight"], batch["gen"]
+def loss_counts(batch: PackedBatch, noisy: jax.Array) -> Metrics:
+    """What the sums are divided by; known from the batch alone: "ce_count", "ce_weight", "mse_count".
+
+    `noisy` is the model's `noisy(batch)`: bool [R, G], the slots that carry flow loss.
+    """
+    weight = batch["labels"]["weight"]
     return {
         "ce_count": jnp.sum(weight > 0).astype(jnp.float32),
         "ce_weight": jnp.sum(weight),
-        "mse_count": jnp.sum((gen["noisy"] > 0) & (gen["sample"] > 0)).astype(jnp.float32),
+        "mse_count": jnp.sum(noisy).astype(jnp.float32),
     }
 
 
-def loss_sums(outputs: Mapping[str, jax.Array], batch: PackedBatch) -> Scalars:
-    """Sums over the batch: "ce_sum", "ce_weighted_sum" (by the labels' weights), "mse_sum" (of channel means)."""
-    losses = token_losses(outputs, batch)
+def loss_sums(losses: Mapping[str, jax.Array], batch: PackedBatch) -> Metrics:
+    """Sums of `token_losses`: "ce_sum", "ce_weighted_sum" (by the labels' weights), "mse_sum" (of channel means)."""
     return {
         "ce_sum": jnp.sum(losses["ce"]),
         "ce_weighted_sum": jnp.sum(losses["ce"] * batch["labels"]["weight"]),
@@ -54,40 +57,71 @@ def loss_sums(outputs: Mapping[str, jax.Array], batch: PackedBatch) -> Scalars:
     }
 
 
-def normalise(sums: Mapping[str, jax.Array], counts: Mapping[str, jax.Array], config: Any) -> tuple[jax.Array, Scalars]:
+def normalise(
+    sums: Mapping[str, jax.Array], counts: Mapping[str, jax.Array], settings: ConfigDict
+) -> tuple[jax.Array, Metrics]:
     """Sums and the whole step's counts -> (loss, {"ce", "mse"}); a step without labels or latents gives 0 there.
 
-    `config` has ce_weight, mse_weight and ce_loss_reweighting (weight labels by 1/sqrt(length of their answer)).
+    `settings` has ce_weight, mse_weight and ce_loss_reweighting (weight labels by 1/sqrt(length of their answer)).
     """
-    if config.ce_loss_reweighting:
+    if settings.ce_loss_reweighting:
         # Weights are below 1, so a sum of them may be, too: only an empty sum is replaced.
         total = counts["ce_weight"]
         ce = sums["ce_weighted_sum"] / jnp.where(total > 0, total, 1.0)
     else:
         ce = sums["ce_sum"] / jnp.maximum(counts["ce_count"], 1.0)
     mse = sums["mse_sum"] / jnp.maximum(counts["mse_count"], 1.0)
-    return config.ce_weight * ce + config.mse_weight * mse, {"ce": ce, "mse": mse}
+    return settings.ce_weight * ce + settings.mse_weight * mse, {"ce": ce, "mse": mse}
 
 
 def sgt_objective(
-    outputs: Mapping[str, jax.Array], batch: PackedBatch, config: Any, counts: Mapping[str, jax.Array] | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+    outputs: Mapping[str, jax.Array],
+    batch: PackedBatch,
+    settings: ConfigDict,
+    whole: Mapping[str, jax.Array] | None = None,
+) -> tuple[jax.Array, Metrics]:
     """The loss of one global batch, or one micro-batch's share of it.
 
     Args:
       outputs: of the model's `forward`.
-      batch: its lanes "labels" and "gen".
-      config: see `normalise`.
-      counts: the whole step's, for a micro-batch; the batch's own by default.
+      batch: its lane "labels".
+      settings: see `normalise`.
+      whole: `loss_counts` of the whole step, for a micro-batch; the batch's own by default.
 
     Returns:
       The loss, and metrics: "ce" and "mse" (the two means), all sums and counts of this batch, and "row_loss" [R], each
       row's own weighted sums, which is finite unless that row broke. Loss and scalars of micro-batches add up.
     """
-    sums, own_counts = loss_sums(outputs, batch), loss_counts(batch)
-    loss, means = normalise(sums, own_counts if counts is None else counts, config)
-    losses = jax.lax.stop_gradient(token_losses(outputs, batch))
-    row_loss = config.ce_weight * jnp.sum(losses["ce"], axis=1) + config.mse_weight * jnp.sum(
+    losses = token_losses(outputs, batch)
+    sums, counts = loss_sums(losses, batch), loss_counts(batch, outputs["noisy"])
+    loss, means = normalise(sums, counts if whole is None else whole, settings)
+    losses = jax.lax.stop_gradient(losses)
+    row_loss = settings.ce_weight * jnp.sum(losses["ce"], axis=1) + settings.mse_weight * jnp.sum(
         jnp.mean(losses["mse"], axis=-1), axis=1
     )
-    return loss, means | sums | own_counts | {"row_loss": row_loss}
+    return loss, means | sums | counts | {"row_loss": row_loss}
+
+
+def loss(
+    params: Params,
+    batch: PackedBatch,
+    key: jax.Array,
+    model: Model,
+    part: tuple[jax.Array, int] | None = None,
+    *,
+    settings: ConfigDict,
+) -> tuple[jax.Array, Metrics]:
+    """See `objectives.Loss`."""
+    # Drawn and counted for the whole step: cutting it up changes neither.
+    draws, whole = model.draw(key, batch), loss_counts(batch, model.noisy(batch))
+    if part is not None:
+        batch, draws = micro_batch((batch, draws), part)
+    outputs = model.forward(params, batch, draws)
+    return sgt_objective(outputs, batch, settings, whole)
+
+
+def _tokens(batch: PackedBatch, lanes: Sequence[str]) -> int:
+    return sum(real_slots(batch[lane]) for lane in lanes)
+
+
+OBJECTIVE = Objective(loss, _tokens)

@@ -10,6 +10,7 @@ from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
+from sgt_jax.models.bagel.family import FAMILY
 from tests.support import tiny_bagel, tiny_experiment
 
 RNG = np.random.default_rng(0)
@@ -52,9 +53,9 @@ def test_bad_gradients():
 @pytest.fixture(scope="module")
 def model():
     config = BagelConfig.from_dict(tiny_experiment.config().model.to_dict())
-    made = Assistant(config, tiny_bagel.random_params(config), Tokenizer.nano())
+    made = Assistant(FAMILY, config, tiny_bagel.random_params(config), Tokenizer.nano())
     # What is painted does not matter here, and compiling the autoencoder would be half of the time.
-    made.bagel.clean_latents = lambda params, batch, draws: np.zeros(draws["noise"].shape, np.float32)
+    made.model.clean_latents = lambda params, batch, draws: np.zeros(draws["noise"].shape, np.float32)
     return made
 
 

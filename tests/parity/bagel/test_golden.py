@@ -10,6 +10,7 @@ from sgt_jax.commands import parity
 from sgt_jax.parity import sections
 from sgt_jax.parity.bagel import training
 from sgt_jax.parity.bagel.folder import Folder
+from sgt_jax.parity.bagel.sections import SECTIONS
 from sgt_jax.parity.checks import compare
 from tests.support import paths
 
@@ -23,14 +24,14 @@ def folder():
 
 @pytest.fixture(scope="module")
 def checks_of(folder):
-    return functools.cache(lambda section: sections.run(folder, [section]))
+    return functools.cache(lambda section: sections.run(folder, SECTIONS, [section]))
 
 
 def failures(checks):
     return [check for check in checks if check.ok is False]
 
 
-@pytest.mark.parametrize("section", sections.SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_section(checks_of, section):
     checks = checks_of(section)
     assert checks and not failures(checks)
@@ -81,7 +82,7 @@ def test_wrong_numbers_are_noticed(folder):
 
     wrong_shift = Folder(GOLDEN)
     wrong_shift.settings = {**folder.settings, "alt_timestep_shift": 2.9}
-    assert len(failures(sections.run(wrong_shift, ["alt_shift"]))) >= 4
+    assert len(failures(sections.run(wrong_shift, SECTIONS, ["alt_shift"]))) >= 4
 
 
 def test_command(capsys):

@@ -11,6 +11,7 @@ from sgt_jax.data.layouts import bagel
 from sgt_jax.parity import sections
 from sgt_jax.parity.bagel import data, positions
 from sgt_jax.parity.bagel.folder import Folder
+from sgt_jax.parity.bagel.sections import SECTIONS
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "bagel"
@@ -37,12 +38,12 @@ def failures(checks):
 
 @pytest.mark.parametrize("section", DATA)
 def test_data_section(folder, section):
-    checks = sections.run(folder, [section])
+    checks = sections.run(folder, SECTIONS, [section])
     assert checks and not failures(checks)
 
 
 def test_inference_agrees_and_compares_every_recorded_array(folder):
-    checks = sections.run(folder, ["inference"])
+    checks = sections.run(folder, SECTIONS, ["inference"])
     assert not failures(checks)
     recorded = set(folder.arrays("inference.npz"))
     inputs = {name for name in recorded if name.endswith(("image_rgb", "vae_eps", "init_noise", "image_shape"))}
@@ -51,7 +52,7 @@ def test_inference_agrees_and_compares_every_recorded_array(folder):
 
 def test_every_array_of_a_packing_case_is_compared(folder):
     recorded = set(folder.arrays("packing_cases.npz"))
-    compared = {check.array for check in sections.run(folder, ["packing"])}
+    compared = {check.array for check in sections.run(folder, SECTIONS, ["packing"])}
     assert {name for name in recorded if not name.endswith("flex_equals_nested")} <= compared
 
 
@@ -66,7 +67,7 @@ def test_wrong_weights_and_positions_are_noticed(folder, monkeypatch):
         return lanes
 
     monkeypatch.setattr(bagel.BagelLayout, "lay_out", shifted)
-    wrong = failures(sections.run(folder, ["packing"]))
+    wrong = failures(sections.run(folder, SECTIONS, ["packing"]))
     assert "case0/packed_position_ids" in wrong and "case0/ce_loss_weights" in wrong
     assert "case0/packed_label_ids" not in wrong
 
@@ -76,10 +77,10 @@ def test_resize_rules_are_told_apart_by_column(part):
     assert Folder(part).resize_rule == "sgt"
     (part / "resize_cases.json").write_text(json.dumps([{k: v for k, v in c.items() if k != "out_wh"} for c in cases]))
     assert Folder(part).resize_rule == "bagel"
-    assert not failures(sections.run(Folder(part), ["resize"]))
+    assert not failures(sections.run(Folder(part), SECTIONS, ["resize"]))
     swapped = [{**c, "out_wh": c["out_wh_upstream"]} for c in cases]
     (part / "resize_cases.json").write_text(json.dumps(swapped))
-    assert failures(sections.run(Folder(part), ["resize"])) == ["out_wh"]
+    assert failures(sections.run(Folder(part), SECTIONS, ["resize"])) == ["out_wh"]
 
 
 def test_exit_status_and_json(part, capsys):

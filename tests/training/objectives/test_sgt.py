@@ -65,11 +65,11 @@ def test_micro_batches_add_up_to_the_whole_step(config):
     """Dividing by the whole step's counts; a mean of micro-batch means would differ here."""
     outputs, batch = example()
     whole, _ = sgt.sgt_objective(outputs, batch, config)
-    counts = sgt.loss_counts(batch)
+    counts = sgt.loss_counts(batch, outputs["noisy"])
     parts, means = [], []
     for cut in (slice(0, 1), slice(1, 4)):
         part = jax.tree.map(lambda x: x[cut], (outputs, batch))  # noqa: B023
-        parts.append(sgt.normalise(sgt.loss_sums(*part), counts, config)[0])
+        parts.append(sgt.normalise(sgt.loss_sums(sgt.token_losses(*part), part[1]), counts, config)[0])
         means.append(sgt.sgt_objective(*part, config)[0])
     np.testing.assert_allclose(sum(parts), whole, rtol=1e-6)
     assert abs(np.mean(means) - whole) > 1e-3

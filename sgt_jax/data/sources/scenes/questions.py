@@ -19,6 +19,7 @@ from sgt_jax.data.sources.scenes.phrases import (
     with_article,
 )
 from sgt_jax.data.sources.scenes.world import Scene, SceneObject
+from sgt_jax.errors import ConfigError
 
 QUADRANT_MARGIN = 0.06  # from the middle lines
 AREA_MARGIN = 1.5  # times: the least ratio of areas for "largest"
@@ -292,7 +293,7 @@ def question_answers(
     known = KINDS | HARD_KINDS
     names = list(KINDS) if kinds is None else list(kinds)
     if unknown := [k for k in names if k not in known]:
-        raise ValueError(f"unknown kinds of questions {unknown}; choose from {', '.join(known)}")
+        raise ConfigError(f"unknown kinds of questions {unknown}; choose from {', '.join(known)}")
     weights = np.array([WEIGHTS[k] for k in names])
     found: list[tuple[str, str, str]] = []
     asked: set[str] = set()

@@ -1,0 +1,326 @@
+"""The face of a model family: all that training, inference, planning, analysis and studies may know of one.
+
+A family is a module with one object that has the face of `Family`; the registry below names the module, and nothing outside
+the family's own rooms (`models/NAME/`, `data/layouts/NAME.py`, `parity/NAME/`) imports it. `config.family` says which one a
+run trains; a run from before there were several has no such field and is "bagel".
+
+To add one, write the module, add a line to `MODULES` (or call `register` from elsewhere), and see CONTRIBUTING.md.
+"""
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from sgt_jax.batch import PackedBatch, TokenInfo
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.mixture import Layout
+from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import UserError
+from sgt_jax.models.autoencoder.model import AutoencoderConfig
+
+Params = Mapping[str, Any]  # nested dicts of arrays; several sub-models are several branches of one tree
+Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, shape) -> where a leaf lies
+Notify = Callable[[Any], None]  # called on the host in every step of a loop, for progress bars
+
+# Family -> module with an object FAMILY. Imported when it is asked for, so that a run imports only its own.
+MODULES = {"bagel": "sgt_jax.models.bagel.family"}
+DEFAULT = "bagel"
+
+
+class UnsupportedError(UserError):
+    """A family lacks what was asked for; the message names both."""
+
+
+class ModelConfig(Protocol):
+    """A checked, frozen, hashable dataclass: the sizes of a model and how it is computed."""
+
+    @property
+    def latent_width(self) -> int:
+        """Numbers in one latent token."""
+
+    @property
+    def vae(self) -> AutoencoderConfig:
+        """The autoencoder's."""
+
+    @property
+    def remat(self) -> str:
+        """What the backward pass computes again: a key of `models.stack.REMAT`."""
+
+    @property
+    def attention_block(self) -> int:
+        """Queries that attention works on at a time, where a backend works on blocks."""
+
+    def replace(self, **changes: Any) -> "ModelConfig":
+        """A copy with some fields changed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict; `Family.config` restores it."""
+
+
+class Model(Protocol):
+    """Pure functions of parameters; holds no arrays.
+
+    Attributes:
+      config: its sizes.
+    """
+
+    config: ModelConfig
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh float32 parameters; pure, so it can be traced for shapes."""
+
+    def draw(self, key: jax.Array, batch: PackedBatch) -> Any:
+        """Everything random in one forward of `batch`, the times of noisy latents by the family's own law included."""
+
+    def noisy(self, batch: PackedBatch) -> jax.Array:
+        """bool [R, G]: the slots that carry flow loss; known from the batch alone."""
+
+    def forward(
+        self, params: Params, batch: PackedBatch, draws: Any, capture: Sequence[str] = ()
+    ) -> dict[str, jax.Array]:
+        """One training forward.
+
+        Returns: logits float32 [R, L, vocabulary] of lane "labels"; velocity and velocity_target float32 [R, G, F]; noisy
+        bool [R, G]; and inner states by the names in `capture`.
+        """
+
+    def encode_moments(self, params: Params, pixels: jax.Array) -> jax.Array:
+        """The autoencoder's encoder: [N, H, W, 3], uint8 or in -1..1 -> moments [N, h, w, 2C], mean channels first."""
+
+    def decode_latent(self, params: Params, z: jax.Array) -> jax.Array:
+        """The autoencoder's decoder: unscaled latents [N, h, w, C] -> pictures [N, H, W, 3], about in -1..1."""
+
+
+class Settings(Protocol):
+    """How pictures of one mode are painted and read: a frozen dataclass of the family with at least these fields.
+
+    Attributes:
+      steps: evaluations of the model per branch of guidance.
+      shift: of the grid of times.
+      guidance: hashable, of the family's own kind.
+      vit: resize rule in front of the understanding encoder: (smallest short side, largest long side) in pixels.
+    """
+
+    steps: int
+    shift: float
+    guidance: Any
+    vit: tuple[int, int]
+
+
+class SamplingSteps(Protocol):
+    """What the sampler of a family is made of. All but `branches` and `times` are pure, to be compiled by the caller.
+
+    A context is what B rows have read: a pytree whose leaves start with [B].
+    """
+
+    def branches(
+        self, plan: Sequence[PlanItem], thought: Sequence[int], guidance: Any
+    ) -> tuple[Sequence[PlanItem], ...]:
+        """What each branch of guidance reads, the main one first; `thought` is a text the model itself wrote after it."""
+
+    def times(self, steps: int, shift: float, shape: tuple[int, int]) -> np.ndarray:
+        """The times float32 [steps + 1] at which a picture of (height, width) is painted, noise first."""
+
+    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> Any:
+        """The context after plans, one per row; rows i, i + len(seeds), ... share what is drawn for seed i."""
+
+    def write_text(
+        self, params: Params, context: Any, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
+        max_length: int, greedy: bool,
+    ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+        """Texts after contexts: ids int32 [B, max_length], the opening mark first, and how many of them count, [B]."""
+
+    def denoise(
+        self, params: Params, context: Any, seeds: jax.Array, times: jax.Array, shape: tuple[int, int], guidance: Any
+    ) -> jax.Array:
+        """Unscaled latents [B, h, w, C] of pictures of (height, width), painted after contexts of all branches."""
+
+    def encode(self, params: Params, pixels: jax.Array) -> jax.Array:
+        """uint8 [N, H, W, 3] -> the mean of their unscaled latents [N, h, w, C]."""
+
+    def decode(self, params: Params, z: jax.Array) -> jax.Array:
+        """Unscaled latents [N, h, w, C] -> uint8 [N, H, W, 3]."""
+
+
+class Costs(Protocol):
+    """Work and memory of a training step by formula.
+
+    Attributes:
+      attention: {name of an attention: the lanes whose slots it joins}.
+    """
+
+    attention: Mapping[str, tuple[str, ...]]
+
+    def typical_row(self, budgets: Mapping[str, int]) -> Mapping[str, TokenInfo]:
+        """For each attention the facts [1, S] of a typical row that fills these budgets."""
+
+    def training_flops(
+        self, slots: Mapping[str, float], pairs: Mapping[str, float], freeze: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """FLOPs forward and backward, by part: of real slots per lane and allowed pairs per attention, all rows."""
+
+    def activation_bytes(self, lanes: Mapping[str, int], rows: float, mesh: Mapping[str, int]) -> float:
+        """A guess of what the backward pass keeps on one chip that holds `rows` rows of these lanes at a time."""
+
+    def exchanged_bytes(self, lanes: Mapping[str, int], rows: float, mesh: Mapping[str, int]) -> float:
+        """A guess of the activations that one chip sends in a step, when it works on `rows` rows in all."""
+
+
+class AutoencoderFiles(Protocol):
+    """How the family publishes its autoencoder, which a run may take from a file of its own."""
+
+    def find(self, folders: Iterable[str | os.PathLike]) -> str | None:
+        """The file with the autoencoder in the first of some published folders that has one."""
+
+    def load(self, path: str | os.PathLike, config: ModelConfig) -> Params:
+        """What belongs at params["vae"]."""
+
+    def fingerprint(self, path: str | os.PathLike) -> str:
+        """A text that two files share if and only if their encoders hold the same numbers."""
+
+
+class Loaded(NamedTuple):
+    """Parameters from a published folder, and a text that says what was read, recomputed and initialised."""
+
+    params: Params
+    summary: str
+
+
+class Family(Protocol):
+    """A model family.
+
+    Attributes:
+      name: as in `config.family`.
+      compute_fields: fields of `config.model` that change no shape: they hold for a loaded checkpoint, too.
+      token_lanes: lanes whose real slots count as tokens in the log.
+      defaults: settings of sampling by mode: "chat", "t2i", "edit", "segment".
+      autoencoder: its files.
+    """
+
+    name: str
+    compute_fields: tuple[str, ...]
+    token_lanes: tuple[str, ...]
+    defaults: Mapping[str, Settings]
+    autoencoder: AutoencoderFiles
+
+    # -- Sizes ---------------------------------------------------------------------------------------------------------
+
+    def config(self, values: Mapping[str, Any]) -> ModelConfig:
+        """From the nested dicts of `config.model`, or of `ModelConfig.to_dict`. Raises ConfigError."""
+
+    def recognises(self, folder: str | os.PathLike) -> bool:
+        """Whether a folder looks like a published checkpoint of this family."""
+
+    def config_of_folder(
+        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
+    ) -> ModelConfig:
+        """From a published folder; `compute` are values of `compute_fields`. Raises CheckpointError."""
+
+    def with_tokens(self, config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+        """The config with this tokenizer's special tokens, as they are published with the weights."""
+
+    # -- Parts ---------------------------------------------------------------------------------------------------------
+
+    def layout(
+        self, config: ModelConfig, tokenizer: Tokenizer | None, *, canvases: Sequence[tuple[int, int]] = (),
+        tokenised: bool = False, dropout: Mapping[str, float] | None = None,
+    ) -> Layout:  # fmt: skip
+        """How plans become lanes. Without a tokenizer the config's special tokens count, as in planning.
+
+        Args:
+          canvases: (height, width) of all pictures that the autoencoder encodes in the step.
+          tokenised: they come as moments instead.
+          dropout: chance by type of a droppable item.
+        """
+
+    def model(self, config: ModelConfig) -> Model:
+        """The model."""
+
+    def steps(self, model: Model, layout: Layout, notify: Notify | None = None) -> SamplingSteps:
+        """What its sampler is made of."""
+
+    def guidance(self, text_scale: float) -> Any:
+        """Guidance by text alone; 1 switches it off."""
+
+    # -- Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def load(
+        self, folder: str | os.PathLike, config: ModelConfig, *, base: str | os.PathLike | None = None,
+        weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
+        key: jax.Array | None = None,
+    ) -> Loaded:  # fmt: skip
+        """Streams a published folder into parameters.
+
+        Args:
+          base: a second folder for files that the first lacks.
+          weights: "ema" or "params".
+          dtype: of all parameters; None keeps the files'.
+          training: fixed tables are computed anew in float32 instead of read.
+          key: for what is initialised.
+        """
+
+    def save(
+        self, params: Any, config: ModelConfig, out: str | os.PathLike, dtype: Any = None, *,
+        copy_from: str | os.PathLike | None = None, extra_files: Iterable[str | os.PathLike] = (),
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        """Writes a published folder; `params` is a tree, or a function from a path to a leaf that may be lazy."""
+
+    # -- Pictures ------------------------------------------------------------------------------------------------------
+
+    def reading_rule(self, config: ModelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> TransformSpec:
+        """The resize rule in front of the understanding encoder, for (smallest short, largest long side) wanted."""
+
+    def painting_rule(self, config: ModelConfig) -> TransformSpec:
+        """The resize rule of pictures that the autoencoder reads; its stride is that of what the model paints."""
+
+    def largest_side(self, config: ModelConfig) -> int:
+        """Pixels of the longest side that the model can paint."""
+
+    # -- Planning and analysis -----------------------------------------------------------------------------------------
+
+    def divisible(self, config: ModelConfig) -> dict[str, dict[str, int]]:
+        """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
+
+    def costs(self, config: ModelConfig) -> Costs:
+        """Work and memory by formula. Raises UnsupportedError."""
+
+    def decoder_size(self, config: ModelConfig) -> tuple[int, int]:
+        """Layers and width of the decoder that the analyses look into. Raises UnsupportedError."""
+
+
+_registered: dict[str, Family] = {}
+
+
+def register(family: Family) -> None:
+    """Adds a family from elsewhere, under its own name."""
+    _registered[family.name] = family
+
+
+def by_name(name: str) -> Family:
+    """A family by its name in `config.family`.
+
+    Raises:
+      UnsupportedError: there is none of that name.
+    """
+    if name not in _registered:
+        if name not in MODULES:
+            raise UnsupportedError(f"no model family '{name}'; there are {', '.join(sorted({*MODULES, *_registered}))}")
+        _registered[name] = importlib.import_module(MODULES[name]).FAMILY
+    return _registered[name]
+
+
+def of_config(config: Mapping[str, Any]) -> Family:
+    """The family of a run's config, or of what its config.json holds."""
+    return by_name(config.get("family") or DEFAULT)
+
+
+def of_folder(folder: str | os.PathLike) -> Family:
+    """The family of a published folder; the default one where none knows it, so that its errors say what is missing."""
+    families = [by_name(name) for name in dict.fromkeys([*MODULES, *_registered])]
+    return next((family for family in families if family.recognises(folder)), by_name(DEFAULT))
