@@ -92,24 +92,10 @@ class Experiment:
             self._sources[name] = open_source(self.config.data.sources[name].to_dict())
         return self._sources[name]
 
-    def task(self, spec: dict[str, Any], canvases: Any = None) -> Any:
+    def task(self, spec: dict[str, Any], canvases: Any = None) -> tasks.Task:
         """A task from its part of the config; see configs/nano.py for the fields. `canvases`: instead of the config's."""
-        spec = {k: v for k, v in spec.items() if k not in ("source", "weight", "tokenised")}
-        kind = spec.pop("task")
-        encode = self.tokenizer.encode
         canvases = self.canvases if canvases is None else canvases
-        vit_size = resizing.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
-        if kind == "proxy":
-            how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
-            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)
-        if kind == "understanding":
-            return tasks.Understanding(encode, vit_size)
-        if kind == "text_to_image":
-            return tasks.TextToImage(encode, canvases)
-        if kind == "editing":
-            options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
-            return tasks.Editing(encode, vit_size, canvases, **options)
-        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
+        return tasks.make_task(spec, encode=self.tokenizer.encode, vit_size=self.vit_size, canvases=canvases)
 
     def components(self) -> list[Component]:
         """The mixture, in the order of the names.

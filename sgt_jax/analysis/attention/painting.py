@@ -18,7 +18,8 @@ from sgt_jax.analysis.attention.words import CATEGORIES, Prompt
 from sgt_jax.analysis.batches import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
-from sgt_jax.data.examples import PlanItem
+from sgt_jax.data import tasks
+from sgt_jax.data.examples import Example
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.guidance import time_grid
@@ -63,8 +64,9 @@ def generation_attention(
     """
     size = canvas(model)
     times = time_grid(steps, model.defaults["t2i"].shift if shift is None else shift)
-    blank = PlanItem("vae_image", np.zeros((*size, 3), np.uint8), loss=True)
-    plans = [(PlanItem("text", prompt.ids), blank) for prompt in prompts]
+    task, blank = tasks.TextToImage(model.tokenizer.encode, (size,)), np.zeros((*size, 3), np.uint8)
+    samples = [task(Example(prompt.text, blank, caption=prompt.text), np.random.default_rng(0)) for prompt in prompts]
+    plans = [sample.plan for sample in samples]
     step = _program(model.config, tuple(layers), ranked)
     masses, ranks = [], []
     for number, (batch, real) in enumerate(batches(plans, model.layout((size,)), rows)):
