@@ -107,10 +107,10 @@ def _prompts(options: argparse.Namespace, tokenizer: Any) -> list[words.Prompt]:
         entries = words.read_prompts(options.prompts)
     else:
         from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES
-        from sgt_jax.evaluation.rules import geneval
-        from sgt_jax.evaluation.scenes import prompts as scenes_prompts
+        from sgt_jax.evaluation.rules.geneval import TAGS
+        from sgt_jax.evaluation.scenes.geneval import prompts
 
-        made = scenes_prompts.prompts(-(-options.n // len(geneval.TAGS)), NANO_SHAPES, NANO_COLOURS, max_count=2)
+        made = prompts(-(-options.n // len(TAGS)), NANO_SHAPES, NANO_COLOURS, max_count=2)
         entries = [{"prompt": e["prompt"], "objects": [part["class"] for part in e["include"]]} for e in made]
     return [words.categorised(e["prompt"], e["objects"], tokenizer) for e in entries[: options.n]]
 

@@ -32,9 +32,6 @@ class Layout(Protocol):
         """One sample; `uniform` draws for condition dropout, `name` is for errors."""
 
 
-Task = tasks.Proxy | tasks.Understanding | tasks.TextToImage | tasks.Editing
-
-
 class Mixture:
     """Sources, tasks and batches of `config.data`.
 
@@ -61,24 +58,10 @@ class Mixture:
             self._sources[name] = open_source(self.config.sources[name].to_dict())
         return self._sources[name]
 
-    def task(self, spec: Mapping[str, Any], canvases: Canvases | VitSize | None = None) -> Task:
+    def task(self, spec: Mapping[str, Any], canvases: Canvases | VitSize | None = None) -> tasks.Task:
         """A task from its part of the config; see configs/nano.py for the fields. `canvases`: instead of the config's."""
-        spec = {k: v for k, v in spec.items() if k not in ("source", "weight", "tokenised")}
-        kind = spec.pop("task")
-        encode = self.tokenizer.encode
         canvases = self.canvases if canvases is None else canvases
-        vit_size = VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
-        if kind == "proxy":
-            how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
-            return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)
-        if kind == "understanding":
-            return tasks.Understanding(encode, vit_size)
-        if kind == "text_to_image":
-            return tasks.TextToImage(encode, canvases)
-        if kind == "editing":
-            options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
-            return tasks.Editing(encode, vit_size, canvases, **options)
-        raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
+        return tasks.make_task(spec, encode=self.tokenizer.encode, vit_size=self.vit_size, canvases=canvases)
 
     def components(self) -> list[Component]:
         """The parts of the mixture, in the order of their names.

@@ -3,14 +3,20 @@
 A generative *proxy* (photo through the understanding encoder -> painted target), *understanding* (conversation about
 pictures), *text_to_image*, and *editing*. Resizing happens here, so a layout only sees pictures
 at their final size.
+
+Every task has `condition`: what is read before the first thing that is written or painted. Training, evaluators, the
+assistant and analyses all take it from here, so that a prompt is written once.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from sgt_jax.data.examples import Example, Moments, PlanItem, Sample
+from sgt_jax.data.examples import Example, Moments, PlanItem, ProxyPair, Sample
 from sgt_jax.data.pictures.resizing import Canvases, VitSize, to_canvas
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.text.templates import instruction, wordings
@@ -18,6 +24,86 @@ from sgt_jax.errors import DataError
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
+Resize = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> the same picture at its final size
+
+
+class Task(Protocol):
+    """The face of every task."""
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
+        """The plan of one example; `rng` draws whatever is random, such as one of several wordings.
+
+        Raises:
+          DataError: the example lacks what the task needs.
+        """
+
+    def condition(self, example: Example, rng: np.random.Generator | None = None) -> tuple[PlanItem, ...]:
+        """The plan before its first supervised item, from an example that need not hold an answer or a target.
+
+        Without `rng` the same wording every time.
+
+        Raises:
+          DataError: the example lacks what the task reads.
+        """
+
+
+def make_task(spec: Mapping[str, Any], *, encode: Encode, vit_size: VitSize, canvases: Canvases | VitSize) -> Task:
+    """A task from its part of a config; see configs/nano.py for the fields.
+
+    Args:
+      spec: "task", the options of that task, and maybe a "vit_size" of its own; "source", "weight" and "tokenised" are
+        for others to read.
+      encode: text -> token ids.
+      vit_size: resize rule in front of the understanding encoder, unless the spec has its own.
+      canvases: sizes (height, width) that pictures are painted at, or a resize rule.
+
+    Raises:
+      DataError: there is no such task.
+    """
+    kind = spec["task"]
+    if "vit_size" in spec:
+        vit_size = VitSize(**spec["vit_size"])
+    if kind == "proxy":
+        options = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
+        return Proxy(spec["proxy"], encode, vit_size, canvases, **options)
+    if kind == "understanding":
+        return Understanding(encode, vit_size)
+    if kind == "text_to_image":
+        return TextToImage(encode, canvases)
+    if kind == "editing":
+        options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
+        return Editing(encode, vit_size, canvases, **options)
+    raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
+
+
+def condition_items(
+    entries: Sequence[str | np.ndarray],
+    encode: Encode,
+    *,
+    see: Resize | None = None,
+    latents: Resize | None = None,
+    droppable: Collection[str] = (),
+) -> tuple[PlanItem, ...]:
+    """Plan items of texts and pictures in the order in which a model reads them.
+
+    Args:
+      entries: texts, and pictures uint8 [H, W, 3].
+      encode: text -> token ids.
+      see: resize rule in front of the understanding encoder; None: it sees no picture.
+      latents: resize rule in front of the autoencoder, whose clean latents come before what the understanding encoder
+        sees of the same picture; None: pictures are not read as latents.
+      droppable: types of items that condition dropout may leave out in training.
+    """
+    items = []
+    for entry in entries:
+        if isinstance(entry, str):
+            items.append(PlanItem("text", list(encode(entry)), droppable="text" in droppable))
+            continue
+        if latents is not None:
+            items.append(PlanItem("vae_image", latents(entry), droppable="vae_image" in droppable))
+        if see is not None:
+            items.append(PlanItem("vit_image", see(entry), droppable="vit_image" in droppable))
+    return tuple(items)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,29 +129,44 @@ class Proxy:
     photo_as_target: bool = False
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
-        names = self.proxy.split("+")
         if example.moments:
-            if len(names) > 1 or self.photo_as_target:
-                raise DataError(f"{example.name}: tokenised targets are those of one proxy, not of '{self.proxy}'")
             return self._tokenised(example, rng)
+        pair = self.pair(example, rng)
+        # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
+        nearest = pair.flat and self.options.get("resize", "nearest") == "nearest"
+        target = PlanItem("vae_image", to_canvas(pair.target, self.canvases, nearest), loss=True)
+        return Sample(example.name, (*self.read_pair(pair), target), pair.instruction)
+
+    def condition(self, example: Example, rng: np.random.Generator | None = None) -> tuple[PlanItem, ...]:
+        """The photo and the instruction; see `Task.condition`."""
+        rng = np.random.default_rng(0) if rng is None else rng
+        if example.moments:
+            return _before_supervised(self._tokenised(example, rng).plan)
+        return self.read_pair(self.pair(example, rng))
+
+    def pair(self, example: Example, rng: np.random.Generator) -> ProxyPair:
+        """Photo, instruction and target at the source's sizes.
+
+        Raises:
+          DataError: unknown proxy or option, or the example lacks what the proxy needs.
+        """
+        names = self.proxy.split("+")
         # One name draws nothing, so that its stream is what it was before there could be several.
         name = names[int(rng.integers(len(names)))] if len(names) > 1 else self.proxy
         pair = make_pair(name, example, rng, **self.options)
-        if self.photo_as_target:
-            pair = pair._replace(target=pair.condition, flat=False)
-        # Flat-coloured maps stay flat under nearest resizing; photographs do not want it.
-        nearest = pair.flat and self.options.get("resize", "nearest") == "nearest"
-        plan = (
-            PlanItem("vit_image", self.vit_size(pair.condition)),
-            PlanItem("text", list(self.encode(pair.instruction)), droppable=True),
-            PlanItem("vae_image", to_canvas(pair.target, self.canvases, nearest), loss=True),
-        )
-        if self.latents:
-            plan = (PlanItem("vae_image", to_canvas(pair.condition, self.canvases)), *plan)
-        return Sample(example.name, plan, pair.instruction)
+        return pair._replace(target=pair.condition, flat=False) if self.photo_as_target else pair
+
+    def read_pair(self, pair: ProxyPair) -> tuple[PlanItem, ...]:
+        """What is read of a pair: its photo and its instruction."""
+        latents = functools.partial(to_canvas, canvases=self.canvases) if self.latents else None
+        # The photo itself is never dropped: guidance leaves out the words alone.
+        entries = [pair.condition, pair.instruction]
+        return condition_items(entries, self.encode, see=self.vit_size, latents=latents, droppable=("text",))
 
     def _tokenised(self, example: Example, rng: np.random.Generator) -> Sample:
         """The same plan from what `tokenize` stored; the wording is drawn afresh unless it speaks of this very example."""
+        if "+" in self.proxy or self.photo_as_target:
+            raise DataError(f"{example.name}: tokenised targets are those of one proxy, not of '{self.proxy}'")
         pictures = [PlanItem("vae_image", Moments(m), loss=False) for m in example.moments]
         if len(pictures) != 1 + self.latents or example.image is None:
             raise DataError(f"{example.name}: tokenised for another task ({len(pictures)} latents); tokenise it again")
@@ -75,8 +176,8 @@ class Proxy:
             words = example.extra["instruction"]
         plan = (
             *pictures[:-1],
-            PlanItem("vit_image", example.image),
-            PlanItem("text", list(self.encode(words)), droppable=True),
+            # Stored at its final size.
+            *condition_items([example.image, words], self.encode, see=lambda photo: photo, droppable=("text",)),
             dataclasses.replace(pictures[-1], loss=True),
         )
         return Sample(example.name, plan, words)
@@ -96,22 +197,34 @@ class Understanding:
         del rng
         if not any(turn.role == "assistant" and turn.text.strip() for turn in example.turns):
             raise DataError(f"{example.name}: nothing to supervise: no assistant turn with text")
-        pictures = list(example.images or (() if example.image is None else (example.image,)))
+        return Sample(example.name, self._conversation(example))
+
+    def condition(self, example: Example, rng: np.random.Generator | None = None) -> tuple[PlanItem, ...]:
+        """All pictures and user turns before the first answer; see `Task.condition`."""
+        del rng
+        return _before_supervised(self._conversation(example))
+
+    def _conversation(self, example: Example) -> tuple[PlanItem, ...]:
+        pictures = example.images or (() if example.image is None else (example.image,))
         markers = sum(turn.text.count(IMAGE_MARKER) for turn in example.turns if turn.role == "user")
         if markers not in (0, len(pictures)):
             raise DataError(f"{example.name}: {markers} {IMAGE_MARKER} markers for {len(pictures)} pictures")
-        waiting = iter([PlanItem("vit_image", self.vit_size(p, len(pictures))) for p in pictures])
-        plan = list(waiting) if not markers else []
+
+        def see(picture: np.ndarray) -> np.ndarray:
+            return self.vit_size(picture, len(pictures))
+
+        plan = [] if markers else [*condition_items(pictures, self.encode, see=see)]
+        waiting = iter(pictures)
         for turn in example.turns:
             if turn.role == "assistant":
                 plan.append(PlanItem("text", list(self.encode(turn.text)), loss=True))
                 continue
             for i, piece in enumerate(turn.text.split(IMAGE_MARKER)):
-                if i:
-                    plan.append(next(waiting))
+                entries = [next(waiting)] if i else []
                 if piece.strip():
-                    plan.append(PlanItem("text", list(self.encode(piece.strip()))))
-        return Sample(example.name, tuple(plan))
+                    entries.append(piece.strip())
+                plan += condition_items(entries, self.encode, see=see)
+        return tuple(plan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +235,19 @@ class TextToImage:
     canvases: Canvases | VitSize
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
-        captions = example.extra.get("captions") or (example.caption,)
-        caption = captions[int(rng.integers(len(captions)))] if len(captions) > 1 else captions[0]
-        if not caption or (example.image is None and not example.moments):
+        plan = self.condition(example, rng)
+        if example.image is None and not example.moments:
             raise DataError(f"{example.name}: text_to_image needs a caption and a picture")
         target = Moments(example.moments[0]) if example.moments else to_canvas(example.image, self.canvases)
-        plan = (
-            PlanItem("text", list(self.encode(caption)), droppable=True),
-            PlanItem("vae_image", target, loss=True),
-        )
-        return Sample(example.name, plan)
+        return Sample(example.name, (*plan, PlanItem("vae_image", target, loss=True)))
+
+    def condition(self, example: Example, rng: np.random.Generator | None = None) -> tuple[PlanItem, ...]:
+        """One of the captions, without `rng` the first; see `Task.condition`."""
+        captions = example.extra.get("captions") or (example.caption,)
+        number = int(rng.integers(len(captions))) if rng is not None and len(captions) > 1 else 0
+        if not captions[number]:
+            raise DataError(f"{example.name}: text_to_image needs a caption and a picture")
+        return condition_items([captions[number]], self.encode, droppable=("text",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +273,17 @@ class Editing:
             plan.append(PlanItem("vae_image", to_canvas(after, self.canvases), loss=True))
         return Sample(example.name, tuple(plan))
 
-    def condition(self, example: Example) -> tuple[PlanItem, ...]:
-        """What is read before the edited picture of an `edit` is painted."""
-        return self._read(example.image, example.edit.request)
+    def condition(self, example: Example, rng: np.random.Generator | None = None) -> tuple[PlanItem, ...]:
+        """The picture before the first change, and the request for it; see `Task.condition`."""
+        pictures, requests = self._steps(example, np.random.default_rng(0) if rng is None else rng)
+        return self._read(pictures[0], requests[0])
 
     def _read(self, picture: np.ndarray, request: str) -> tuple[PlanItem, ...]:
-        views = [PlanItem("vae_image", to_canvas(picture, self.canvases), droppable=self.see)]
-        if self.see:
-            views.append(PlanItem("vit_image", self.vit_size(picture), droppable=True))
-        return (*views, PlanItem("text", list(self.encode(request)), droppable=True))
+        latents = functools.partial(to_canvas, canvases=self.canvases)
+        if not self.see:
+            return condition_items([picture, request], self.encode, latents=latents, droppable=("text",))
+        every = ("vae_image", "vit_image", "text")
+        return condition_items([picture, request], self.encode, see=self.vit_size, latents=latents, droppable=every)
 
     def _steps(self, example: Example, rng: np.random.Generator) -> tuple[list[np.ndarray], list[str]]:
         """Pictures and the requests between them. The reference drops the last picture of a joined request; we do not."""
@@ -184,3 +302,7 @@ class Editing:
         if count > 1 and rng.random() < self.joined_rate:
             return [shown[0], shown[-1]], ["".join(f"{request}. " for request in requests)]
         return shown, requests
+
+
+def _before_supervised(plan: Sequence[PlanItem]) -> tuple[PlanItem, ...]:
+    return tuple(itertools.takewhile(lambda item: not item.loss, plan))

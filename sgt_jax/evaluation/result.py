@@ -1,13 +1,21 @@
-"""What one evaluation found: values per item that can be paired later, and pictures to look at."""
+"""What one evaluation measured: values per item that can be paired later, and pictures to look at."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgt_jax.evaluation.statistics import Score, compare
-from sgt_jax.models.bagel.guidance import Guidance
+
+Items = Mapping[str, Sequence[Any]]  # name -> values per item (numbers or strings), all of one length
+
+
+class Title(NamedTuple):
+    """What stands above an evaluator's pictures in a report, and one line that says what they show."""
+
+    title: str
+    caption: str = ""
 
 
 @dataclasses.dataclass
@@ -32,38 +40,23 @@ class Result:
                 yield name, float(np.mean(array))
 
 
-def paint(
-    sampler: Any,
-    params: Any,
-    plans: Sequence,
-    shape: tuple[int, int],
-    numbers: Sequence[int],
-    options: Mapping[str, Any],
-) -> np.ndarray:
-    """Pictures after plans; picture i has the seed options["seed"] + i, whatever the batch."""
-    return sampler.paint(
-        params,
-        plans,
-        shape,
-        seeds=[options["seed"] + i for i in numbers],
-        steps=options["steps"],
-        shift=options["shift"],
-        batch=options["batch"],
-        guidance=Guidance(text_scale=options["text_scale"]),
-    )
+def by_kind(
+    after: Items, before: Items | None, *, group: str, name: str, key: str, kinds: Sequence[str], by: str, **words: Any
+) -> list[Score]:
+    """Scores of the items `key`: over all, then for each of some kinds.
 
-
-def by_kind(group: str, name: str, key: str, by: str, items: str) -> Callable[[dict, dict | None], list[Score]]:
-    """Scores of the items `key`: over all, then for each value of the items `by`."""
-
-    def scores(after: dict, before: dict | None) -> list[Score]:
-        found, kinds = [], np.asarray(after[by])
-        for kind in ["", *dict.fromkeys(after[by])]:
-            pick = kinds == kind if kind else np.ones(len(kinds), bool)
-            previous = np.asarray(before[key])[pick] if before else None
-            found.append(
-                compare(group, name, np.asarray(after[key])[pick], before=previous, kind=kind, items=items, unit="%")
-            )
-        return found
-
+    Args:
+      after, before: per-item results at the end and at the start of a run.
+      group, name: as in `statistics.Score`.
+      key: the items to average.
+      kinds: values of the items `by`, in the order of the scores.
+      words: for `statistics.compare`; values that are arrays hold one entry per item and are cut to the kind.
+    """
+    of_items = np.asarray(after[by])
+    scores = []
+    for kind in ["", *kinds]:
+        pick = of_items == kind if kind else np.ones(len(of_items), bool)
+        part = {word: value[pick] if isinstance(value, np.ndarray) else value for word, value in words.items()}
+        previous = None if before is None else np.asarray(before[key])[pick]
+        scores.append(compare(group, name, np.asarray(after[key])[pick], before=previous, kind=kind, **part))
     return scores

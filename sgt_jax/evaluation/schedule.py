@@ -1,73 +1,76 @@
 """When a run is measured, and how its measurements become scores: before and after, paired item by item."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-import jax
+import numpy as np
 from etils import epath
 
-from sgt_jax.errors import ConfigError
-from sgt_jax.evaluation.evaluators.answers import Answers, _answer_scores
-from sgt_jax.evaluation.evaluators.held_out_loss import HeldOutLoss, _loss_scores
-from sgt_jax.evaluation.evaluators.masks import Masks, _mask_scores
-from sgt_jax.evaluation.evaluators.reconstructions import Reconstructions
+from sgt_jax.evaluation import evaluators as registry
 from sgt_jax.evaluation.items import evaluated_steps, load_items, save_items
-from sgt_jax.evaluation.result import Result, by_kind
-from sgt_jax.evaluation.scenes.evaluators import (
-    Drawings,
-    Edits,
-    Hallucination,
-    Prompts,
-    _drawing_scores,
-    _edit_scores,
-    _hallucination_scores,
-)
+from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.statistics import Score
-from sgt_jax.training.state import TrainState
+from sgt_jax.evaluation.subject import Params, Subject
 
-EVALUATORS = {
-    "answers": Answers,
-    "drawings": Drawings,
-    "edits": Edits,
-    "hallucination": Hallucination,
-    "loss": HeldOutLoss,
-    "masks": Masks,
-    "prompts": Prompts,
-    "reconstructions": Reconstructions,
-}
+
+class Log(Protocol):
+    """What a schedule tells a run's log."""
+
+    def scalars(self, step: int, values: dict[str, float], kind: str = "train") -> None:
+        """Named numbers of a step."""
+
+    def pictures(
+        self, step: int, name: str, rows: Sequence[Sequence[np.ndarray | None]], *, columns: Sequence[str] = (),
+        captions: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """A grid of pictures uint8 [H, W, 3]."""
 
 
 class Schedule:
-    """Runs the evaluators of a config and keeps what they found.
+    """Runs the evaluators of a config and keeps what they measured.
 
     Per-item results go to WORKDIR/evaluations/STEP_NAME.json, so that a resumed run still knows its step 0 and intervals
     can be computed later; means go to the log, pictures to WORKDIR/pictures.
+
+    Attributes:
+      results: {evaluator: Result} of the latest evaluation.
+      seconds: spent on evaluations so far.
     """
 
-    def __init__(self, config: Any, experiment: Any, workdir: epath.Path, log: Any) -> None:
-        self._config, self._experiment, self._workdir, self._log = config, experiment, workdir, log
-        self._evaluators: dict[str, Any] = {}
+    def __init__(
+        self, evaluators: Mapping[str, Mapping[str, Any]], subject: Subject, workdir: epath.Path, log: Log, *,
+        primary: bool = True,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+          evaluators: {name: options with the "type"}: config.evaluators.
+          subject: the model that is asked.
+          workdir, log: of the run.
+          primary: whether this process writes files; all processes evaluate.
+        """
+        self._options, self._subject, self._workdir, self._log = evaluators, subject, workdir, log
+        self._primary = primary
+        self._evaluators: dict[str, registry.Evaluator] = {}
         self.results: dict[str, Result] = {}
         self.seconds = 0.0
 
-    def __call__(self, step: int, state: TrainState) -> None:
-        """Evaluates the configured weights of a state."""
+    def __call__(self, step: int, params: Params) -> None:
+        """Evaluates the parameters of a step.
+
+        Raises:
+          DataError: an evaluator does not exist or its sources lack what it needs.
+        """
         started = time.time()
-        # At step 0 raw and averaged weights are the same.
-        params = state.weights(self._config.evaluate_weights if step else "params")
         values: dict[str, float] = {}
-        for name, options in self._config.evaluators.to_dict().items():
+        for name, options in self._options.items():
             if name not in self._evaluators:
-                kind = options["type"]
-                if kind not in EVALUATORS:
-                    raise ConfigError(f"evaluator '{name}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
-                self._evaluators[name] = EVALUATORS[kind](self._experiment, options)
+                self._evaluators[name] = registry.by_name(options["type"], name)(self._subject, options)
             result = self.results[name] = self._evaluators[name](params)
             values.update({f"{name}/{key}": value for key, value in result.scores()})
             if result.rows:
                 self._log.pictures(step, name, result.rows, columns=result.columns, captions=result.captions)
-            if jax.process_index() == 0:
+            if self._primary:
                 save_items(self._workdir, step, name, result)
         self.seconds += time.time() - started
         self._log.scalars(step, dict(values, evaluation_seconds=time.time() - started), kind="eval")
@@ -83,16 +86,5 @@ def collect_scores(workdir: epath.PathLike, evaluators: Mapping[str, Mapping[str
         after = load_items(workdir, steps[-1], name)
         before = load_items(workdir, steps[0], name) if len(steps) > 1 else None
         if after is not None:
-            scores += _BY_TYPE[options["type"]](after, before)
+            scores += registry.by_name(options["type"], name).scores(after, before)
     return scores
-
-
-_BY_TYPE = {
-    "answers": _answer_scores,
-    "drawings": _drawing_scores,
-    "edits": _edit_scores,
-    "hallucination": _hallucination_scores,
-    "loss": _loss_scores,
-    "masks": _mask_scores,
-    "prompts": by_kind("text to picture", "GenEval accuracy", "accuracy", "tag", "prompts"),
-}

@@ -13,6 +13,7 @@ import numpy as np
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures import masks, resizing
 from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.tasks import condition_items
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
@@ -141,20 +142,13 @@ class Assistant:
         return Sampler(self.family, self.model, self.layout(canvases), self.tokenizer.decode, notify)
 
     def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
-        return [PlanItem("text", self.tokenizer.encode(wording)), *plan]
+        return [*condition_items([wording], self.tokenizer.encode), *plan]
 
     def _plan(self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None) -> list[PlanItem]:
         """Pictures are resized straight from the original for each encoder, as in training."""
-        plan = []
-        for entry in history:
-            if isinstance(entry, str):
-                plan.append(PlanItem("text", self.tokenizer.encode(entry)))
-                continue
-            if vae:
-                plan.append(PlanItem("vae_image", _resized(entry, self.family.painting_rule(self.config))))
-            rule = self.family.reading_rule(self.config, settings.vit, max_pixels)
-            plan.append(PlanItem("vit_image", _resized(entry, rule)))
-        return plan
+        see = functools.partial(_resized, rule=self.family.reading_rule(self.config, settings.vit, max_pixels))
+        latents = functools.partial(_resized, rule=self.family.painting_rule(self.config)) if vae else None
+        return list(condition_items(history, self.tokenizer.encode, see=see, latents=latents))
 
     def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
         rule, most = self.family.painting_rule(self.config), self.family.largest_side(self.config)

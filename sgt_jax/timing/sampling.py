@@ -129,12 +129,12 @@ def _rows(model: Any, names: Sequence[str], options: argparse.Namespace) -> Any:
     import numpy as np
 
     from sgt_jax.data import packing
-    from sgt_jax.data.examples import PlanItem
+    from sgt_jax.data.tasks import condition_items
     from sgt_jax.models.bagel import guidance as bagel_guidance
 
     side = min(model.config.vit_max_num_patch_per_side, 16) * model.config.vit.patch_size
     photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    plan = [PlanItem("vit_image", photo), PlanItem("text", model.tokenizer.encode("what is in the picture ?"))]
+    plan = condition_items([photo, "what is in the picture ?"], model.tokenizer.encode, see=lambda picture: picture)
     branches = bagel_guidance.branch_plans(plan)
     layout = model.layout(())
     laid = [layout.lay_out(tuple(branches[name])) for name in names for _ in range(options.batch)]

@@ -23,6 +23,7 @@ from sgt_jax.training.log import RunLog
 from sgt_jax.training.meter import Window
 from sgt_jax.training.state import TrainState
 from sgt_jax.training.step import NonFiniteError, make_step
+from sgt_jax.training.subject import RunSubject
 
 
 def train(config: Any, workdir: str) -> TrainState:
@@ -85,7 +86,9 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         log.message(_opening(config, mesh, abstract, first, resumed))
         if not resumed:
             log.message(origin)
-        run_evaluations = evaluation_schedule.Schedule(config, task, workdir, log)
+        run_evaluations = evaluation_schedule.Schedule(
+            config.evaluators.to_dict(), RunSubject(task), workdir, log, primary=primary
+        )
         # Metrics lie whole on every device, so that every process can read them.
         whole = jax.NamedSharding(mesh, jax.P())
         step_fn = jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole))
@@ -119,7 +122,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
 
         loop_started, trained = time.time(), 0.0
         if first == 0 and config.get("evaluate_at_start", True):
-            run_evaluations(0, state)
+            run_evaluations(0, state.params)  # raw and averaged weights are the same
         window_start = time.time()
         data_state = batches.get_state()
         for number in range(first, config.total_steps):
@@ -172,7 +175,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
                 window_waited, window = 0.0, Window(rows)
                 window_start = time.time()
             if evaluate and not stopping:
-                run_evaluations(done, state)
+                run_evaluations(done, state.weights(config.evaluate_weights))
             # Saved after the evaluation: a kill in between repeats the evaluation rather than losing it.
             if save:
                 checkpoints.save(done, state, data_state)
@@ -184,7 +187,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         checkpoints.close()
         jax.block_until_ready(state.params)
         if first == config.total_steps:  # resumed after its end: nothing was trained, but the report is asked for
-            run_evaluations(first, state)
+            run_evaluations(first, state.weights(config.evaluate_weights))
         if primary and not stopping:
             seconds = time.time() - started
             parts = {"start": loop_started - started, "training": trained, "evaluation": run_evaluations.seconds}

@@ -18,7 +18,8 @@ from sgt_jax.analysis.attention.words import CATEGORIES, Prompt
 from sgt_jax.analysis.batches import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
 from sgt_jax.batch import TokenInfo
-from sgt_jax.data.examples import PlanItem
+from sgt_jax.data import tasks
+from sgt_jax.data.examples import Example
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.family import Family, ModelConfig
 
@@ -63,8 +64,9 @@ def generation_attention(
     layout = model.layout((size,))
     sampling = model.family.steps(model.model, layout)
     times = sampling.times(steps, model.defaults["t2i"].shift if shift is None else shift, size)
-    blank = PlanItem("vae_image", np.zeros((*size, 3), np.uint8), loss=True)
-    plans = [(PlanItem("text", prompt.ids), blank) for prompt in prompts]
+    task, blank = tasks.TextToImage(model.tokenizer.encode, (size,)), np.zeros((*size, 3), np.uint8)
+    samples = [task(Example(prompt.text, blank, caption=prompt.text), np.random.default_rng(0)) for prompt in prompts]
+    plans = [sample.plan for sample in samples]
     step = _program(model.family, model.config, tuple(layers), ranked)
     masses, ranks = [], []
     for number, (batch, real) in enumerate(batches(plans, layout, rows)):

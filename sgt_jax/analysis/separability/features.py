@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.analysis.batches import batches, vit_size
-from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.tasks import condition_items
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.family import Family, ModelConfig
@@ -42,8 +42,8 @@ def picture_features(
       rows: pictures per batch.
     """
     resize = vit_size(model)
-    before = [PlanItem("text", model.tokenizer.encode(prompt))] if prompt else []
-    plans = [(*before, PlanItem("vit_image", resize(picture))) for picture in pictures]
+    before = [prompt] if prompt else []
+    plans = [condition_items([*before, picture], model.tokenizer.encode, see=resize) for picture in pictures]
     pooled = _program(model.family, model.config, tuple(layers))
     parts = []
     for batch, real in batches(plans, model.layout(()), rows):

@@ -1,90 +1,94 @@
 """Answers to held-out questions."""
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgt_jax.data.examples import Example, PlanItem
+from sgt_jax.data.examples import Example, Turn
 from sgt_jax.data.tasks import IMAGE_MARKER
 from sgt_jax.errors import DataError
-from sgt_jax.evaluation.result import Result
-from sgt_jax.evaluation.rules import answers as rules_answers
-from sgt_jax.evaluation.statistics import Score, compare
+from sgt_jax.evaluation.result import Items, Result, Title, by_kind
+from sgt_jax.evaluation.rules import answers as rules
+from sgt_jax.evaluation.statistics import Score
+from sgt_jax.evaluation.subject import Params, Subject
 
 
 class Answers:
     """Questions answered greedily, one question per sequence, scored by exact match after normalisation.
 
-    Options: source, n (questions), train_source and train_n (for the majority answer), max_new_tokens, batch.
+    Options:
+      source, n: whose first n examples with an answer are asked about; of each example the first question.
+      train_source, train_n: the same for training questions, whose commonest answer per kind is the baseline.
+      max_new_tokens: length at which an answer is cut off.
+      batch: questions at a time.
     """
 
-    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
-        self._experiment, self._options = experiment, options
-        self._questions = _questions(experiment.source(options["source"]), options["n"])
-        known = _questions(experiment.source(options["train_source"]), options["train_n"])
-        self.majority = rules_answers.majority_answers([q[2] for q in known], [q[1] for q in known])
-        encode = experiment.tokenizer.encode
-        self._plans = []
-        for example, _, _, texts in self._questions:
-            pictures = example.images or ((example.image,) if example.image is not None else ())
-            plan = [PlanItem("vit_image", experiment.vit_size(p, len(pictures))) for p in pictures]
-            self._plans.append((*plan, *(PlanItem("text", list(encode(t))) for t in texts)))
+    TITLE = Title("Answers to questions")
 
-    def __call__(self, params: Any) -> Result:
-        options = self._options
-        predictions = self._experiment.sampler.answer(
+    def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        self._subject, self._options = subject, options
+        self._questions = _questions(subject.source(options["source"]), options["n"])
+        training = _questions(subject.source(options["train_source"]), options["train_n"])
+        self.majority = rules.majority_answers([q.kind for q in training], [q.answer for q in training])
+        task = subject.task({"task": "understanding"})
+        self._plans = [task.condition(question.example) for question in self._questions]
+
+    def __call__(self, params: Params) -> Result:
+        options, questions = self._options, self._questions
+        predictions = self._subject.answer(
             params, self._plans, max_new_tokens=options["max_new_tokens"], batch=options["batch"]
         )
-        answers = [q[1] for q in self._questions]
-        kinds = [q[2] for q in self._questions]
-        guesses = [self.majority.get(kind, "") for kind in kinds]
+        answers = [question.answer for question in questions]
+        guesses = [self.majority.get(question.kind, "") for question in questions]
         return Result(
             {
-                "accuracy": rules_answers.correct(predictions, answers).astype(int).tolist(),
-                "majority_accuracy": rules_answers.correct(guesses, answers).astype(int).tolist(),
+                "accuracy": rules.correct(predictions, answers).astype(int).tolist(),
+                "majority_accuracy": rules.correct(guesses, answers).astype(int).tolist(),
                 "prediction": predictions,
                 "answer": answers,
-                "kind": kinds,
-                "picture": [q[0].name for q in self._questions],
-                "question": [q[3][-1] for q in self._questions],
+                "kind": [question.kind for question in questions],
+                "picture": [question.example.name for question in questions],
+                "question": [question.example.turns[-1].text for question in questions],
             }
         )
 
+    @staticmethod
+    def scores(after: Items, before: Items | None) -> list[Score]:
+        """Accuracy over all questions, then by kind, beside the majority answer."""
+        return by_kind(
+            after, before, group="understanding", name="answer accuracy", key="accuracy", by="kind",
+            kinds=sorted(set(after["kind"])), baseline=np.asarray(after["majority_accuracy"]),
+            baseline_name="majority answer", items="held-out questions", unit="%",
+        )  # fmt: skip
 
-def _questions(source: Any, n: int) -> list[tuple[Example, str, str, tuple[str, ...]]]:
-    """The first n questions of a source: (example, answer, kind, user texts before the answer)."""
-    found = []
+
+class _Question(NamedTuple):
+    example: Example  # its conversation ends with the question
+    answer: str
+    kind: str
+
+
+def _questions(source: Sequence[Example], n: int) -> list[_Question]:
+    """The first question of each of the first n examples that come with one and its answer."""
+    questions = []
     for i in range(len(source)):
         example = source[i]
-        kinds = example.extra.get("kinds") or ()
-        # One question a picture: questions about the same picture are not independent.
-        texts = []
-        for turn in example.turns:
-            if turn.role == "assistant":
-                kind = kinds[0] if kinds else example.kind or "all"
-                found.append((example, turn.text, kind, tuple(texts)))
-                break
-            text = turn.text.replace(IMAGE_MARKER, " ").strip()
-            if text:
-                texts.append(text)
-        if len(found) == n:
-            return found
-    if not found:
+        end = next((k for k, turn in enumerate(example.turns) if turn.role == "assistant"), None)
+        if end is not None:
+            # One question a picture: questions about the same picture are not independent.
+            kinds = example.extra.get("kinds") or ()
+            asked = dataclasses.replace(example, turns=_pictures_first(example.turns[:end]))
+            questions.append(_Question(asked, example.turns[end].text, kinds[0] if kinds else example.kind or "all"))
+        if len(questions) == n:
+            return questions
+    if not questions:
         raise DataError(f"{source!r} holds no question with an answer")
-    return found
+    return questions
 
 
-def _answer_scores(after: dict, before: dict | None) -> list[Score]:
-    baseline = np.asarray(after["majority_accuracy"])
-    words = {"baseline_name": "majority answer", "items": "held-out questions", "unit": "%"}
-    scores = []
-    kinds = np.asarray(after["kind"])
-    for kind in ["", *sorted(set(after["kind"]))]:
-        pick = kinds == kind if kind else np.ones(len(kinds), bool)
-        previous = np.asarray(before["accuracy"])[pick] if before else None
-        scores.append(
-            compare("understanding", "answer accuracy", np.asarray(after["accuracy"])[pick], before=previous,
-                    baseline=baseline[pick], kind=kind, **words)
-        )  # fmt: skip
-    return scores
+def _pictures_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """User turns without markers, so that all pictures stand in front, unlike in training, where markers place them."""
+    texts = (turn.text.replace(IMAGE_MARKER, " ").strip() for turn in turns)
+    return tuple(Turn("user", text) for text in texts if text)

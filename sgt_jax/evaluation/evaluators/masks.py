@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.examples import Example, PlanItem
+from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks as masks_lib
 from sgt_jax.data.pictures.resizing import to_canvas
-from sgt_jax.data.proxies import make_pair
+from sgt_jax.data.tasks import Proxy
 from sgt_jax.errors import DataError
-from sgt_jax.evaluation.result import Result, paint
+from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.rules import segmentation
 from sgt_jax.evaluation.statistics import Score, compare
+from sgt_jax.evaluation.subject import Params, Subject, paint_each
 
 
 class Masks:
@@ -20,94 +21,98 @@ class Masks:
 
     Beside each score stand the ceiling (the true map passed through the autoencoder alone) and the best constant map.
 
-    Options: source, n, train_source and train_n (for the constant map), proxy_options, palette, max_masks, seed, batch, show,
-    and the sampler's steps, shift, text_scale.
+    Options:
+      source, n: whose first n pictures are painted.
+      train_source, train_n: training pictures that the constant map is chosen by; all of one size.
+      proxy_options: of the proxy "segmentation": palette, style of the wordings, ...
+      palette, max_masks: colours and number of instances that painted maps are decoded with.
+      show: pictures in the report.
+      seed, steps, shift, text_scale, batch: of the sampler; picture i has the seed seed + i.
     """
 
-    def __init__(self, experiment: Any, options: Mapping[str, Any]) -> None:
-        self._experiment, self._options = experiment, options
-        source = experiment.source(options["source"])
-        self._examples = [source[i] for i in range(min(options["n"], len(source)))]
-        rng = np.random.default_rng(options["seed"])
-        pairs = [make_pair("segmentation", e, rng, **options["proxy_options"]) for e in self._examples]
-        canvases = experiment.canvases
-        self._targets = [to_canvas(p.target, canvases, nearest=True) for p in pairs]
-        encode = experiment.tokenizer.encode
-        self._plans = [
-            (PlanItem("vit_image", experiment.vit_size(p.condition)), PlanItem("text", list(encode(p.instruction))))
-            for p in pairs
-        ]
-        self._truth = [_true_instances(e, t, options["palette"]) for e, t in zip(self._examples, self._targets)]
-        train = experiment.source(options["train_source"])
-        known = [train[i] for i in range(min(options["train_n"], len(train)))]
-        known_truth = [_true_instances(e, None, options["palette"]) for e in known]
-        self._constant = segmentation.best_constant_mask(known_truth)
-        self._ceiling: dict[str, list[float]] | None = None
+    TITLE = Title(
+        "Masks painted from photographs", "Held-out scenes: what the model saw, what it should paint, what it painted."
+    )
 
-    def __call__(self, params: Any) -> Result:
-        options, sampler = self._options, self._experiment.sampler
+    def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
+        self._subject, self._options = subject, options
+        self._examples = _first(subject.source(options["source"]), options["n"])
+        rng = np.random.default_rng(options["seed"])
+        task: Proxy = subject.task(
+            {"task": "proxy", "proxy": "segmentation", "options": dict(options["proxy_options"])}
+        )
+        pairs = [task.pair(example, rng) for example in self._examples]
+        self._plans = [task.read_pair(pair) for pair in pairs]
+        self._targets = [to_canvas(pair.target, subject.canvases, nearest=True) for pair in pairs]
+        self._truth = [
+            segmentation.true_instances(example, target.shape[:2])
+            for example, target in zip(self._examples, self._targets)
+        ]
+        self._constant = _best_constant(subject.source(options["train_source"]), options["train_n"])
+        self._references: dict[str, list[float]] | None = None  # ceiling and constant map, measured once
+
+    def __call__(self, params: Params) -> Result:
         painted: list[Any] = [None] * len(self._plans)
-        through: list[Any] = [None] * len(self._plans)
-        for shape in sorted({t.shape[:2] for t in self._targets}):
-            group = [i for i, t in enumerate(self._targets) if t.shape[:2] == shape]
-            pictures = paint(sampler, params, [self._plans[i] for i in group], shape, group, options)
-            for i, picture in zip(group, pictures):
+        for shape, group in self._by_shape():
+            plans = [self._plans[i] for i in group]
+            for i, picture in zip(group, paint_each(self._subject, params, plans, shape, self._options, group)):
                 painted[i] = picture
-            if self._ceiling is None:
-                for i, picture in zip(group, sampler.through_autoencoder(params, [self._targets[i] for i in group])):
-                    through[i] = picture
-        if self._ceiling is None:
-            self._ceiling = {f"ceiling_{k}": v for k, v in self._score(through).items()}
-            constant = [_constant_for(self._constant, t.shape[:2]) for t in self._targets]
-            self._ceiling.update({f"constant_{k}": v for k, v in self._compare(constant).items()})
-        items = {**self._score(painted), **self._ceiling, "picture": [e.name for e in self._examples]}
-        show = range(min(options["show"], len(painted)))
+        if self._references is None:
+            self._references = self._measure_references(params)
+        items = {**self._score(painted), **self._references, "picture": [e.name for e in self._examples]}
+        show = range(min(self._options["show"], len(painted)))
         rows = [[self._examples[i].image, self._targets[i], painted[i]] for i in show]
         return Result(items, ("condition", "target", "prediction"), rows)
 
-    def _score(self, pictures: Sequence[np.ndarray]) -> dict[str, list[float]]:
-        return self._compare(
-            [
-                masks_lib.decode(p, palette=self._options["palette"], max_masks=self._options["max_masks"])
-                for p in pictures
-            ]
-        )
+    @staticmethod
+    def scores(after: Items, before: Items | None) -> list[Score]:
+        """Mask mIoU and panoptic quality, each beside the constant map and the ceiling."""
+        words = {
+            "baseline_name": "best constant mask",
+            "ceiling_name": "true map through the autoencoder",
+            "items": "held-out pictures",
+            "unit": "%",
+        }
+        return [
+            compare("segmentation", label, after[key], before=before and before[key],
+                    baseline=after[f"constant_{key}"], ceiling=after[f"ceiling_{key}"], **words)
+            for key, label in (("miou", "mask mIoU"), ("pq", "panoptic quality (class-agnostic)"))
+        ]  # fmt: skip
 
-    def _compare(self, found: Sequence[np.ndarray]) -> dict[str, list[float]]:
-        return {
-            "miou": [float(segmentation.matched_miou(f, t)) for f, t in zip(found, self._truth)],
-            "pq": [float(segmentation.panoptic_quality(f, t).pq) for f, t in zip(found, self._truth)],
+    def _by_shape(self) -> list[tuple[tuple[int, int], list[int]]]:
+        """Each size (height, width) of the targets, with the numbers of those that have it."""
+        shapes = [target.shape[:2] for target in self._targets]
+        return [(shape, [i for i, other in enumerate(shapes) if other == shape]) for shape in sorted(set(shapes))]
+
+    def _measure_references(self, params: Params) -> dict[str, list[float]]:
+        through: list[Any] = [None] * len(self._targets)
+        for _, group in self._by_shape():
+            pictures = self._subject.through_autoencoder(params, [self._targets[i] for i in group])
+            for i, picture in zip(group, pictures):
+                through[i] = picture
+        constant = [_at_size(self._constant, target.shape[:2]) for target in self._targets]
+        return {f"ceiling_{name}": values for name, values in self._score(through).items()} | {
+            f"constant_{name}": values for name, values in segmentation.per_picture(constant, self._truth).items()
         }
 
-
-def _true_instances(example: Example, target: np.ndarray | None, palette: Any) -> np.ndarray:
-    """bool [N, h, w]: the source's instances, or those of its shipped colour map, at the target's size."""
-    instances = example.masks
-    if instances is None:
-        if example.mask_picture is None:
-            raise DataError(f"{example.name}: has neither instance masks nor a mask picture to score against")
-        picture = example.mask_picture
-        instances = masks_lib.decode(picture, palette=None)
-    if target is not None and instances.shape[1:] != target.shape[:2]:
-        instances = masks_lib.resize_masks(instances, target.shape[:2])
-    return instances
+    def _score(self, pictures: Sequence[np.ndarray]) -> dict[str, list[float]]:
+        palette, max_masks = self._options["palette"], self._options["max_masks"]
+        instances = [masks_lib.decode(picture, palette=palette, max_masks=max_masks) for picture in pictures]
+        return segmentation.per_picture(instances, self._truth)
 
 
-def _constant_for(constant: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if constant.shape[1:] == shape:
-        return constant
-    return masks_lib.resize_masks(constant, shape)
+def _first(source: Sequence[Example], n: int) -> list[Example]:
+    return [source[i] for i in range(min(n, len(source)))]
 
 
-def _mask_scores(after: dict, before: dict | None) -> list[Score]:
-    words = {
-        "baseline_name": "best constant mask",
-        "ceiling_name": "true map through the autoencoder",
-        "items": "held-out pictures",
-        "unit": "%",
-    }
-    return [
-        compare("segmentation", label, after[key], before=before and before[key], baseline=after[f"constant_{key}"],
-                ceiling=after[f"ceiling_{key}"], **words)
-        for key, label in (("miou", "mask mIoU"), ("pq", "panoptic quality (class-agnostic)"))
-    ]  # fmt: skip
+def _best_constant(source: Sequence[Example], n: int) -> np.ndarray:
+    """The map bool [K, H, W] that fits the first n pictures of a source best."""
+    known = [segmentation.true_instances(example) for example in _first(source, n)]
+    sizes = sorted({instances.shape[1:] for instances in known})
+    if len(sizes) != 1:
+        raise DataError(f"{source!r}: the best constant map needs training pictures of one size, not {sizes or 'none'}")
+    return segmentation.best_constant_mask(known)
+
+
+def _at_size(instances: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return instances if instances.shape[1:] == shape else masks_lib.resize_masks(instances, shape)

@@ -2,7 +2,7 @@
 
 A prompt's metadata have GenEval's form: {"tag", "include": [{"class", "count", "color"?, "position"?: [relation, index]}],
 "exclude": [...], "prompt"}. Classes are shapes. The judge differs from GenEval's in its eyes alone: the exact parser of
-`scene_oracle` instead of a detector and CLIP.
+`scenes/oracle.py` instead of a detector and CLIP.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from sgt_jax.data.pictures import masks
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.rules import segmentation
 
 # Pictures uint8 [N, H, W, 3] -> the same pictures, damaged; possibly of another size.
@@ -29,7 +30,7 @@ def cells(n: int, side: int, seed: int = 0) -> np.ndarray:
         found = nearest.reshape(side, side) == np.arange(n)[:, None, None]
         if found.sum((1, 2)).min() > side * side / 1000:
             return found
-    raise ValueError(
+    raise DataError(
         f"no {n} cells of a thousandth of {side} x {side} pixels were found; ask for fewer or a larger side"
     )
 

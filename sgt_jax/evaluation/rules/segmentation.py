@@ -12,7 +12,27 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
-from sgt_jax.data.pictures.masks import from_labels, visible
+from sgt_jax.data.examples import Example
+from sgt_jax.data.pictures.masks import decode, from_labels, resize_masks, visible
+from sgt_jax.errors import DataError
+
+
+def true_instances(example: Example, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """The instances of an example, bool [N, h, w]: its masks, or those of the colour map that its source ships.
+
+    Args:
+      example: with masks or a mask picture.
+      shape: (height, width) to resize them to; None keeps the source's.
+
+    Raises:
+      DataError: it has neither.
+    """
+    instances = example.masks
+    if instances is None:
+        if example.mask_picture is None:
+            raise DataError(f"{example.name}: has neither instance masks nor a mask picture to score against")
+        instances = decode(example.mask_picture, palette=None)
+    return instances if shape in (None, instances.shape[1:]) else resize_masks(instances, shape)
 
 
 def iou_matrix(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -119,6 +139,14 @@ def scores(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "rq": panoptic.rq,
         "boundary_f": boundary_f(predicted, truth),
         "adjusted_rand": adjusted_rand(predicted, truth),
+    }
+
+
+def per_picture(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Matched mIoU and panoptic quality of each of n pictures: {"miou": [n], "pq": [n]}; masks bool [N, H, W] each."""
+    return {
+        "miou": [float(matched_miou(p, t)) for p, t in zip(predicted, truth, strict=True)],
+        "pq": [float(panoptic_quality(p, t).pq) for p, t in zip(predicted, truth, strict=True)],
     }
 
 

@@ -118,7 +118,7 @@ def score_picture(
 
     Args:
       scene: tells which colours and shapes to expect; None means all. Without a caption, also what must be there.
-      caption: the prompt, one that `scene_language.caption` could have written.
+      caption: the prompt, one that `captions.caption` could have written.
       picture: uint8 [S, S, 3], or what `parse` made of it.
 
     Returns:

@@ -10,8 +10,8 @@ from sgt_jax.data.sources.scenes.source import NANO_COLOURS, NANO_SHAPES, Scenes
 from sgt_jax.data.sources.scenes.world import SceneObject
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.evaluation.rules.geneval import TAGS, Thing, judge, relations, tag_means
+from sgt_jax.evaluation.scenes.geneval import prompts, wording
 from sgt_jax.evaluation.scenes.oracle import parse
-from sgt_jax.evaluation.scenes.prompts import prompts, wording
 
 PROMPTS = prompts(30, NANO_SHAPES, NANO_COLOURS, max_count=4)
 PAINTER = Scenes(size=64, max_objects=4)  # at 32 pixels the parser takes a small square for a circle now and then

@@ -5,7 +5,7 @@ import numpy as np
 from sgt_jax.data.sources.scenes.edits import EDITS
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.evaluation.rules.geneval import Thing
-from sgt_jax.evaluation.scenes.editing import judge_edit
+from sgt_jax.evaluation.scenes.edits import judge_edit
 
 SIZES = dict(small=(0.13, 0.16), large=(0.2, 0.25))
 SCENES = Scenes(max_objects=4, sizes=SIZES, edits=EDITS, split="test")
