@@ -2,6 +2,9 @@
 
 The `safetensors` library's writer wants all tensors in memory at once; here the header is written from names,
 dtypes and shapes alone, and each tensor goes to its place when it is at hand.
+
+The renaming is not that of `sgt_jax.data.stored.atomic`: one descriptor stays open from the header to the last tensor, and
+every failure (no room, a full disk, tensors missing) is an error of its own that names the file and the remedy.
 """
 
 import errno

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     folder = options.folder
     try:
         if options.markdown:
-            print(page.markdown(tables.read(folder)))
+            print(page.markdown(tables.read_results(folder)))
             return
         print(page.build(folder) if records.is_study(folder) else run_page.build_report(folder))
     except (FileNotFoundError, DataError) as error:

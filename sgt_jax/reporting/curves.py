@@ -1,17 +1,17 @@
-"""Curves of a run as small SVG drawings that take their colours from the page they stand in, light or dark."""
+"""Curves of a run as small SVG drawings in the colours of their page, light or dark."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, StrMethodFormatter
 
-from sgt_jax.reporting.drawing import SERIES, element, style
+from sgt_jax.reporting.drawing import SERIES, element, style, transparent_axes
 
 _POINTS = 400  # more are not visible at this size
-_SMOOTH_FROM = 40
+_SMOOTH_FROM = 40  # points
 
 
 class Series(NamedTuple):
@@ -53,7 +53,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Curve]:
         names = _names(train, key) if key.endswith("/") else [key]
         series = [s for s in (_series(train, name, name.removeprefix(key)) for name in names) if len(s.x) > 1]
         if series:
-            drawn.append(draw(title, series, scale=scale, smooth=scale != "fraction" and key != "lr"))
+            drawn.append(draw_curve(title, series, scale=scale, smooth=scale != "fraction" and key != "lr"))
     return drawn
 
 
@@ -66,11 +66,11 @@ def score_curves(lines: Sequence[Mapping[str, Any]]) -> list[Curve]:
         series = [_series(lines, name, (name.partition("/")[2] or name).replace("_", " ")) for name in names]
         series = [s for s in series if len(s.x) > 1]
         if series:
-            drawn.append(draw(group.replace("_", " "), series, points=True))
+            drawn.append(draw_curve(group.replace("_", " "), series, points=True))
     return drawn
 
 
-def draw(
+def draw_curve(
     title: str, series: Sequence[Series], *, scale: str = "linear", smooth: bool = False, points: bool = False
 ) -> Curve:
     """Draws series over steps.
@@ -85,10 +85,7 @@ def draw(
     left_out = len(series) - len(SERIES)
     series = series[: len(SERIES)]
     with matplotlib.rc_context(style(title)):
-        figure = Figure(figsize=(3.7, 2.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.patch.set_visible(False)
-        figure.patch.set_visible(False)
+        axes = transparent_axes(3.7, 2.0)
         axes.grid(axis="y", linewidth=0.6)
         axes.tick_params(length=0)
         for s, colour in zip(series, SERIES):
@@ -112,12 +109,13 @@ def draw(
         axes.set_xlim(0, max(s.x[-1] for s in series))
         axes.margins(y=0.08)
         last = "; ".join(f"{s.name} ends at {s.y[-1]:.4g}" for s in series)
-        svg = element(figure, title, f"{title}: {last}")
+        svg = element(axes.figure, title, f"{title}: {last}")
     note = f"{left_out} more in metrics.jsonl" if left_out > 0 else ""
     return Curve(title, svg, tuple(s.name for s in series), note)
 
 
-def _scale(axes: Any, scale: str) -> None:
+def _scale(axes: Axes, scale: str) -> None:
+    """Range and labels of the y axis, by the scales that `draw_curve` knows."""
     top = axes.dataLim.y1
     if scale == "log":
         axes.set_yscale("log")

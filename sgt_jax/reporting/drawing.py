@@ -1,15 +1,14 @@
-"""Figures of the reports: matplotlib's SVG with the colours of the page."""
+"""What all figures of the reports share: matplotlib's SVG as an element of a page, in the page's colours."""
 
 import io
 import re
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colours that matplotlib writes and that become CSS variables; the page has as many series colours.
 INK, RULE = "#010203", "#010204"
-
-
 SERIES = [f"#0a000{n}" for n in range(1, 9)]
 
 
@@ -31,6 +30,15 @@ def style(title: str) -> dict[str, Any]:
         "axes.spines.right": False,
         "axes.spines.left": False,
     }
+
+
+def transparent_axes(width: float, height: float, **options: Any) -> Axes:
+    """Axes of a new figure of this size in inches, through which the page's ground shows; `options` as add_subplot has."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot(**options)
+    axes.patch.set_visible(False)
+    return axes
 
 
 def element(figure: Figure, title: str, label: str) -> str:

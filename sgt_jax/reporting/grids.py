@@ -1,4 +1,4 @@
-"""Picture grids: rows of small pictures under titles: what a run learns from and what it paints."""
+"""Picture grids, rows of small pictures under titles: what a run learns from and what it paints."""
 
 import textwrap
 from collections.abc import Sequence
@@ -22,11 +22,16 @@ def grid(
 
     Arguments:
       rows: rows of uint8 [h, w, 3] pictures of any sizes; None leaves a cell empty. Small ones are enlarged
-        by whole pixels, without smoothing.
+        by a whole factor, without smoothing.
       columns: a title for each column.
       captions: a text for each row (a prompt, a question), written to its left.
       cell: the size that the longer side of a picture is brought near to.
-    Returns: uint8 [H, W, 3].
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      ValueError: no pictures, or one of another type or shape.
     """
     if not rows or not any(len(row) for row in rows):
         raise ValueError("a picture grid needs at least one picture")

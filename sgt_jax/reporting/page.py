@@ -1,4 +1,4 @@
-"""What the HTML pages share: pictures inside the page, assets, and writing in one piece."""
+"""What the HTML pages share: templates with their filters and style, pictures inside the page, the paper's numbers."""
 
 import base64
 import io
@@ -10,28 +10,44 @@ import markupsafe
 from etils import epath
 from PIL import Image
 
+from sgt_jax.assets import resource
+from sgt_jax.reporting.words import amount, clock, gain, integer, percent, sentence, top, verdict
 
-def data_uri(path: epath.Path) -> dict[str, Any]:
+_FILTERS = (amount, clock, gain, integer, percent, sentence, top, verdict)
+
+
+def render(template: str, **values: Any) -> str:
+    """A self-contained page from a template of assets/report.
+
+    The template sees `values`, the style sheet as `style`, and the functions of `words.py` as filters. Texts are escaped.
+
+    Raises:
+      jinja2.UndefinedError: the template uses a value that is not there.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource("package:report")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({function.__name__: function for function in _FILTERS})
+    style, *_ = environment.loader.get_source(environment, "style.css")
+    # Browsers do not unescape what stands in <style>, so the style sheet must not be escaped.
+    return environment.get_template(template).render(style=markupsafe.Markup(style), **values)
+
+
+def embedded_picture(path: epath.Path) -> dict[str, Any]:
+    """A PNG for a page: `uri` holds the file itself, `width` and `height` are in pixels, `small` asks for enlargement."""
     content = path.read_bytes()
     width, height = Image.open(io.BytesIO(content)).size
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return {"uri": uri, "width": width, "height": height, "small": max(width, height) <= 64}
 
 
-def asset(environment: jinja2.Environment, name: str) -> markupsafe.Markup:
-    return markupsafe.Markup(environment.loader.get_source(environment, name)[0])
-
-
-def write_text(path: epath.Path, text: str) -> None:
-    """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    beside = path.parent / (path.name + ".tmp")
-    beside.write_text(text)
-    beside.replace(path)
-
-
-def paper_of(name: str) -> dict[str, Any]:
+def paper_of(study: str) -> dict[str, Any]:
     """What the paper says about a study of this name, and a note; of an unknown one, what it says about proxies."""
-    paper = json.loads((epath.resource_path("sgt_jax") / "assets/report/paper.json").read_text())
-    known = name if name in paper["notes"] else "proxies"
+    paper = json.loads(epath.Path(resource("package:report/paper.json")).read_text())
+    known = study if study in paper["notes"] else "proxies"
     tables = [table for table in paper["tables"] if known in table["studies"]]
     return paper | {"tables": tables, "note": paper["notes"][known]}

@@ -42,19 +42,18 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import markupsafe
 import numpy as np
 from etils import epath
 
+from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
-from sgt_jax.reporting import curves, grids
-from sgt_jax.reporting import metrics as reporting_metrics
-from sgt_jax.reporting.page import asset, data_uri, write_text
-from sgt_jax.reporting.words import NO_BREAK, amount, clock, gain, integer, percent, sentence, top, verdict
+from sgt_jax.reporting import curves, grids, page
+from sgt_jax.reporting.metrics import read_metrics
+from sgt_jax.reporting.words import NO_BREAK, amount, gain, top
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -69,35 +68,31 @@ def write_report(workdir: epath.PathLike, results: Mapping[str, Any]) -> epath.P
     results = dict(results)
     results["pictures"] = [_save_pictures(workdir, n, p) for n, p in enumerate(results.get("pictures", ()))]
     results["interval_level"] = LEVEL
-    write_text(workdir / RESULTS, json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
+    atomic.write_text(workdir / RESULTS, json.dumps(_as_json(results), indent=1, allow_nan=False) + "\n")
     return build_report(workdir)
 
 
 def build_report(workdir: epath.PathLike) -> epath.Path:
-    """Makes `report.html` from the files in a work directory."""
+    """Makes `report.html` from the files in a work directory, and returns its path.
+
+    Raises:
+      FileNotFoundError: there is no `results.json`.
+    """
     workdir = epath.Path(workdir)
     if not (workdir / RESULTS).exists():
         raise FileNotFoundError(f"{workdir / RESULTS}: no results to report (did the run come to its end?)")
     results = json.loads((workdir / RESULTS).read_text())
-    write_text(workdir / REPORT, render(results, reporting_metrics.read_metrics(workdir), workdir))
+    atomic.write_text(workdir / REPORT, render(results, read_metrics(workdir), workdir))
     return workdir / REPORT
 
 
 def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], workdir: epath.PathLike) -> str:
     """The page as text, from results as in `results.json` and the lines of `metrics.jsonl`."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sgt_jax", "assets/report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (amount, gain, integer, percent, clock, sentence, top, verdict)
-    environment.filters.update({f.__name__: f for f in filters})
     scores = [Score.from_dict(s) for s in results.get("scores", ())]
     groups = list(dict.fromkeys(s.group for s in scores))
     run = dict.fromkeys(_RUN) | dict(results.get("run", {}))
-    return environment.get_template("report.html").render(
+    return page.render(
+        "report.html",
         title=results.get("title", "Training run"),
         run=run,
         headlines=[s for s in _firsts(scores) if not s.kind and not s.lower_is_better],
@@ -109,14 +104,15 @@ def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], wor
         notes=results.get("notes", ()),
         config=json.dumps(results["config"], indent=2) if results.get("config") else "",
         level=results.get("interval_level", LEVEL),
-        style=asset(environment, "style.css"),
     )
 
 
 def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
     """What the template needs to print the scores of a group as one table.
 
-    Returns: `rows`, the columns that any row fills (`has`), and `top`, the value at the right end of the bars.
+    Returns:
+      "group"; "rows", its scores; "has", which columns any row fills; "top", the value at the right end of the bars;
+      "baselines" and "ceilings", the names of what the scores are held against.
     """
     parts = ("before", "baseline", "ceiling", "over_baseline", "over_before")
     return {
@@ -132,8 +128,11 @@ def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
 def plain_table(scores: Sequence[Score]) -> str:
     """The headline scores of a run as a table for a terminal: before, after and the paired change, with intervals."""
 
-    def between(e: Estimate, unit: str, write: Any) -> str:
-        return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]".replace(NO_BREAK + "%", "")
+    def short(value: float, unit: str) -> str:  # the unit is in the first column
+        return amount(value, unit).replace(NO_BREAK + "%", "")
+
+    def between(e: Estimate, unit: str, write: Callable[[float, str], str]) -> str:
+        return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]"
 
     rows = [("held-out score, 95 % intervals", "before", "after", "change", "trivial")]
     for s in scores:
@@ -141,23 +140,21 @@ def plain_table(scores: Sequence[Score]) -> str:
             continue
         name = s.name + (", %" if s.unit == "%" else f", {s.unit}" if s.unit else "")
         cells = [
-            amount(s.before.value, s.unit).replace(NO_BREAK + "%", "") if s.before else "",
-            between(s.after, s.unit, amount),
+            short(s.before.value, s.unit) if s.before else "",
+            between(s.after, s.unit, short),
             between(s.over_before, s.unit, gain) if s.over_before else "",
-            amount(s.baseline.value, s.unit).replace(NO_BREAK + "%", "") if s.baseline else "",
+            short(s.baseline.value, s.unit) if s.baseline else "",
         ]
         rows.append((f"{name} (n = {s.after.n})", *cells))
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-# Filters of the templates ---------------------------------------------------------------------------------------------
-
-
-# Files ----------------------------------------------------------------------------------------------------------------
+# Parts ----------------------------------------------------------------------------------------------------------------
 
 
 def _save_pictures(workdir: epath.Path, number: int, block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block of pictures with the paths of PNGs in place of the arrays, which are written there."""
     folder = workdir / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -177,10 +174,10 @@ def _save_pictures(workdir: epath.Path, number: int, block: Mapping[str, Any]) -
 def _load_pictures(workdir: epath.Path, block: Mapping[str, Any]) -> dict[str, Any]:
     """The block with pictures as data URIs, every example as one column."""
     captions = list(block.get("captions", ()))
-    examples = [
-        {"pictures": [data_uri(workdir / p) if p else None for p in row], "caption": (captions[n : n + 1] or [""])[0]}
-        for n, row in enumerate(block["rows"])
-    ]
+    examples = []
+    for n, row in enumerate(block["rows"]):
+        pictures = [page.embedded_picture(workdir / path) if path else None for path in row]
+        examples.append({"pictures": pictures, "caption": captions[n] if n < len(captions) else ""})
     return {"caption": "", "columns": (), **block, "examples": examples}
 
 
@@ -193,16 +190,16 @@ def _firsts(scores: Sequence[Score]) -> list[Score]:
     return list({s.group: s for s in reversed(scores)}.values())[::-1]
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Values as JSON has them: no arrays, no records, nothing that is not finite."""
     if isinstance(value, Score | Estimate):
-        return _plain(dataclasses.asdict(value))
+        return _as_json(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _as_json(v) for k, v in value.items()}
     if isinstance(value, np.ndarray) or hasattr(value, "tolist"):
-        return _plain(np.asarray(value).tolist())
+        return _as_json(np.asarray(value).tolist())
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
+        return [_as_json(v) for v in value]
     if value is None or isinstance(value, bool | str | numbers.Integral):
         return value
     if isinstance(value, numbers.Real):

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from etils import epath
+from ml_collections import ConfigDict
 
 from sgt_jax.evaluation.items import evaluated_steps
 from sgt_jax.evaluation.result import Result
@@ -30,7 +31,7 @@ PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "num
 
 
 def write(
-    config: Any,
+    config: ConfigDict,
     experiment: Any,
     workdir: epath.Path,
     results: Mapping[str, Result],
@@ -46,56 +47,47 @@ def write(
       params: parameters or their shapes, for the counts.
     """
     evaluators = config.evaluators.to_dict()
-    lines = metrics.read_metrics(workdir, kind="train")
-    last = lines[-1] if lines else {}
-    steps = evaluated_steps(workdir)
-    if config.evaluate_weights == "ema":
-        weights = f"EMA (decay {config.ema_decay})"
-    else:
-        weights = "raw parameters"
+    results = {
+        "title": f"SGT {config.name}",
+        "run": _run(config, summary, params),
+        "scores": collect_scores(workdir, evaluators),
+        "pictures": _pictures(evaluators, results),
+        "data": _data(config, summary, workdir),
+        "notes": _notes(config, workdir),
+        "config": config.to_dict(),
+    }
+    return run_page.write_report(workdir, results)
+
+
+def _run(config: ConfigDict, summary: Mapping[str, Any], params: Any) -> dict[str, Any]:
+    """What ran, on what, and how long."""
+    return {
+        "command": shlex.join(["python", "-m", "sgt_jax.main", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - summary["seconds"])),
+        "steps": config.total_steps,
+        "weights": _weights(config),
+        "parameters": _parameter_counts(params),
+        "hardware": {
+            "device": f"{jax.devices()[0].platform} x {jax.device_count()}",
+            "host": f"{platform.machine()}, {os.cpu_count()} cores",
+            "processes": jax.process_count(),
+        },
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "seconds": summary["parts"],
+        "data_wait": summary["data_wait"],
+    }
+
+
+def _weights(config: ConfigDict) -> str:
+    return f"EMA (decay {config.ema_decay})" if config.evaluate_weights == "ema" else "raw parameters"
+
+
+def _parameter_counts(params: Any) -> dict[str, int]:
+    """Parameters of each part of the model, by its name at the top of the tree."""
     counts: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         counts[path[0].key] = counts.get(path[0].key, 0) + leaf.size
-    before = (
-        f"the model in {config.init_from}, where training began" if config.init_from else "the same model untrained"
-    )
-    pictures = []
-    for name, result in results.items():
-        if result.rows:
-            title, caption = TITLES.get(evaluators[name]["type"], (name, ""))
-            entry = {"title": title, "caption": caption, "columns": list(result.columns), "rows": result.rows}
-            if result.captions:
-                entry["captions"] = list(result.captions)
-            pictures.append(entry)
-    return run_page.write_report(
-        workdir,
-        {
-            "title": f"SGT {config.name}",
-            "run": {
-                "command": shlex.join(["python", "-m", "sgt_jax.main", *sys.argv[1:]]),
-                "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - summary["seconds"])),
-                "steps": config.total_steps,
-                "weights": weights,
-                "parameters": counts,
-                "hardware": {
-                    "device": f"{jax.devices()[0].platform} x {jax.device_count()}",
-                    "host": f"{platform.machine()}, {os.cpu_count()} cores",
-                    "processes": jax.process_count(),
-                },
-                "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
-                "seconds": summary["parts"],
-                "data_wait": summary["data_wait"],
-            },
-            "scores": collect_scores(workdir, evaluators),
-            "pictures": pictures,
-            "data": _data(config, experiment, summary, last),
-            "notes": [
-                f"Scored were the {weights} after step {steps[-1] if steps else 0}; 'before' is {before}.",
-                "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers.",
-            ],
-            "config": config.to_dict(),
-        },
-    )
+    return counts
 
 
 def _version(package: str) -> str:
@@ -105,16 +97,45 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _data(config: Any, experiment: Any, summary: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    samples = summary["samples"]
-    total = sum(config.data.mixture[name].weight for name in config.data.mixture)
+def _pictures(evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str, Result]) -> list[dict[str, Any]]:
+    """The grids of the evaluators that have one."""
+    blocks = []
+    for name, result in results.items():
+        if not result.rows:
+            continue
+        title, caption = TITLES.get(evaluators[name]["type"], (name, ""))
+        block = {"title": title, "caption": caption, "columns": list(result.columns), "rows": result.rows}
+        if result.captions:
+            block["captions"] = list(result.captions)
+        blocks.append(block)
+    return blocks
+
+
+def _data(config: ConfigDict, summary: Mapping[str, Any], workdir: epath.Path) -> dict[str, Any]:
+    """What each source gave against what was asked for, and how full the lanes were at the end."""
+    weights = {name: config.data.mixture[name].weight for name in config.data.mixture}
     mixture = [
-        {"source": name, "wanted": part.weight / total, "samples": samples.get(name, 0)}
-        for name, part in sorted(config.data.mixture.items())
+        {"source": name, "wanted": weight / sum(weights.values()), "samples": summary["samples"].get(name, 0)}
+        for name, weight in sorted(weights.items())
     ]
+    lines = metrics.read_metrics(workdir, kind="train")
+    last = lines[-1] if lines else {}
     lanes = [
         {"lane": lane, "budget": budget, "fill": last[f"fill/{lane}"]}
         for lane, budget in config.data.budgets.items()
         if f"fill/{lane}" in last
     ]
     return {"mixture": mixture, "lanes": lanes}
+
+
+def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    steps = evaluated_steps(workdir)
+    last = steps[-1] if steps else 0
+    before = "the same model untrained"
+    if config.init_from:
+        before = f"the model in {config.init_from}, where training began"
+    return [
+        f"Scored were the {_weights(config)} after step {last}; 'before' is {before}.",
+        "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers.",
+    ]

@@ -3,11 +3,13 @@
 import copy
 import hashlib
 import json
+import os
 from typing import Any, NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from sgt_jax.assets import resource
 from sgt_jax.errors import ConfigError
 
 # Fields that may change between two calls: they change no number.
@@ -21,8 +23,11 @@ _NO_EFFECT_ON_RESULTS = (
     "name",
     "evaluate_every",
 )
-
-
+# Fields that configs got after runs were recorded, by their path, with the value that means what was meant without them.
+# Such a field with that value is no part of a fingerprint, so that a run recorded before it is still known as the same.
+_ADDED_LATER: dict[str, Any] = {
+    "family": "bagel",
+}
 _BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
 
 
@@ -37,8 +42,12 @@ class Run(NamedTuple):
         return f"{self.arm}_{self.seed}"
 
 
-def arm_names(study: Any) -> list[str]:
-    """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order of its own)."""
+def arm_names(study: ConfigDict) -> list[str]:
+    """The arms of reference, the last one first, then the others by name (a ConfigDict keeps no order).
+
+    Raises:
+      ConfigError: config.references or config.favourite names an arm that is not there.
+    """
     first = list(reversed(study.references))
     if unknown := [arm for arm in (*first, study.favourite) if arm not in study.arms]:
         raise ConfigError(
@@ -47,18 +56,23 @@ def arm_names(study: Any) -> list[str]:
     return [*first, *(arm for arm in sorted(study.arms) if arm not in first)]
 
 
-def runs(study: Any) -> list[Run]:
+def runs(study: ConfigDict) -> list[Run]:
     """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
-    found = []
+    every = []
     for number, seed in enumerate(study.seeds):
         for arm in arm_names(study):
+            # An arm without training is the same for every seed: it runs once.
             if number == 0 or study.arms[arm].get("total_steps", study.base.total_steps):
-                found.append(Run(arm, int(seed)))
-    return found
+                every.append(Run(arm, int(seed)))
+    return every
 
 
-def run_config(study: Any, run: Run) -> ConfigDict:
-    """The experiment of one run."""
+def run_config(study: ConfigDict, run: Run) -> ConfigDict:
+    """The experiment of one run.
+
+    Raises:
+      ConfigError: what the arm changes is not in the base config, or is of another type.
+    """
     config = ConfigDict(copy.deepcopy(study.base.to_dict()))
     config.lock()
     changes = study.arms[run.arm].to_dict()
@@ -67,7 +81,9 @@ def run_config(study: Any, run: Run) -> ConfigDict:
         config.update(changes)
     except (AttributeError, KeyError, TypeError) as error:
         raise ConfigError(f"arm '{run.arm}' does not fit config.base: {error}") from error
-    with config.unlocked():  # fields that the base leaves to their defaults: said apart, so that a slip stays an error
+    with (
+        config.unlocked()
+    ):  # fields that the base leaves to their defaults: in a dict apart, so that a slip is an error
         config.update(new)
     config.name = f"{study.name} {run.arm}, seed {run.seed}"
     config.seed = run.seed
@@ -76,21 +92,35 @@ def run_config(study: Any, run: Run) -> ConfigDict:
 
 
 def fingerprint(config: ConfigDict) -> str:
-    """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
-    fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _NO_EFFECT_ON_RESULTS}
-    from sgt_jax.models.autoencoder.flux_names import VAE_FILE
-    from sgt_jax.models.bagel.names import MODEL_FILE
-
-    fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
+    """16 hexadecimal digits that change with whatever changes a run's numbers: its config or the weights it starts from."""
+    fields = json.loads(config.to_json_best_effort())
+    for name in _NO_EFFECT_ON_RESULTS:
+        fields.pop(name, None)
+    for path, neutral in _ADDED_LATER.items():
+        _drop(fields, path.split("."), neutral)
+    fields["starts_from"] = _weights_ids(config.init_from) if config.init_from else []
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _file_id(folder: str, name: str) -> str:
-    """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
-    from sgt_jax.assets import resource
+def _drop(fields: dict[str, Any], path: list[str], neutral: Any) -> None:
+    """Removes the field at a path of names if it has the neutral value."""
+    *above, last = path
+    for name in above:
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    if isinstance(fields, dict) and last in fields and fields[last] == neutral:
+        del fields[last]
 
-    path = epath.Path(resource(folder)) / name
-    if not path.exists():
-        return "absent"
+
+def _weights_ids(folder: str) -> list[str]:
+    """What tells the weights of a published folder from others: one text a file, in the reverse order of their names."""
+    root = epath.Path(resource(folder))
+    # In the folder itself, and in folders of sub-models.
+    paths = [path for pattern in ("*.safetensors", "*/*.safetensors") for path in root.glob(pattern)]
+    # Reversed, as recorded runs have it: ema.safetensors before ae.safetensors.
+    return [_file_id(path) for path in sorted(paths, key=os.fspath, reverse=True)]
+
+
+def _file_id(path: epath.Path) -> str:
+    """Differs for files of other lengths or beginnings (header, first tensors), which tells one training from another."""
     with path.open("rb") as file:
         return f"{path.stat().length} {hashlib.sha256(file.read(_BEGINNING)).hexdigest()}"

@@ -1,25 +1,24 @@
-"""Figures of a study: bars, radar and lines with intervals."""
+"""Figures of a study: a radar and bars of what each arm gains, and lines with intervals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
 from sgt_jax.evaluation.statistics import Estimate
 from sgt_jax.reporting import drawing
-from sgt_jax.study.tables import Column, Found
+from sgt_jax.study.tables import Column, Results
 
 
-def figures(found: Found, columns: Sequence[Column]) -> list[str]:
+def gain_figures(results: Results, columns: Sequence[Column]) -> list[str]:
     """The radar of understanding gains and the bars of every score's gain, both over the last arm of reference."""
-    base = found.facts["references"][-1]
-    arms = [arm for arm in found.records if any(base in c.cells[arm].against for c in columns)]
+    base = results.facts["references"][-1]
+    arms = [arm for arm in results.records if any(base in c.cells[arm].against for c in columns)]
     if not arms:
         return []
-    axes = [c for c in columns if c.name in found.facts["understanding"]]
+    axes = [c for c in columns if c.name in results.facts["understanding"]]
     return [radar(arms, axes, base), *(bars(arms, c, base) for c in columns)]
 
 
@@ -28,10 +27,7 @@ def radar(arms: Sequence[str], axes: Sequence[Column], base: str) -> str:
     title = f"Understanding, points over {base}"
     angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
     with matplotlib.rc_context(drawing.style(title)):
-        figure = Figure(figsize=(4.6, 4.0), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot(projection="polar")
-        ax.patch.set_visible(False)
+        ax = drawing.transparent_axes(4.6, 4.0, projection="polar")
         ax.set_theta_offset(np.pi / 2)
         gains = {arm: [100 * c.cells[arm].against[base].difference.value for c in axes] for arm in arms}
         for number, (arm, values) in enumerate(gains.items()):
@@ -42,7 +38,7 @@ def radar(arms: Sequence[str], axes: Sequence[Column], base: str) -> str:
         ax.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=matplotlib.rcParams["text.color"], linewidth=0.9)
         ax.set_xticks(angles, [c.title for c in axes])
         label = "; ".join(f"{arm}: " + ", ".join(f"{v:+.1f}" for v in values) for arm, values in gains.items())
-        return drawing.element(figure, title, f"{title}. {label}")
+        return drawing.element(ax.figure, title, f"{title}. {label}")
 
 
 def bars(arms: Sequence[str], column: Column, base: str) -> str:
@@ -50,10 +46,7 @@ def bars(arms: Sequence[str], column: Column, base: str) -> str:
     title = f"{column.title}, points over {base}"
     known = [arm for arm in arms if base in column.cells[arm].against]
     with matplotlib.rc_context(drawing.style(title)):
-        figure = Figure(figsize=(3.7, 0.5 + 0.24 * len(known)), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
+        ax = drawing.transparent_axes(3.7, 0.5 + 0.24 * len(known))
         for number, arm in enumerate(known):
             d = column.cells[arm].against[base].difference
             ax.barh(number, 100 * d.value, color=drawing.SERIES[number % len(drawing.SERIES)], height=0.7)
@@ -66,7 +59,10 @@ def bars(arms: Sequence[str], column: Column, base: str) -> str:
         ax.set_title(title, fontsize=9, loc="left")
         values = [100 * column.cells[arm].against[base].difference.value for arm in known]
         label = ", ".join(f"{arm} {v:+.1f}" for arm, v in zip(known, values, strict=True))
-        return drawing.element(figure, title, f"{title}: {label}")
+        return drawing.element(ax.figure, title, f"{title}: {label}")
+
+
+# -- Lines -------------------------------------------------------------------------------------------------------------
 
 
 class Line(NamedTuple):
@@ -79,18 +75,15 @@ class Line(NamedTuple):
     high: Sequence[float]
 
 
-def _line(name: str, x: Sequence[float], values: Sequence[Estimate]) -> Line:
+def percent_line(name: str, x: Sequence[float], values: Sequence[Estimate]) -> Line:
     """Estimates as fractions -> a line in percent."""
     return Line(name, x, *([100 * getattr(e, end) for e in values] for end in ("value", "low", "high")))
 
 
-def draw(title: str, lines: Sequence[Line], xlabel: str, *, log: bool = False) -> str:
+def draw_lines(title: str, lines: Sequence[Line], xlabel: str, *, log: bool = False) -> str:
     """Lines with bands as an `<svg>` element; on a logarithmic axis 0 stands apart at the left, marked as such."""
     with matplotlib.rc_context(drawing.style(title)):
-        figure = Figure(figsize=(3.7, 2.3), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
+        ax = drawing.transparent_axes(3.7, 2.3)
         places = _log_places([x for line in lines for x in line.x]) if log else {}
         for number, line in enumerate(lines):
             colour = drawing.SERIES[number % len(drawing.SERIES)]
@@ -111,7 +104,7 @@ def draw(title: str, lines: Sequence[Line], xlabel: str, *, log: bool = False) -
         ax.set_xlabel(xlabel)
         ax.set_title(title, fontsize=9, loc="left")
         ends = "; ".join(f"{li.name}: " + ", ".join(f"{x:g} {y:.1f}" for x, y in zip(li.x, li.y)) for li in lines)
-        return drawing.element(figure, title, f"{title}. {ends}")
+        return drawing.element(ax.figure, title, f"{title}. {ends}")
 
 
 def _log_places(values: Sequence[float]) -> dict[float, float]:

@@ -1,4 +1,4 @@
-"""The report of a study, one self-contained HTML file made from its results folder alone; see `study.py`.
+"""The report of a study, one self-contained HTML file made from its results folder alone; see `run.py`.
 
 `python -m sgt_jax report FOLDER` rebuilds it, also while the study is still under way.
 """
@@ -8,20 +8,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import markupsafe
 import numpy as np
 from etils import epath
 
+from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.statistics import LEVEL
 from sgt_jax.reporting import page
-from sgt_jax.reporting.page import paper_of
-from sgt_jax.reporting.words import amount, clock, gain, integer, percent, verdict
-from sgt_jax.study import curves as study_curves
-from sgt_jax.study import records
-from sgt_jax.study import tables as study_tables
-from sgt_jax.study.figures import figures
-from sgt_jax.study.tables import Column, Found
+from sgt_jax.reporting.words import gain, verdict
+from sgt_jax.study import curves, figures, records, tables
+from sgt_jax.study.tables import Column, Results
 
 REPORT = "report.html"
 DIFFERS = (
@@ -42,72 +38,59 @@ def build(folder: epath.PathLike) -> epath.Path:
     """
     folder = epath.Path(folder)
     path = folder / REPORT
-    path.write_text(render(study_tables.read(folder), folder))
+    atomic.write_text(path, render(tables.read_results(folder), folder))
     return path
 
 
-def render(found: Found, folder: epath.PathLike) -> str:
+def render(results: Results, folder: epath.PathLike) -> str:
     """The page as text."""
-    facts = found.facts
-    columns = study_tables.columns(found)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    for function in (
-        amount,
-        gain,
-        integer,
-        percent,
-        clock,
-        verdict,
-    ):
-        environment.filters[function.__name__] = function
-    paper = paper_of(facts["name"])
-    runs = sum(len(seeds) for seeds in found.records.values())
+    facts = results.facts
+    columns = tables.columns(results)
+    paper = page.paper_of(facts["name"])
+    runs = sum(len(seeds) for seeds in results.records.values())
     wanted = sum(len(facts["seeds"]) if steps else 1 for steps in facts["steps"].values())
-    return environment.get_template("study.html").render(
+    return page.render(
+        "study.html",
         title=f"Study: {facts['name']}",
         facts={"about": "", **facts},
         runs=runs,
         wanted=wanted,
-        claim=claim(found, {c.name: c for c in columns}),
+        claim=claim(results, {c.name: c for c in columns}),
         columns=columns,
-        arms=list(found.records),
-        references=[r for r in facts["references"] if r in found.records],
-        figures=[markupsafe.Markup(f) for f in figures(found, columns)],
-        legend=[arm for arm in found.records if arm not in facts["references"][1:]],
-        sections=study_curves.sections(found, columns, paper),
+        arms=list(results.records),
+        references=[r for r in facts["references"] if r in results.records],
+        figures=[markupsafe.Markup(svg) for svg in figures.gain_figures(results, columns)],
+        legend=[arm for arm in results.records if arm not in facts["references"][1:]],
+        sections=curves.sections(results, columns, paper),
         reused=[
             f"{arm}, seed {s} ({r['reused']})"
-            for arm, d in found.records.items()
+            for arm, d in results.records.items()
             for s, r in d.items()
             if "reused" in r
         ],
-        kinds=[(name, study_tables.by_kind(found, name, _first_item(found, name))) for name in facts["splits"]],
-        sheets=sheets(folder, found),
-        cost=cost(found),
+        kinds=[(name, tables.by_kind(results, name, _first_item(results, name))) for name in facts["splits"]],
+        sheets=sheets(folder, results),
+        cost=cost(results),
         paper=paper,
         differs=DIFFERS,
         level=LEVEL,
         base=json.dumps(facts["base"], indent=2),
         changes=json.dumps(facts["arms"], indent=2),
-        style=environment.loader.get_source(environment, "style.css")[0],
     )
 
 
-def markdown(found: Found) -> str:
+def markdown(results: Results) -> str:
     """The claim, the tables of scores and of differences and those of curves, for a document; percent and points."""
-    columns = study_tables.columns(found)
-    parts = [f"> {claim(found, {c.name: c for c in columns})}", "Scores, percent, means over seeds and items:"]
+    columns = tables.columns(results)
+    parts = [f"> {claim(results, {c.name: c for c in columns})}", "Scores, percent, means over seeds and items:"]
 
     def table(arms: Sequence[str], cell: Any) -> str:
         head = ["arm", *(c.title for c in columns)]
         return _markdown_table(head, [[arm, *(cell(c, arm) for c in columns)] for arm in arms])
 
-    parts.append(table(list(found.records), lambda c, arm: f"{100 * c.cells[arm].value.value:.1f}"))
-    for reference in found.facts["references"]:
-        arms = [arm for arm in found.records if any(reference in c.cells[arm].against for c in columns)]
+    parts.append(table(list(results.records), lambda c, arm: f"{100 * c.cells[arm].value.value:.1f}"))
+    for reference in results.facts["references"]:
+        arms = [arm for arm in results.records if any(reference in c.cells[arm].against for c in columns)]
         if not arms:
             continue
         parts.append(
@@ -115,7 +98,7 @@ def markdown(found: Found) -> str:
             "* where p < 0.05 by a t-test over seeds after Holm's rule over the arms:"
         )
         parts.append(table(arms, functools.partial(_difference, reference)))
-    for section in study_curves.sections(found, columns, paper_of(found.facts["name"])):
+    for section in curves.sections(results, columns, page.paper_of(results.facts["name"])):
         parts += [f"**{section.title}.** {section.text}"]
         for each in section.tables:
             parts += [f"{each.title}:", _markdown_table(each.head, each.rows)]
@@ -137,9 +120,9 @@ def _difference(reference: str, column: Column, arm: str) -> str:
     return f"{bold}{star} [{gain(d.low, '%')}, {gain(d.high, '%')}]"
 
 
-def claim(found: Found, columns: Mapping[str, Column]) -> str:
-    """The study's answer in a sentence, with its interval; an unfinished or empty-handed one says so."""
-    facts = found.facts
+def claim(results: Results, columns: Mapping[str, Column]) -> str:
+    """The study's answer in a sentence, with its interval; an unfinished study, or one without an effect, says so."""
+    facts = results.facts
     column, arm, reference = columns[facts["headline"]], facts["favourite"], facts["references"][0]
     cell = column.cells.get(arm)
     contrast = cell and cell.against.get(reference)
@@ -163,36 +146,41 @@ def claim(found: Found, columns: Mapping[str, Column]) -> str:
     return f"{text}. By its mean {best} is the best {beside}, {gain(gap, '%')} points from {arm}."
 
 
-def cost(found: Found) -> list[dict[str, Any]]:
-    """Per arm: steps, understanding samples and proxy samples a seed, and seconds of training where not interrupted."""
+def cost(results: Results) -> list[dict[str, Any]]:
+    """Per arm: steps, samples of understanding and of proxies a seed, and seconds of training.
+
+    The seconds are the median over the runs that were not interrupted; None if there is none.
+    """
     rows = []
-    for arm, seeds in found.records.items():
+    for arm, seeds in results.records.items():
         samples = [record["samples"] for record in seeds.values()]
-        whole = [r["timing"]["training"] for r in seeds.values() if not r["timing"]["resumed_at"]]
+        seconds = [r["timing"]["training"] for r in seeds.values() if not r["timing"]["resumed_at"]]
+        steps = results.facts["steps"][arm]
         rows.append(
-            dict(arm=arm, steps=found.facts["steps"][arm], seeds=len(seeds),
-                 understanding=round(np.mean([s.get("understanding", 0) for s in samples])),
-                 proxy=round(np.mean([s.get("proxy", 0) for s in samples])),
-                 seconds=float(np.median(whole)) if whole and found.facts["steps"][arm] else None)
-        )  # fmt: skip
+            {
+                "arm": arm,
+                "steps": steps,
+                "seeds": len(seeds),
+                "understanding": round(np.mean([s.get("understanding", 0) for s in samples])),
+                "proxy": round(np.mean([s.get("proxy", 0) for s in samples])),
+                "seconds": float(np.median(seconds)) if seconds and steps else None,
+            }
+        )
     return rows
 
 
-def sheets(folder: epath.PathLike, found: Found) -> list[tuple[str, str, dict[str, Any]]]:
+def sheets(folder: epath.PathLike, results: Results) -> list[tuple[str, str, dict[str, Any]]]:
     """(arm, what, picture) of the grids in the folder, by what they show."""
     entries = []
     for path in sorted((epath.Path(folder) / records.PICTURES).glob("*.png"), key=lambda p: p.name):
         # Names may hold underscores themselves: the longest arm that fits is meant.
-        arms = [arm for arm in found.records if path.name.startswith(arm + "_")]
+        arms = [arm for arm in results.records if path.name.startswith(arm + "_")]
         if arms:
             arm = max(arms, key=len)
-            entries.append((arm, path.stem.removeprefix(arm + "_"), page.data_uri(path)))
-    order = list(found.records)
+            entries.append((arm, path.stem.removeprefix(arm + "_"), page.embedded_picture(path)))
+    order = list(results.records)
     return sorted(entries, key=lambda e: (e[1], order.index(e[0])))
 
 
-def _first_item(found: Found, evaluator: str) -> str:
-    return next(spec["item"] for spec in found.facts["scores"].values() if spec["evaluator"] == evaluator)
-
-
-# -- Figures -----------------------------------------------------------------------------------------------------------
+def _first_item(results: Results, evaluator: str) -> str:
+    return next(spec["item"] for spec in results.facts["scores"].values() if spec["evaluator"] == evaluator)

@@ -7,23 +7,43 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
-from sgt_jax.study import records
+from sgt_jax.data.stored import atomic
 
 STUDY = "study.json"  # what the study is: arms, seeds, scores
-
-
 ITEMS = "items.json"  # what is the same for all arms: kinds of questions, groups of items
-
-
 RUNS = "runs"  # folder of the files per arm and seed
+PICTURES = "pictures"  # folder of one grid an arm and evaluator, of the first seed
 
 
-PICTURES = "pictures"
+def is_study(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a study's results."""
+    return (epath.Path(folder) / STUDY).exists()
 
 
-def item_labels(study: Any, evaluator: str) -> set[str]:
-    """Item lists that say what an item is, not how it was done."""
+def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
+    """The records of all runs in a results folder, in the order of their names."""
+    for path in sorted((epath.Path(results) / RUNS).glob("*.json"), key=lambda p: p.name):
+        yield json.loads(path.read_text())
+
+
+def write_json(path: epath.PathLike, content: Any) -> None:
+    """Writes one of these files, whole or not at all; workers side by side write one after the other."""
+    atomic.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def same_items(results: epath.PathLike, labels: Mapping[str, Mapping[str, list]]) -> bool:
+    """Whether a folder's items are these, {evaluator: {list: values}}; they are written there if it has none yet."""
+    path = epath.Path(results) / ITEMS
+    if path.exists():
+        return json.loads(path.read_text()) == labels
+    write_json(path, labels)
+    return True
+
+
+def item_labels(study: ConfigDict, evaluator: str) -> set[str]:
+    """Names of an evaluator's lists that say what each item is, not how it was done."""
     names = {study.splits[evaluator]} if evaluator in study.splits else set()
     for score in study.scores.values():
         if score.evaluator == evaluator:
@@ -42,21 +62,3 @@ def pack(values: Any) -> str | list[float]:
 def unpack(values: str | list[float]) -> np.ndarray:
     """What `pack` packed, float64 [n]."""
     return np.array([float(v) for v in values])
-
-
-def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
-    """The records of all runs in a results folder, in the order of their names."""
-    for path in sorted((epath.Path(results) / RUNS).glob("*.json"), key=lambda p: p.name):
-        yield json.loads(path.read_text())
-
-
-def write_json(path: epath.Path, content: Any) -> None:
-    # Beside it and renamed: a kill leaves the old file or the new one. Workers side by side write files of their own.
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    fresh.write_text(json.dumps(content, indent=1) + "\n")
-    fresh.replace(path)
-
-
-def is_study(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a study's results."""
-    return (epath.Path(folder) / records.STUDY).exists()

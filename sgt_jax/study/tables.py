@@ -10,7 +10,7 @@ from etils import epath
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
-from sgt_jax.study import records as study_records
+from sgt_jax.study import records
 
 RESAMPLES = 2000
 OVERALL = "overall"
@@ -32,7 +32,7 @@ class Column(NamedTuple):
     cells: Mapping[str, Cell]
 
 
-class Found(NamedTuple):
+class Results(NamedTuple):
     """A study's results, as read from its folder."""
 
     facts: Mapping[str, Any]  # study.json
@@ -40,84 +40,84 @@ class Found(NamedTuple):
     records: Mapping[str, Mapping[int, Mapping[str, Any]]]  # arm -> seed -> its file
 
 
-def read(folder: epath.PathLike) -> Found:
+def read_results(folder: epath.PathLike) -> Results:
     """Reads a results folder.
 
     Raises:
-      DataError: it is none, or runs of one arm were made with different settings.
+      DataError: it is none, no run has ended, or a run is of an arm that the study does not have.
     """
     folder = epath.Path(folder)
-    if not (folder / study_records.STUDY).exists():
-        raise DataError(f"{folder}: holds no {study_records.STUDY}; give the --results of a study")
-    facts = json.loads((folder / study_records.STUDY).read_text())
-    records: dict[str, dict[int, Any]] = {}
-    for record in study_records.finished(folder):
+    if not records.is_study(folder):
+        raise DataError(f"{folder}: holds no {records.STUDY}; give the --results of a study")
+    facts = json.loads((folder / records.STUDY).read_text())
+    by_arm: dict[str, dict[int, Any]] = {}
+    for record in records.finished(folder):
         if record["arm"] not in facts["arms"]:
-            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {study_records.STUDY} does not know")
-        records.setdefault(record["arm"], {})[record["seed"]] = record
-    if not records:
+            raise DataError(f"{folder}: has a run of arm '{record['arm']}', which {records.STUDY} does not know")
+        by_arm.setdefault(record["arm"], {})[record["seed"]] = record
+    if not by_arm:
         raise DataError(f"{folder}: no run has come to its end yet")
-    labels = json.loads((folder / study_records.ITEMS).read_text())
-    return Found(facts, labels, {arm: records[arm] for arm in facts["arms"] if arm in records})
+    labels = json.loads((folder / records.ITEMS).read_text())
+    return Results(facts, labels, {arm: by_arm[arm] for arm in facts["arms"] if arm in by_arm})
 
 
-def items(found: Found, arm: str, spec: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
+def items(results: Results, arm: str, spec: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
     """Per-item results of a score of an arm, float64 [seeds, items], and the seeds."""
-    seeds = sorted(found.records[arm])
-    pick = chosen(found, spec)
-    rows = [study_records.unpack(found.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
+    seeds = sorted(results.records[arm])
+    pick = chosen(results, spec)
+    rows = [records.unpack(results.records[arm][s]["items"][spec["evaluator"]][spec["item"]])[pick] for s in seeds]
     return np.stack(rows), seeds
 
 
-def chosen(found: Found, spec: Mapping[str, Any]) -> np.ndarray:
+def chosen(results: Results, spec: Mapping[str, Any]) -> np.ndarray:
     """Numbers of the items that a score is about."""
-    labels = found.labels[spec["evaluator"]]
+    labels = results.labels[spec["evaluator"]]
     if spec.get("of"):
         return np.flatnonzero(np.isin(labels[spec["by"]], spec["of"]))
-    any_arm = next(iter(found.records.values()))
-    first = next(iter(any_arm.values()))
+    first_arm = next(iter(results.records.values()))
+    first = next(iter(first_arm.values()))
     return np.arange(len(first["items"][spec["evaluator"]][spec["item"]]))
 
 
-def column(found: Found, name: str, spec: Mapping[str, Any], resamples: int = RESAMPLES) -> Column:
+def column(results: Results, name: str, spec: Mapping[str, Any], resamples: int = RESAMPLES) -> Column:
     """One score of all arms that have results."""
-    return _compared(found, name, spec["title"], [spec], resamples)
+    return _compared(results, name, spec["title"], [spec], resamples)
 
 
-def overall(found: Found, resamples: int = RESAMPLES) -> Column:
+def overall(results: Results, resamples: int = RESAMPLES) -> Column:
     """The plain mean of the groups of understanding scores, as the paper has it."""
-    specs = [found.facts["scores"][name] for name in found.facts["understanding"]]
-    return _compared(found, OVERALL, "understanding, overall", specs, resamples)
+    specs = [results.facts["scores"][name] for name in results.facts["understanding"]]
+    return _compared(results, OVERALL, "understanding, overall", specs, resamples)
 
 
-def _compared(found: Found, name: str, title: str, specs: Sequence[Mapping[str, Any]], resamples: int) -> Column:
+def _compared(results: Results, name: str, title: str, specs: Sequence[Mapping[str, Any]], resamples: int) -> Column:
     """The mean of some scores: of each arm, and against the arms of reference."""
-    groups = [_groups(found, spec) for spec in specs]
-    results = {arm: [items(found, arm, spec) for spec in specs] for arm in found.records}
-    contrasts: dict[str, dict[str, Contrast]] = {arm: {} for arm in results}
-    adjusted: dict[str, dict[str, float | None]] = {arm: {} for arm in results}
-    for reference in found.facts["references"]:
-        if reference not in results:
+    groups = [_groups(results, spec) for spec in specs]
+    scored = {arm: [items(results, arm, spec) for spec in specs] for arm in results.records}
+    contrasts: dict[str, dict[str, Contrast]] = {arm: {} for arm in scored}
+    adjusted: dict[str, dict[str, float | None]] = {arm: {} for arm in scored}
+    for reference in results.facts["references"]:
+        if reference not in scored:
             continue
-        for arm in results:
-            pairs = [paired(a, b) for a, b in zip(results[arm], results[reference], strict=True)]
+        for arm in scored:
+            pairs = [paired(a, b) for a, b in zip(scored[arm], scored[reference], strict=True)]
             if arm != reference and pairs[0] is not None:
                 parts = [(*pair, g) for pair, g in zip(pairs, groups, strict=True)]
                 contrasts[arm][reference] = statistics.contrast_of_parts(parts, resamples=resamples)
-        arms = [arm for arm in results if reference in contrasts[arm]]
+        arms = [arm for arm in scored if reference in contrasts[arm]]
         for arm, p in zip(arms, statistics.holm([contrasts[arm][reference].p for arm in arms]), strict=True):
             adjusted[arm][reference] = p
     cells = {}
-    for arm, parts in results.items():
-        rows = [(found_items, g) for (found_items, _), g in zip(parts, groups, strict=True)]
+    for arm, parts in scored.items():
+        rows = [(values, g) for (values, _), g in zip(parts, groups, strict=True)]
         cells[arm] = Cell(statistics.mean_of_parts(rows, resamples=resamples), contrasts[arm], adjusted[arm])
     return Column(name, title, cells)
 
 
-def _groups(found: Found, spec: Mapping[str, Any]) -> np.ndarray | None:
+def _groups(results: Results, spec: Mapping[str, Any]) -> np.ndarray | None:
     if not spec.get("groups"):
         return None
-    return np.asarray(found.labels[spec["evaluator"]][spec["groups"]])[chosen(found, spec)]
+    return np.asarray(results.labels[spec["evaluator"]][spec["groups"]])[chosen(results, spec)]
 
 
 def paired(
@@ -137,28 +137,28 @@ def paired(
     return rows_a[[seeds_a.index(s) for s in shared]], rows_b[[seeds_b.index(s) for s in shared]]
 
 
-def columns(found: Found, resamples: int = RESAMPLES) -> list[Column]:
+def columns(results: Results, resamples: int = RESAMPLES) -> list[Column]:
     """The scores of the study's config, in its order, after the mean of those of understanding."""
-    specs = found.facts["scores"].items()
-    return [overall(found, resamples), *(column(found, name, spec, resamples) for name, spec in specs)]
+    specs = results.facts["scores"].items()
+    return [overall(results, resamples), *(column(results, name, spec, resamples) for name, spec in specs)]
 
 
-def at_step(found: Found, step: int) -> Found:
-    """The results as they were after a step, of the arms that were scored there; see `study_history.py`."""
-    records: dict[str, dict[int, Any]] = {}
-    for arm, seeds in found.records.items():
+def at_step(results: Results, step: int) -> Results:
+    """The results as they were after a step, of the arms that were scored there; see `history.py`."""
+    by_arm: dict[str, dict[int, Any]] = {}
+    for arm, seeds in results.records.items():
         for seed, record in seeds.items():
             for entry in record.get("history", ()):
                 if entry["step"] == step:
-                    records.setdefault(arm, {})[seed] = {**record, **entry}
-    return found._replace(records=records)
+                    by_arm.setdefault(arm, {})[seed] = {**record, **entry}
+    return results._replace(records=by_arm)
 
 
-def by_kind(found: Found, evaluator: str, item: str) -> list[tuple[str, Mapping[str, float]]]:
+def by_kind(results: Results, evaluator: str, item: str) -> list[tuple[str, Mapping[str, float]]]:
     """Mean of an evaluator's item for every kind of its split: (kind, {arm: mean})."""
-    kinds = found.labels[evaluator][found.facts["splits"][evaluator]]
+    kinds = results.labels[evaluator][results.facts["splits"][evaluator]]
     table = []
     for kind in dict.fromkeys(kinds):
-        spec = dict(evaluator=evaluator, item=item, by=found.facts["splits"][evaluator], of=[kind])
-        table.append((kind, {arm: float(items(found, arm, spec)[0].mean()) for arm in found.records}))
+        spec = dict(evaluator=evaluator, item=item, by=results.facts["splits"][evaluator], of=[kind])
+        table.append((kind, {arm: float(items(results, arm, spec)[0].mean()) for arm in results.records}))
     return table

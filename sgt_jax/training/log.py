@@ -1,4 +1,4 @@
-"""What a run says while it runs: a live bar or plain lines, `metrics.jsonl`, TensorBoard events, pictures.
+"""What a run records while it runs: `metrics.jsonl`, TensorBoard events, pictures, and what it says on the terminal.
 
 Everything lands in the work directory and survives a kill: every line is flushed when it is written. A run
 that resumes from a checkpoint drops what was logged after that checkpoint, so that no step appears twice.
@@ -15,26 +15,24 @@ import math
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
-import rich.console
-import rich.live
-import rich.progress
-import rich.text
 import tensorboardX
 from etils import epath
 
+from sgt_jax.data.stored import atomic
+from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.reporting import grids
 from sgt_jax.reporting.metrics import METRICS, read_metrics
+from sgt_jax.training.terminal import Terminal
 
 PICTURES = "pictures"
 EVENTS = "tensorboard"
-_OWN = ("step", "kind", "seconds")  # the log's own fields; values of these names are not recorded
+_LINE_FIELDS = ("step", "kind", "seconds")  # of every line; values of these names are not recorded
 # An object store cannot append, so there files are written locally and copied over this often (seconds).
 COPY_EVERY = 30.0
 
@@ -59,64 +57,36 @@ class RunLog:
         *,
         first_step: int = 0,
     ):
-        self.total_steps = total_steps
         self.is_primary = is_primary
-        self._console = rich.console.Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
-        self._bar = None
-        self._seen: dict[str, tuple[int, set[str]]] = {}
-        self._first: tuple[int, float] | None = None
+        self._terminal = Terminal(total_steps, stream)
         self._closed = False
         if not is_primary:
             return
         self._workdir = epath.Path(workdir)
-        self._workdir.mkdir(parents=True, exist_ok=True)
-        self._remote = _is_remote(self._workdir)
-        self._local = epath.Path(tempfile.mkdtemp(prefix="sgt_jax_log_") if self._remote else self._workdir)
-        (self._local / PICTURES).mkdir(exist_ok=True)
-        self._copied: dict[str, int] = {}
-        self._last_copy = time.monotonic()
-        kept = _keep_until(self._workdir, first_step)
-        # Written beside and renamed: a kill right here must not cost the log of the whole run.
-        fresh = self._local / (METRICS + ".tmp")
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(fresh, self._local / METRICS)
-        for line in kept:
-            self._note(line["kind"], line["step"], line)
-        self._began = time.monotonic() - max((line["seconds"] for line in kept), default=0.0)
-        self._metrics = open(self._local / METRICS, "a", encoding="utf-8")
+        self._folder = _Folder(self._workdir)
+        lines = read_metrics(self._workdir) if first_step else []
+        self._metrics = _MetricsFile(self._folder.local / METRICS, [x for x in lines if x["step"] <= first_step])
         # TensorBoard hides what earlier event files say from the purge step on.
         self._events = tensorboardX.SummaryWriter(
-            os.fspath(self._local / EVENTS),
+            os.fspath(self._folder.local / EVENTS),
             purge_step=first_step + 1 if first_step else 0,
             filename_suffix=f".from{first_step}",
         )
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._bar = _Bar(self._console, total_steps, first_step)
+        self._terminal.show_bar(first_step)
 
     def scalars(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
         """Records numbers of a step and says the main ones; values are what `float` takes, or arrays."""
         if not self.is_primary:
             return
-        seen_step, seen = self._seen.get(kind, (-1, set()))
-        # A resumed run may evaluate the restored step once more; what was written first stays.
-        fresh = {k: float(v) for k, v in values.items() if not (step == seen_step and k in seen)}
-        fresh = {k: v for k, v in fresh.items() if k not in _OWN}
-        self._note(kind, step, fresh)
-        seconds = time.monotonic() - self._began
-        if fresh:
-            clean = {k: v if math.isfinite(v) else None for k, v in fresh.items()}
-            line = {"step": int(step), "kind": kind, "seconds": round(seconds, 3), **clean}
-            self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
-            self._metrics.flush()
-            for name, value in clean.items():
-                if value is not None:
-                    self._events.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {name: float(value) for name, value in values.items()}
+        for name, value in self._metrics.write(step, kind, numbers).items():
+            if math.isfinite(value):
+                self._events.add_scalar(f"{kind}/{name}", value, step)
         if kind == "train":
-            self._say_step(step, {k: float(v) for k, v in values.items()})
+            self._terminal.step(step, numbers)
         else:
-            numbers = "  ".join(f"{k} {_short(float(v))}" for k, v in values.items())
-            self.message(f"{kind} at step {step}:  {numbers}")
-        self._copy()
+            self._terminal.scores(step, numbers, kind)
+        self._folder.copy()
 
     def pictures(
         self,
@@ -131,29 +101,26 @@ class RunLog:
             return None
         picture = grids.grid(rows, columns, captions)
         file = f"step_{step:07d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.png"
-        grids.write_png(self._local / PICTURES / file, picture)
+        grids.write_png(self._folder.local / PICTURES / file, picture)
         self._events.add_image(name, picture, step, dataformats="HWC")
         self._events.flush()
-        self._copy()
+        self._folder.copy()
         return self._workdir / PICTURES / file
 
     def message(self, text: str, *, everywhere: bool = False) -> None:
         """Prints a line, above the bar if there is one; with `everywhere` not only on the primary process."""
         if self.is_primary or everywhere:
-            self._console.print(text, markup=False)
+            self._terminal.line(text)
 
     def close(self) -> None:
         """Flushes and closes everything. Calling it twice is fine."""
         if self._closed or not self.is_primary:
             return
         self._closed = True
-        if self._bar:
-            self._bar.stop()
+        self._terminal.close()
         self._metrics.close()
         self._events.close()
-        self._copy(now=True)
-        if self._remote:
-            shutil.rmtree(self._local, ignore_errors=True)
+        self._folder.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -161,33 +128,73 @@ class RunLog:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        seen_step, seen = self._seen.get(kind, (-1, set()))
-        self._seen[kind] = (step, (seen if step == seen_step else set()) | set(values))
 
-    def _say_step(self, step: int, values: Mapping[str, float]) -> None:
-        numbers = _numbers(values)
-        if self._bar:
-            self._bar.update(step, numbers)
-            return
-        now = time.monotonic()
-        # The first line marks the start of the clock: what came before it was mostly compilation.
-        if self._first is None:
-            self._first = (step, now)
-        steps, seconds = step - self._first[0], now - self._first[1]
-        eta = _clock((self.total_steps - step) * seconds / steps) if steps > 0 else "--"
-        width = len(str(self.total_steps))
-        self.message(f"step {step:{width}d}/{self.total_steps}  {numbers}  ETA {eta}")
+class _MetricsFile:
+    """`metrics.jsonl`, which begins with the lines that a resumed run keeps.
 
-    def _copy(self, now: bool = False) -> None:
+    Arguments:
+      path: a local file.
+      kept: its lines so far; all others are dropped.
+    """
+
+    def __init__(self, path: epath.Path, kept: Sequence[Mapping[str, Any]]) -> None:
+        atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = open(path, "a", encoding="utf-8")
+        self._began = time.monotonic() - max((line["seconds"] for line in kept), default=0.0)
+        self._written: dict[str, tuple[int, set[str]]] = {}  # kind -> its last step, and names of the values there
+        for line in kept:
+            self._note(line["step"], line["kind"], line)
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> dict[str, float]:
+        """Writes a line and flushes it; returns the values that are new.
+
+        A resumed run may evaluate the restored step once more: what was written first stays.
+        """
+        last, names = self._written.get(kind, (-1, set()))
+        known = names if step == last else set()
+        new = {name: value for name, value in values.items() if name not in known and name not in _LINE_FIELDS}
+        self._note(step, kind, new)
+        if new:
+            seconds = round(time.monotonic() - self._began, 3)
+            finite = {name: value if math.isfinite(value) else None for name, value in new.items()}
+            line = {"step": int(step), "kind": kind, "seconds": seconds, **finite}
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+        return new
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _note(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        last, names = self._written.get(kind, (-1, set()))
+        self._written[kind] = (step, (names if step == last else set()) | set(values))
+
+
+class _Folder:
+    """Where the files of a log are written: the work directory, or a local folder that is copied to a remote one.
+
+    Attributes:
+      local: a folder where files can be appended to.
+    """
+
+    def __init__(self, workdir: epath.Path) -> None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        self._workdir = workdir
+        self._remote = is_remote(workdir)
+        self.local = epath.Path(tempfile.mkdtemp(prefix="sgt_jax_log_")) if self._remote else workdir
+        (self.local / PICTURES).mkdir(exist_ok=True)
+        self._copied: dict[str, int] = {}  # file -> its size when it was copied
+        self._last_copy = time.monotonic()
+
+    def copy(self, now: bool = False) -> None:
         """Copies changed files to a remote work directory, at most every `COPY_EVERY` seconds."""
         if not self._remote or not (now or time.monotonic() - self._last_copy > COPY_EVERY):
             return
         self._last_copy = time.monotonic()
-        for folder, _, files in os.walk(self._local):
+        for folder, _, files in os.walk(self.local):
             for file in files:
                 source = epath.Path(folder) / file
-                name = os.path.relpath(source, self._local)
+                name = os.path.relpath(source, self.local)
                 size = source.stat().length
                 if self._copied.get(name) != size:
                     target = self._workdir / name
@@ -195,76 +202,8 @@ class RunLog:
                     target.write_bytes(source.read_bytes())
                     self._copied[name] = size
 
-
-def _is_remote(path: epath.Path) -> bool:
-    return "://" in os.fspath(path)
-
-
-def _keep_until(workdir: epath.Path, step: int) -> list[dict[str, Any]]:
-    return [line for line in read_metrics(workdir) if line["step"] <= step] if step else []
-
-
-class _Bar:
-    """A progress bar with the latest numbers below it, wrapped on narrow terminals."""
-
-    def __init__(self, console: rich.console.Console, total: int, done: int):
-        column = rich.progress
-        self._progress = column.Progress(
-            column.TextColumn("step"),
-            column.MofNCompleteColumn(),
-            column.BarColumn(bar_width=24),
-            column.TaskProgressColumn(),
-            column.TimeElapsedColumn(),
-            column.TextColumn("ETA"),
-            column.TimeRemainingColumn(),
-            console=console,
-            speed_estimate_period=300.0,
-        )
-        self._task = self._progress.add_task("train", total=total, completed=done)
-        self._live = rich.live.Live(self._progress, console=console, refresh_per_second=4)
-        self._live.start()
-
-    def update(self, step: int, numbers: str) -> None:
-        self._progress.update(self._task, completed=step)
-        self._live.update(rich.console.Group(self._progress, rich.text.Text(numbers)))
-
-    def stop(self) -> None:
-        self._live.stop()
-
-
-def _numbers(values: Mapping[str, float]) -> str:
-    """The main numbers of a training step on one line."""
-    parts = [f"{name} {_short(values[key])}" for name, key in _NAMES if key in values]
-    fills = [f"{k.removeprefix('fill/')} {100 * v:.0f}%" for k, v in values.items() if k.startswith("fill/")]
-    if fills:
-        parts.append("fill " + " ".join(fills))
-    if "data_wait" in values:
-        parts.append(f"wait {100 * values['data_wait']:.1f}%")
-    return "  ".join(parts)
-
-
-_NAMES = (
-    ("loss", "loss"),
-    ("ce", "ce"),
-    ("mse", "mse"),
-    ("grad", "grad_norm"),
-    ("lr", "lr"),
-    ("tok/s", "tokens_per_second"),
-)
-
-
-def _short(value: float) -> str:
-    """Four significant digits, as people write them: 12,345 or 0.4551 or 1.0e-05."""
-    if not math.isfinite(value) or value == 0:
-        return f"{value:g}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if abs(value) < 1e-3:
-        return f"{value:.1e}"
-    return f"{value:.4g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    def close(self) -> None:
+        """Copies what is left, and removes the local folder of a remote one."""
+        self.copy(now=True)
+        if self._remote:
+            shutil.rmtree(self.local, ignore_errors=True)

@@ -29,7 +29,7 @@ def test_scores_are_grouped_by_the_first_part_of_their_name():
 
 
 def test_drawing_takes_colours_and_font_from_the_page():
-    svg = curves.draw("A & B", [curves.Series("x<y", np.arange(9.0), np.arange(9.0))], points=True).svg
+    svg = curves.draw_curve("A & B", [curves.Series("x<y", np.arange(9.0), np.arange(9.0))], points=True).svg
     assert not re.search(r"#[0-9a-fA-F]{6}|#000|font-family|<style|<metadata|http", svg)
     assert "var(--s1)" in svg and "var(--rule)" in svg and "var(--soft)" in svg
     assert 'aria-label="A &amp; B: x&lt;y ends at 8"' in svg and svg.startswith("<svg") and svg.endswith("</svg>")
@@ -37,7 +37,7 @@ def test_drawing_takes_colours_and_font_from_the_page():
 
 def test_the_same_values_give_the_same_drawing():
     series = [curves.Series("x", np.arange(50.0), np.sin(np.arange(50.0)))]
-    assert curves.draw("t", series, smooth=True) == curves.draw("t", series, smooth=True)
+    assert curves.draw_curve("t", series, smooth=True) == curves.draw_curve("t", series, smooth=True)
 
 
 def test_gaps_stay_gaps():
@@ -56,10 +56,12 @@ def test_long_curves_are_thinned_by_means():
 
 def test_more_series_than_colours_are_counted():
     series = [curves.Series(str(n), np.arange(3.0), np.arange(3.0)) for n in range(11)]
-    curve = curves.draw("many", series)
+    curve = curves.draw_curve("many", series)
     assert len(curve.names) == 8 and curve.note == "3 more in metrics.jsonl"
 
 
 def test_log_axis_of_a_narrow_range_has_labels():
-    curve = curves.draw("g", [curves.Series("g", np.arange(5.0), np.array([0.4, 0.6, 1.2, 2.2, 3.0]))], scale="log")
+    curve = curves.draw_curve(
+        "g", [curves.Series("g", np.arange(5.0), np.array([0.4, 0.6, 1.2, 2.2, 3.0]))], scale="log"
+    )
     assert {"0.5", "1", "2"} <= set(re.findall(r">([\d.]+)</text>", curve.svg))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sgt_jax.evaluation import statistics
-from sgt_jax.evaluation.rules import answers as rules_answers
+from sgt_jax.evaluation.rules.answers import score_answers
 from sgt_jax.reporting import run_page
-from sgt_jax.reporting import words as reporting_words
-from sgt_jax.training import log as training_log
+from sgt_jax.reporting.words import amount, clock, sentence
+from sgt_jax.training.log import RunLog
 
 KINDS = {"exists": 0.53, "count": 0.5, "colour_of": 0.2, "left_right": 0.5, "quadrant": 0.25, "shape_of": 0.35}
 
@@ -35,7 +35,7 @@ def invented_pictures(rng, n: int, size: int = 32):
 def invented_run(workdir, steps: int = 300) -> dict:
     """Logs a run into `workdir` and returns its results."""
     rng = np.random.default_rng(0)
-    with training_log.RunLog(workdir, steps, stream=io.StringIO()) as log:
+    with RunLog(workdir, steps, stream=io.StringIO()) as log:
         for step in range(1, steps + 1):
             done = step / steps
             ce, mse = 2.5 * np.exp(-4 * done) + 0.6, 1.2 * np.exp(-6 * done) + 0.25
@@ -69,7 +69,7 @@ def invented_results(rng, steps: int) -> dict:
     before = ["yes" if rng.random() < 0.05 else "?" for _ in kinds]
     # The majority answer is right as often as the kind's rate says.
     answers = [["yes", "other"] if rng.random() < KINDS[k] else "yes" for k in kinds]
-    scores = rules_answers.score_answers(after, answers, list(kinds), dict.fromkeys(KINDS, "other"), before=before)
+    scores = score_answers(after, answers, list(kinds), dict.fromkeys(KINDS, "other"), before=before)
 
     def around(mean, sd, n=512):
         return rng.normal(mean, sd, n).clip(0, 1)
@@ -238,11 +238,11 @@ def test_page_says_what_it_should(workdir, page):
     words = " ".join(" ".join(page.words).split())
     results = json.loads((workdir / "results.json").read_text())
     for s in map(statistics.Score.from_dict, results["scores"]):
-        assert " ".join(reporting_words.amount(s.after.value, s.unit).split()) in words
+        assert " ".join(amount(s.after.value, s.unit).split()) in words
         assert (s.kind or s.name).replace("_", " ") in words
     headlines = [next(s for s in results["scores"] if s["group"] == g) for g in ("understanding", "segmentation")]
     for s in map(statistics.Score.from_dict, headlines):
-        assert " ".join(reporting_words.sentence(s).split()) in words
+        assert " ".join(sentence(s).split()) in words
     for text in (
         "EMA (decay 0.99)",
         "python -m sgt_jax.main --config=configs/nano.py",
@@ -316,7 +316,7 @@ def test_sentence_says_better_worse_or_neither():
 
     def words(after, baseline, **kw):
         score = statistics.compare("g", "x", after, baseline=baseline, baseline_name="rule", **kw)
-        return " ".join(reporting_words.sentence(score).split())
+        return " ".join(sentence(score).split())
 
     assert "better than the rule at 0.3" in words(high, low)
     assert "worse than the rule at 0.59" in words(low, high)
@@ -327,4 +327,4 @@ def test_sentence_says_better_worse_or_neither():
 
 @pytest.mark.parametrize("value,text", [(3, "3 s"), (303, "5 min 03 s"), (7801, "2 h 10 min"), (59.6, "1 min 00 s")])
 def test_clock(value, text):
-    assert reporting_words.clock(value) == text
+    assert clock(value) == text

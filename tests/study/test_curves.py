@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from sgt_jax.reporting import page as reporting_page
+from sgt_jax.reporting.page import paper_of
 from sgt_jax.study import arms, curves, figures, records, tables
 from sgt_jax.study import page as study_page
-from sgt_jax.study import run as study_run
+from sgt_jax.study.run import write_study
 from tests.study.test_page import ITEMS, LABELS
 
 FEW = 60  # resamples: intervals are tested elsewhere
@@ -20,7 +20,7 @@ SCORED = (0, 100, 200, 400)
 def plant(name, folder, right):
     """A results folder whose arms are right as often as `right(arm, share of the training)`."""
     config = importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
-    study_run._write_study(config, folder)
+    write_study(config, folder)
     records.write_json(folder / records.ITEMS, {e: LABELS[e] for e in config.base.evaluators})
     easy = {e: np.random.default_rng(1).random(n) for e, (_, n) in ITEMS.items()}
 
@@ -44,8 +44,8 @@ def plant(name, folder, right):
 
 
 def sections(folder):
-    found = tables.read(folder)
-    return curves.sections(found, tables.columns(found, FEW), reporting_page.paper_of(found.facts["name"]))
+    found = tables.read_results(folder)
+    return curves.sections(found, tables.columns(found, FEW), paper_of(found.facts["name"]))
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def ratio(tmp_path_factory):
 
 
 def test_the_overall_score_is_the_mean_of_the_groups(ratio):
-    found = tables.read(ratio)
+    found = tables.read_results(ratio)
     columns = {c.name: c for c in tables.columns(found, 400)}
     groups = [columns[name] for name in found.facts["understanding"]]
     for arm in found.records:
@@ -79,7 +79,7 @@ def test_the_overall_score_is_the_mean_of_the_groups(ratio):
 def test_the_planted_peak_stands_in_curve_table_and_sentence_beside_the_papers(ratio):
     (section,) = sections(ratio)
     assert "highest at 2: " in section.text and "0 is sft" in section.text
-    found = tables.read(ratio)
+    found = tables.read_results(ratio)
     overall = tables.overall(found, FEW)
     ours, gains, paper = (svg for svg, _ in section.figures[:3])
     value = 100 * overall.cells["ratio_2_0"].value.value
@@ -124,7 +124,7 @@ def test_convergence_is_read_at_every_step(tmp_path):
     tokens = next(svg for svg, _ in section.figures if "supervised" in svg)
     slots = next(svg for svg, _ in section.figures if "decoder slots" in svg)
     assert "76800" in tokens and "64000" in slots and "86400" in slots
-    assert tables.at_step(tables.read(folder), 100).records.keys() == {"sft", "segmentation"}
+    assert tables.at_step(tables.read_results(folder), 100).records.keys() == {"sft", "segmentation"}
 
 
 def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
@@ -144,6 +144,6 @@ def test_a_reference_that_ends_below_its_start_is_nothing_to_catch_up_with():
 def test_a_study_without_axis_or_history_has_no_curves(tmp_path):
     folder = plant("baselines", epath.Path(tmp_path), lambda arm, _: 0.5)
     assert sections(folder) == []
-    paper = reporting_page.paper_of("baselines")
+    paper = paper_of("baselines")
     assert any(row[0] == "UniMRG 3.6B" for table in paper["tables"] for row in table["rows"])
-    assert reporting_page.paper_of("silhouette")["tables"] == reporting_page.paper_of("proxies")["tables"]
+    assert paper_of("silhouette")["tables"] == paper_of("proxies")["tables"]

@@ -10,10 +10,10 @@ from sgt_jax.configs.study import proxies
 
 from sgt_jax.commands import report as command
 from sgt_jax.errors import DataError
-from sgt_jax.study import arms as study_arms
 from sgt_jax.study import page as study_page
 from sgt_jax.study import records, tables
-from sgt_jax.study import run as study_run
+from sgt_jax.study.arms import runs
+from sgt_jax.study.run import write_study
 
 KINDS = ["count", "left_right", "colour_of", "arithmetic", "leftmost"] * 60
 ITEMS = {"answers": ("accuracy", 300), "pope": ("accuracy", 180), "prompts": ("accuracy", 120), "edits": ("exact", 90),
@@ -33,10 +33,10 @@ def results(folder, arms, seeds=(0, 1, 2)):
     """A results folder as a study writes it, with `EFFECTS` planted."""
     config = proxies.get_config()
     config.seeds = tuple(seeds)
-    study_run._write_study(config, folder)
+    write_study(config, folder)
     records.write_json(folder / records.ITEMS, LABELS)
     easy = {name: np.random.default_rng(1).random(n) for name, (_, n) in ITEMS.items()}
-    for number, run in enumerate(study_arms.runs(config)):
+    for number, run in enumerate(runs(config)):
         if run.arm not in arms:
             continue
         rng, items = np.random.default_rng((2, number)), {}
@@ -62,7 +62,7 @@ def complete(tmp_path_factory):
 
 
 def test_planted_effects_are_found_and_nulls_are_not(complete):
-    found = tables.read(complete)
+    found = tables.read_results(complete)
     columns = {c.name: c for c in tables.columns(found)}
     cell = columns["vision"].cells["segmentation"]
     for reference in ("sft", "base"):
@@ -76,7 +76,7 @@ def test_planted_effects_are_found_and_nulls_are_not(complete):
 
 
 def test_the_claim_names_arm_gain_interval_and_rival(complete):
-    found = tables.read(complete)
+    found = tables.read_results(complete)
     text = study_page.claim(found, {c.name: c for c in tables.columns(found)})
     assert text.startswith("With 3 seeds, segmentation raises the vision-centric score against sft: +")
     assert "95% interval +" in text and "after Holm" in text
@@ -132,7 +132,7 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path):
     with pytest.raises(DataError, match="no run has come to its end"):
         study_page.build(folder)
     with pytest.raises(DataError, match="give the --results of a study"):
-        tables.read(tmp_path / "nowhere")
+        tables.read_results(tmp_path / "nowhere")
 
 
 def test_numbers_survive_packing():

@@ -7,9 +7,8 @@ import shutil
 import pytest
 from etils import epath
 
-from sgt_jax.study import arms, records
+from sgt_jax.study import arms, records, tables
 from sgt_jax.study import page as study_page
-from sgt_jax.study import tables as study_tables
 from tests.support.paths import REPOSITORY as ROOT
 
 RESULTS = ROOT / "docs/results"
@@ -47,8 +46,8 @@ def test_every_run_is_there(committed):
 def test_the_report_is_rebuilt_from_them(committed):
     folder, config = committed
     page = study_page.build(folder).read_text()
-    found = study_tables.read(folder)
-    claim = study_page.claim(found, {c.name: c for c in study_tables.columns(found)})
+    found = tables.read_results(folder)
+    claim = study_page.claim(found, {c.name: c for c in tables.columns(found)})
     assert claim in page and f"{len(config.seeds)} seeds" in claim and "Unfinished" not in page
     for arm in config.arms:
         assert f'<th scope="row">{arm}</th>' in page
@@ -56,11 +55,11 @@ def test_the_report_is_rebuilt_from_them(committed):
 
 def test_docs_quote_the_tables_that_the_results_give(committed):
     folder, _ = committed
-    tables = study_page.markdown(study_tables.read(folder))
-    assert (RESULTS / folder.name / "tables.md").read_text() == f"{tables}\n", (
+    text = study_page.markdown(tables.read_results(folder))
+    assert (RESULTS / folder.name / "tables.md").read_text() == f"{text}\n", (
         f"report docs/results/{folder.name} --markdown"
     )
-    claim, _, scores, _, differences, *_ = tables.split("\n\n")
+    claim, _, scores, _, differences, *_ = text.split("\n\n")
     docs = (ROOT / "docs/results.md").read_text()
     for part in (claim, scores, differences):
         assert part in docs

@@ -9,7 +9,7 @@ from sgt_jax.configs.study import convergence, proxies, ratio
 
 from sgt_jax.errors import DataError
 from sgt_jax.study import arms, history, records, reuse, tables
-from sgt_jax.study import run as study_run
+from sgt_jax.study.run import write_study
 from tests.study.test_page import results
 
 
@@ -32,14 +32,14 @@ def other(tmp_path):
 
 def prepared(tmp_path, config):
     own = epath.Path(tmp_path) / config.name
-    study_run._write_study(config, own)
+    write_study(config, own)
     return own
 
 
 def test_runs_of_the_same_settings_are_taken_with_their_origin(other, tmp_path, capsys):
     config = ratio.get_config()
     own = prepared(tmp_path, config)
-    reuse.take(config, arms.runs(config), own, [other])
+    reuse.take_runs(config, arms.runs(config), own, [other])
     found = {(r["arm"], r["seed"]): r for r in records.finished(own)}
     assert set(found) == {("base", 0), *((arm, s) for arm in ("sft", "ratio_1_5") for s in (0, 1, 2))}
     assert found["ratio_1_5", 2]["reused"] == "proxies/segmentation_2"
@@ -49,10 +49,10 @@ def test_runs_of_the_same_settings_are_taken_with_their_origin(other, tmp_path, 
         "sft_masks.png": "sft_masks", "ratio_1_5_masks.png": "segmentation_masks"
     }  # fmt: skip
     assert "arm ratio_1_5, seed 2 is proxies/segmentation_2" in capsys.readouterr().out
-    assert set(tables.read(own).records) == {"base", "sft", "ratio_1_5"}
+    assert set(tables.read_results(own).records) == {"base", "sft", "ratio_1_5"}
     # From there it can be taken again, and still says where it was run.
     third = prepared(tmp_path / "third", config)
-    reuse.take(config, arms.runs(config), third, [own])
+    reuse.take_runs(config, arms.runs(config), third, [own])
     assert json.loads((third / records.RUNS / "sft_0.json").read_text())["reused"] == "proxies/sft_0"
 
 
@@ -60,23 +60,23 @@ def test_what_differs_is_not_taken(other, tmp_path):
     config = ratio.get_config()
     config.base.optimizer.learning_rate = 5e-4
     own = prepared(tmp_path, config)
-    reuse.take(config, arms.runs(config), own, [other])
+    reuse.take_runs(config, arms.runs(config), own, [other])
     assert not list(records.finished(own))
     config = ratio.get_config()
     config.history = True  # scores on the way are wanted, and these runs have none
-    reuse.take(config, arms.runs(config), own, [other])
+    reuse.take_runs(config, arms.runs(config), own, [other])
     assert not list(records.finished(own))
     with pytest.raises(DataError, match="--reuse: .*nowhere holds no study.json"):
-        reuse.take(config, [], own, [tmp_path / "nowhere"])
+        reuse.take_runs(config, [], own, [tmp_path / "nowhere"])
     config = ratio.get_config()
     (own / records.ITEMS).write_text(json.dumps({"answers": {"kind": ["count"]}}))
     with pytest.raises(DataError, match="scores other items than"):
-        reuse.take(config, arms.runs(config), own, [other])
+        reuse.take_runs(config, arms.runs(config), own, [other])
     kept = json.loads((other / records.ITEMS).read_text())
     (own / records.ITEMS).unlink()
     records.write_json(other / records.ITEMS, kept | {"pope": {"category": kept["pope"]["category"]}})
     with pytest.raises(DataError, match=r"lacks \['picture'\] of evaluator 'pope'"):
-        reuse.take(config, arms.runs(config), own, [other])
+        reuse.take_runs(config, arms.runs(config), own, [other])
 
 
 def test_the_history_of_a_run_counts_what_was_seen_up_to_each_score(tmp_path):

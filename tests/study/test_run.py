@@ -12,7 +12,7 @@ from sgt_jax.configs.study import proxies
 from sgt_jax.data.proxies import PROXIES
 from sgt_jax.errors import DataError
 from sgt_jax.study import arms, records
-from sgt_jax.study import run as study_run
+from sgt_jax.study.run import claimed, run_study
 from tests.support.paths import REPOSITORY as ROOT
 from tests.support.paths import helper
 from tests.support.run_tiny_study import tiny_study
@@ -70,22 +70,22 @@ def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
     changed = tiny_study(str(folder / "silhouette.py")) if "silhouette" not in PROXIES else None
     changed.base.optimizer.learning_rate = 2e-3
     with pytest.raises(DataError, match=r"base_0.json: is of other settings than config.arms.base"):
-        study_run.run_study(changed, folder / "straight")
+        run_study(changed, folder / "straight", folder / "straight" / "results")
 
 
 def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
     path = tmp_path / "arms" / "sft_0.lock"
     claim = (
-        "import sys, time; from etils import epath; from sgt_jax import study\n"
-        "with study._claimed(epath.Path(sys.argv[1])) as mine: print(mine, flush=True); time.sleep(60)"
+        "import sys, time; from sgt_jax.study.run import claimed\n"
+        "with claimed(sys.argv[1]) as mine: print(mine, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", claim, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "True\n"
-        with study_run._claimed(path) as mine:
+        with claimed(path) as mine:
             assert not mine
         other.kill()
         other.wait()
-        with study_run._claimed(path) as mine:
+        with claimed(path) as mine:
             assert mine
 
 
@@ -93,12 +93,11 @@ def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, 
     config = proxies.get_config()
     trained = []
     monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, folder: trained.append(config.name) or 1 / 0)
-    monkeypatch.setattr("sgt_jax.study.page.build", lambda results: results / "report.html")
-    with study_run._claimed(tmp_path / "arms" / "base_0.lock"):
-        study_run.run_study(config, tmp_path, only=["base"])
+    with claimed(tmp_path / "arms" / "base_0.lock"):
+        run_study(config, tmp_path, tmp_path / "results", only=["base"])
     assert not trained and "arm base, seed 0 is under way in another process" in capsys.readouterr().out
     with pytest.raises(ZeroDivisionError):
-        study_run.run_study(config, tmp_path, only=["base"])
+        run_study(config, tmp_path, tmp_path / "results", only=["base"])
     assert trained == ["proxies base, seed 0"]
 
 
@@ -128,9 +127,38 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
         (tmp_path / "ema.safetensors").write_bytes(content)
         prints.add(arms.fingerprint(made["edges"]))
     assert len(prints) == len(made) + 2
+    (tmp_path / "transformer").mkdir()  # a sub-model
+    (tmp_path / "transformer" / "part-1.safetensors").write_bytes(b"three")
+    assert arms.fingerprint(made["edges"]) not in prints
     config.arms.sft.data.mixture.proxy.weigth = 1.0
     with pytest.raises(ValueError, match="arm 'sft' does not fit config.base"):
         arms.run_config(config, arms.Run("sft", 0))
+
+
+def test_a_field_added_later_is_no_part_of_the_fingerprint_while_it_is_neutral(monkeypatch):
+    config = arms.run_config(proxies.get_config(), arms.Run("edges", 0))
+    before = arms.fingerprint(config)
+    monkeypatch.setattr(arms, "_ADDED_LATER", {"courage": "none", "data.haste": 0, "data.a.b": None})
+    assert arms.fingerprint(config) == before
+    with config.unlocked():
+        config.courage, config.data.haste = "none", 0
+    assert arms.fingerprint(config) == before
+    config.data.haste = 1
+    hasty = arms.fingerprint(config)
+    config.courage, config.data.haste = "some", 0
+    assert len({before, hasty, arms.fingerprint(config)}) == 3
+
+
+def test_runs_recorded_without_a_family_are_of_bagel():
+    config = arms.run_config(proxies.get_config(), arms.Run("edges", 0))
+    with config.unlocked():
+        if "family" in config:
+            del config["family"]
+        without = arms.fingerprint(config)
+        config.family = "bagel"
+    assert arms.fingerprint(config) == without
+    config.family = "another"
+    assert arms.fingerprint(config) != without
 
 
 def test_every_proxy_of_the_study_is_known_and_every_word_of_it_is_in_the_vocabulary():

@@ -4,8 +4,9 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.study import records as study_records
-from sgt_jax.study import run
+from sgt_jax.study import page
+from sgt_jax.study.records import finished
+from sgt_jax.study.run import run_study
 from tests.support import tiny_experiment as tiny
 
 
@@ -36,9 +37,10 @@ def tiny_study(name):
 @pytest.mark.slow
 def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     first = epath.Path(tmp_path / "first" / "results")
-    page = run.run_study(tiny_study("first"), tmp_path / "first").read_text()
-    assert "Convergence" in page and "Is it a test?" in page
-    records = {r["arm"]: r for r in study_records.finished(first)}
+    assert run_study(tiny_study("first"), tmp_path / "first", first), "it says that it was stopped"
+    text = page.build(first).read_text()
+    assert "Convergence" in text and "Is it a test?" in text
+    records = {r["arm"]: r for r in finished(first)}
     assert [e["step"] for e in records["staged"]["history"]] == [0, 2, 4]
     at_two, at_end = (e["samples"] for e in records["staged"]["history"][1:])
     assert "understanding" not in at_two and at_two["proxy"] == at_end["proxy"] > 0 and at_end["understanding"] > 0
@@ -50,7 +52,8 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     assert "proxy" not in records["sft"]["samples"] and len(records["base"]["history"]) == 1
     # Another study with the same arms trains nothing.
     monkeypatch.setattr("sgt_jax.training.loop.train", lambda *_: pytest.fail("it trained what another study has"))
-    run.run_study(tiny_study("second"), tmp_path / "second", reuse=[first])
-    again = {r["arm"]: r for r in study_records.finished(tmp_path / "second" / "results")}
+    second = epath.Path(tmp_path / "second" / "results")
+    assert run_study(tiny_study("second"), tmp_path / "second", second, reuse=[first])
+    again = {r["arm"]: r for r in finished(second)}
     assert {arm: r.pop("reused") for arm, r in again.items()} == {arm: f"first/{arm}_0" for arm in records}
     assert again == records

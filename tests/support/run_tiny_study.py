@@ -44,11 +44,12 @@ def main(file: str, workdir: str, die: str) -> None:
 
     prepare_platform("cpu", 2)
     from sgt_jax.checkpoints import runs
-    from sgt_jax.study import run as study
-    from sgt_jax.training import log as training_log
+    from sgt_jax.study import page
+    from sgt_jax.study.run import run_study
+    from sgt_jax.training.log import RunLog
 
     where, _, number = die.partition(" ")
-    log, save = training_log.RunLog.scalars, runs.RunCheckpoints.save
+    log, save = RunLog.scalars, runs.RunCheckpoints.save
 
     def scalars(self, step, values, kind="train"):
         log(self, step, values, kind)
@@ -59,8 +60,10 @@ def main(file: str, workdir: str, die: str) -> None:
         save(self, step, state, data_state)
         self.wait()  # as in a run whose steps take seconds
 
-    training_log.RunLog.scalars, runs.RunCheckpoints.save = scalars, save_now
-    print(study.run_study(tiny_study(file), workdir, keep=die == "keep"))
+    RunLog.scalars, runs.RunCheckpoints.save = scalars, save_now
+    results = os.path.join(workdir, "results")
+    if run_study(tiny_study(file), workdir, results, keep=die == "keep"):
+        print(page.build(results))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgt_jax.reporting import metrics
-from sgt_jax.training import log as training_log
+from sgt_jax.reporting.metrics import read_metrics
+from sgt_jax.training import log as log_module
+from sgt_jax.training.log import RunLog
 
 STEP = {
     "loss": 3.25,
@@ -30,7 +31,7 @@ class Terminal(io.StringIO):
 
 def test_plain_lines_hold_the_numbers(tmp_path):
     stream = io.StringIO()
-    with training_log.RunLog(tmp_path, 40, stream=stream) as log:
+    with RunLog(tmp_path, 40, stream=stream) as log:
         log.scalars(10, STEP)
         log.scalars(20, STEP)
         log.message("saved [red]checkpoint[/red]")
@@ -45,7 +46,7 @@ def test_plain_lines_hold_the_numbers(tmp_path):
 def test_terminal_shows_a_bar(tmp_path, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    with training_log.RunLog(tmp_path, 40, stream=stream) as log:
+    with RunLog(tmp_path, 40, stream=stream) as log:
         log.scalars(10, STEP)
         log.message("hello")
     text = stream.getvalue()
@@ -53,7 +54,7 @@ def test_terminal_shows_a_bar(tmp_path, monkeypatch):
 
 
 def test_metrics_are_on_disk_at_once_and_strict_json(tmp_path):
-    log = training_log.RunLog(tmp_path, 40, stream=io.StringIO())
+    log = RunLog(tmp_path, 40, stream=io.StringIO())
     log.scalars(1, {"loss": np.float32("nan"), "ce": np.float32(0.5)})
     text = (tmp_path / "metrics.jsonl").read_text()  # before close: a kill must not lose it
     line = json.loads(text, parse_constant=lambda x: pytest.fail(f"{x} is not JSON"))
@@ -63,16 +64,16 @@ def test_metrics_are_on_disk_at_once_and_strict_json(tmp_path):
 
 
 def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
-    with training_log.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+    with RunLog(tmp_path, 40, stream=io.StringIO()) as log:
         for step in range(1, 8):
             log.scalars(step, {"loss": step})
         log.scalars(5, {"answers": 0.5}, kind="eval")
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "kin')  # killed in the middle of a line
-    with training_log.RunLog(tmp_path, 40, stream=io.StringIO(), first_step=5) as log:
+    with RunLog(tmp_path, 40, stream=io.StringIO(), first_step=5) as log:
         log.scalars(5, {"answers": 0.9}, kind="eval")  # evaluated once more: the first one stays
         log.scalars(6, {"loss": 60})
-    lines = metrics.read_metrics(tmp_path)
+    lines = read_metrics(tmp_path)
     assert [x["step"] for x in lines if x["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert lines[-1]["loss"] == 60
     assert [x["answers"] for x in lines if x["kind"] == "eval"] == [0.5]
@@ -80,22 +81,22 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
 
 
 def test_new_run_starts_an_empty_log(tmp_path):
-    with training_log.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+    with RunLog(tmp_path, 40, stream=io.StringIO()) as log:
         log.scalars(3, {"loss": 1})
-    with training_log.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+    with RunLog(tmp_path, 40, stream=io.StringIO()) as log:
         log.scalars(1, {"loss": 2})
-    assert [x["step"] for x in metrics.read_metrics(tmp_path)] == [1]
+    assert [x["step"] for x in read_metrics(tmp_path)] == [1]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1\n{"step": 2, "kind": "train"}\n')
     with pytest.raises(ValueError, match="line 1"):
-        metrics.read_metrics(tmp_path)
+        read_metrics(tmp_path)
 
 
 def test_other_processes_write_nothing(tmp_path):
     stream = io.StringIO()
-    with training_log.RunLog(tmp_path / "w", 40, is_primary=False, stream=stream) as log:
+    with RunLog(tmp_path / "w", 40, is_primary=False, stream=stream) as log:
         log.scalars(1, STEP)
         log.message("quiet")
         assert log.pictures(1, "x", [[np.zeros((2, 2, 3), np.uint8)]]) is None
@@ -107,7 +108,7 @@ def test_other_processes_write_nothing(tmp_path):
 def test_pictures_and_events(tmp_path):
     red = np.zeros((32, 32, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
     wide = np.zeros((20, 300, 3), np.uint8)
-    with training_log.RunLog(tmp_path, 40, stream=io.StringIO()) as log:
+    with RunLog(tmp_path, 40, stream=io.StringIO()) as log:
         rows = [[red, wide, None], [red]]
         path = log.pictures(10, "masks of/scenes", rows, ["condition", "target"], ["a prompt", ""])
         log.scalars(10, {"loss": 1.0})
@@ -121,16 +122,16 @@ def test_pictures_and_events(tmp_path):
 
 def test_remote_workdir_receives_copies(tmp_path, monkeypatch):
     """An object store cannot append: files are written elsewhere and copied whole. A folder stands in for gs://."""
-    monkeypatch.setattr(training_log, "_is_remote", lambda path: True)
-    monkeypatch.setattr(training_log, "COPY_EVERY", 0.0)
-    with training_log.RunLog(tmp_path / "w", 40, stream=io.StringIO()) as log:
+    monkeypatch.setattr(log_module, "is_remote", lambda path: True)
+    monkeypatch.setattr(log_module, "COPY_EVERY", 0.0)
+    with RunLog(tmp_path / "w", 40, stream=io.StringIO()) as log:
         log.scalars(1, STEP)
-        assert [x["step"] for x in metrics.read_metrics(tmp_path / "w")] == [1]  # a kill loses little
+        assert [x["step"] for x in read_metrics(tmp_path / "w")] == [1]  # a kill loses little
         log.scalars(2, STEP)
         path = log.pictures(2, "grid", [[np.zeros((2, 2, 3), np.uint8)]])
-        scratch = log._local
+        scratch = log._folder.local
     assert path.exists() and not scratch.exists()
-    with training_log.RunLog(tmp_path / "w", 40, stream=io.StringIO(), first_step=1) as log:
+    with RunLog(tmp_path / "w", 40, stream=io.StringIO(), first_step=1) as log:
         log.scalars(2, {"loss": 9.0})
-    assert [x["loss"] for x in metrics.read_metrics(tmp_path / "w")] == [3.25, 9.0]
+    assert [x["loss"] for x in read_metrics(tmp_path / "w")] == [3.25, 9.0]
     assert len(list((tmp_path / "w" / "tensorboard").iterdir())) == 2

@@ -25,20 +25,20 @@ class Correlation(NamedTuple):
     p: float
 
 
-def gains(found: tables.Found, proxies: Sequence[str]) -> dict[str, Estimate]:
+def gains(results: tables.Results, proxies: Sequence[str]) -> dict[str, Estimate]:
     """What the arms of these names gain in overall understanding over the first arm of reference.
 
     Raises:
       DataError: fewer than three of them have results.
     """
-    reference = found.facts["references"][0]
-    wanted = {arm: s for arm, s in found.records.items() if arm in proxies or arm == reference}
-    cells = tables.overall(found._replace(records=wanted)).cells
+    reference = results.facts["references"][0]
+    wanted = {arm: s for arm, s in results.records.items() if arm in proxies or arm == reference}
+    cells = tables.overall(results._replace(records=wanted)).cells
     known = {a: cells[a].against[reference].difference for a in proxies if a in cells and reference in cells[a].against}
     if len(known) < 3:
         raise DataError(
             f"a correlation needs three arms that are proxies of align.json and have results beside {reference}; "
-            f"there are {', '.join(known) or 'none'} (arms: {', '.join(found.records)})"
+            f"there are {', '.join(known) or 'none'} (arms: {', '.join(results.records)})"
         )
     return known
 

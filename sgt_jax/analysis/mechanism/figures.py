@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from sgt_jax.evaluation.statistics import Estimate
 from sgt_jax.reporting import drawing
@@ -24,10 +23,7 @@ def plain_bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[f
 
 def _bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[float]], ends: Mapping[str, Sequence]) -> str:
     with matplotlib.rc_context(drawing.style(title)):
-        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
+        ax = drawing.transparent_axes(4.4, 2.5)
         width = 0.8 / len(series)
         for number, (name, values) in enumerate(series.items()):
             x = np.arange(len(words)) + (number - (len(series) - 1) / 2) * width
@@ -44,17 +40,14 @@ def _bars(title: str, words: Sequence[str], series: Mapping[str, Sequence[float]
         ax.set_axisbelow(True)
         ax.margins(y=0.12)
         label = "; ".join(f"{n}: " + ", ".join(f"{w} {v:.1f}" for w, v in zip(words, vs)) for n, vs in series.items())
-        return drawing.element(figure, title, f"{title}. {label}")
+        return drawing.element(ax.figure, title, f"{title}. {label}")
 
 
 def gain_over_alignment(proxies: Sequence[str], x: Sequence[float], gains: Sequence[Estimate], reference: str) -> str:
     """A dot a proxy: alignment score before tuning against gain in points, with the gain's interval."""
     title = "Gain over alignment"
     with matplotlib.rc_context(drawing.style(title)):
-        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
+        ax = drawing.transparent_axes(5.2, 3.4)
         below = set(np.argsort(x, kind="stable")[1::2].tolist())  # neighbours' names on either side of their dots
         for number, (proxy, place, gain) in enumerate(zip(proxies, x, gains, strict=True)):
             ax.plot([place] * 2, [100 * gain.low, 100 * gain.high], color=drawing.SERIES[0], linewidth=1, alpha=0.5)
@@ -69,4 +62,4 @@ def gain_over_alignment(proxies: Sequence[str], x: Sequence[float], gains: Seque
         ax.set_xlabel("alignment with understanding before tuning (score)")
         ax.set_ylabel(f"overall understanding, points over {reference}")
         label = "; ".join(f"{p}: {v:.2f}, {100 * g.value:+.1f}" for p, v, g in zip(proxies, x, gains))
-        return drawing.element(figure, title, f"{title}. {label}")
+        return drawing.element(ax.figure, title, f"{title}. {label}")

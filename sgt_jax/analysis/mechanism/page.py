@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 from etils import epath
 
 from sgt_jax.analysis.alignment import prediction
 from sgt_jax.analysis.mechanism import figures
+from sgt_jax.data.stored import atomic
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
-from sgt_jax.reporting import page as reporting_page
-from sgt_jax.reporting.words import amount, gain, percent, verdict
+from sgt_jax.reporting import page
+from sgt_jax.reporting.words import amount, gain, verdict
 from sgt_jax.study import tables
 
 PARTS = ("probe", "embed", "attention", "align")
@@ -62,17 +62,17 @@ def build(
       DataError: no such files, one that is damaged or made without --before, or a study that does not fit.
     """
     folder = Path(folder)
-    found = {name: load(folder / f"{name}.json", name) for name in PARTS if (folder / f"{name}.json").exists()}
+    contents = {name: load(folder / f"{name}.json", name) for name in PARTS if (folder / f"{name}.json").exists()}
     if alignments:
-        found["align"] = {}
-    if not found:
+        contents["align"] = {}
+    if not contents:
         raise DataError(f"{folder}: holds none of {', '.join(f'{p}.json' for p in PARTS)}; see docs/analysis.md")
-    align_files = [Path(p) for p in alignments] or ([folder / "align.json"] if "align" in found else [])
+    align_files = [Path(p) for p in alignments] or ([folder / "align.json"] if "align" in contents else [])
     aligned = {str(path): load(path, "align") for path in align_files}
-    page = render(found, folder, aligned, tables.read(study) if study else None)
+    text = render(contents, folder, aligned, tables.read_results(study) if study else None)
     path = Path(out) if out else folder / "mechanism.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    atomic.write_text(path, text)
     return path
 
 
@@ -93,36 +93,37 @@ def load(path: Path, analysis: str) -> dict[str, Any]:
     return content
 
 
-def render(found: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: tables.Found | None) -> str:
-    """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sgt_jax", "assets/report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    for function in (amount, gain, percent, verdict):
-        environment.filters[function.__name__] = function
-    paper = reporting_page.paper_of("proxies")["mechanism"]
-    anything = next((content for content in [*found.values(), *aligned.values()] if content), {})
-    attention = found.get("attention", {})
+def render(contents: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: tables.Results | None) -> str:
+    """The page as text.
+
+    Args:
+      contents: part -> its file, of the parts that there are.
+      folder: where the pictures of `embed` are.
+      aligned: path -> file, of all align.json files.
+      study: results of a study of proxies, or None.
+    """
+    paper = page.paper_of("proxies")["mechanism"]
+    anything = next((content for content in [*contents.values(), *aligned.values()] if content), {})
+    attention = contents.get("attention", {})
     sections = dict(
-        probe=separability(found["probe"]) if "probe" in found else None,
-        embed=maps(found["embed"], folder) if "embed" in found else None,
+        probe=separability(contents["probe"]) if "probe" in contents else None,
+        embed=maps(contents["embed"], folder) if "embed" in contents else None,
         understanding=answering(attention["understanding"], paper) if "understanding" in attention else None,
         generation=painting(attention["generation"], paper) if "generation" in attention else None,
-        align=foretelling(aligned, study, paper) if aligned else None,
+        align=prediction_of_gains(aligned, study, paper) if aligned else None,
     )
-    return environment.get_template("mechanism.html").render(
+    return page.render(
+        "mechanism.html",
         models={which: _short(anything["options"].get(key)) for which, key in (("before", BEFORE), ("after", AFTER))},
         **sections,
         said=[section["said"] for section in sections.values() if section and section.get("said")],
-        absent=[name for name in PARTS if name not in found],
+        absent=[name for name in PARTS if name not in contents],
         level=LEVEL,
-        style=environment.loader.get_source(environment, "style.css")[0],
     )
 
 
 def _short(path: str | None) -> str:
-    """The last part of a checkpoint's path: where it lay is nobody's business."""
+    """The last part of a checkpoint's path, without the folder, which may be private."""
     return Path(path).name if path else "–"
 
 
@@ -164,7 +165,7 @@ def maps(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         path = epath.Path(folder / f"embed_{section['pair'].replace(' ', '_')}.png")
         if not path.exists():
             raise DataError(f"{path}: is missing; embed.json speaks of it")
-        pictures.append(dict(name=section["pair"], n=section["n"], picture=reporting_page.data_uri(path)))
+        pictures.append(dict(name=section["pair"], n=section["n"], picture=page.embedded_picture(path)))
     return dict(pictures=pictures)
 
 
@@ -175,7 +176,8 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
     """Shares of attention on the picture and on the object asked about, by layer."""
     layers = [cell["layer"] for cell in content[AFTER]["answer"]["layers"]]
     columns, rows, things = [str(n) for n in layers], [], []
-    names, found = {BEFORE: "before", AFTER: "after"}, {}
+    names = {BEFORE: "before", AFTER: "after"}
+    layers_on_object = {}  # of the kinds that have an object: in how many layers it gets more, and less
     for kind in QUERIES:
         for which, name in names.items():
             cells = content[which][kind]["layers"]
@@ -186,10 +188,8 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         moved = [e and Estimate.from_dict(e) for e in content["object_change"][kind]]
         if all(moved):
             things.append((f"{kind}, change", _changes(moved)))
-            found[kind] = (
-                sum(verdict(e) == "better" for e in moved),
-                sum(verdict(e) == "worse" for e in moved),
-            )
+            verdicts = [verdict(e) for e in moved]
+            layers_on_object[kind] = (verdicts.count("better"), verdicts.count("worse"))
     answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
     largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
     certain = sum(verdict(e) != "same" for e in answer)
@@ -197,21 +197,25 @@ def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str,
         f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
         f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
     )
-    if "answer" in found:
-        more, less = found["answer"]
+    if "answer" in layers_on_object:
+        more, less = layers_on_object["answer"]
         said += f" Of what goes to the picture, the object asked about gets more in {more} layers and less in {less}."
-    theirs = paper["understanding"]
-    top = max(abs(v) for _, values in theirs["rows"] for v in values)
-    printed = []
-    for arm, values in theirs["rows"]:
-        printed.append((arm, [Cell(gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]))
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
         object=HeatMap("Of that, on the object asked about, percent; change, points", columns, things),
         even=content[AFTER]["object_area"],
-        paper=HeatMap(theirs["title"], [str(n) for n in theirs["layers"]], printed),
+        paper=_paper_changes(paper["understanding"]),
         said=said,
     )
+
+
+def _paper_changes(theirs: Mapping[str, Any]) -> HeatMap:
+    """The paper's changes by layer, in percent."""
+    top = max(abs(v) for _, values in theirs["rows"] for v in values)
+    rows = [
+        (arm, [Cell(gain(v / 100, "%"), _sign(v), _strength(v, top)) for v in values]) for arm, values in theirs["rows"]
+    ]
+    return HeatMap(theirs["title"], [str(n) for n in theirs["layers"]], rows)
 
 
 def _shares(estimates: Sequence[Estimate | None]) -> list[Cell]:
@@ -223,15 +227,7 @@ def _shares(estimates: Sequence[Estimate | None]) -> list[Cell]:
 
 def _changes(estimates: Sequence[Estimate]) -> list[Cell]:
     top = max(abs(e.value) for e in estimates)
-    return [
-        Cell(
-            gain(e.value, "%"),
-            _sign(e.value),
-            _strength(e.value, top),
-            verdict(e) != "same",
-        )
-        for e in estimates
-    ]
+    return [Cell(gain(e.value, "%"), _sign(e.value), _strength(e.value, top), verdict(e) != "same") for e in estimates]
 
 
 def _sign(value: float) -> str:
@@ -272,24 +268,19 @@ def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, 
 # -- Alignment ---------------------------------------------------------------------------------------------------------
 
 
-def foretelling(aligned: Mapping[str, Any], study: tables.Found | None, paper: Mapping[str, Any]) -> dict[str, Any]:
+def prediction_of_gains(
+    aligned: Mapping[str, Any], study: tables.Results | None, paper: Mapping[str, Any]
+) -> dict[str, Any]:
     """Alignment of each proxy's gradient with understanding's before training, and what its arm then gained."""
     entries = prediction.merged(aligned)
     gains = prediction.gains(study, list(entries)) if study else {}
-    rows = [
-        dict(
-            proxy=proxy,
-            score=e["score"],
-            cosine=_estimate(e["cosine"]),
-            reliability=e["reliability"],
-            gain=gains.get(proxy),
-        )
-        for proxy, e in sorted(entries.items(), key=lambda item: -item[1]["score"])
-    ]
+    rows = []
+    for proxy, entry in sorted(entries.items(), key=lambda item: -item[1]["score"]):
+        row = {"proxy": proxy, "score": entry["score"], "cosine": _estimate(entry["cosine"])}
+        rows.append(row | {"reliability": entry["reliability"], "gain": gains.get(proxy)})
     first = next(iter(aligned.values()))
-    section = dict(
-        rows=rows, place=first["place"], n=first["n"], paper=paper["alignment"], figure=None, found={}, said=""
-    )
+    section = dict(rows=rows, place=first["place"], n=first["n"], paper=paper["alignment"], said="")
+    section |= dict(figure=None, correlations={})
     halves = min(e["reliability"][1] for e in entries.values())
     if halves < RELIABLE:
         section["said"] = (
@@ -302,11 +293,11 @@ def foretelling(aligned: Mapping[str, Any], study: tables.Found | None, paper: M
     known = list(gains)
     y = [100 * gains[p].value for p in known]
     measures = {"score": [entries[p]["score"] for p in known], "cosine": [entries[p]["cosine"]["value"] for p in known]}
-    section["found"] = {name: prediction.correlation(x, y) for name, x in measures.items()}
+    section["correlations"] = {name: prediction.correlation(x, y) for name, x in measures.items()}
     reference = study.facts["references"][0]
     section["reference"] = reference
     section["figure"] = figures.gain_over_alignment(known, measures["score"], [gains[p] for p in known], reference)
-    r = section["found"]["score"]
+    r = section["correlations"]["score"]
     section["said"] = (section["said"] or "Foretelling: ") + (
         f"Over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding over "
         f"{reference} correlate with r = {r.pearson:+.2f} (p = {r.p:.2g} by re-ordering the proxies)."

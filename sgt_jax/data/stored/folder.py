@@ -6,7 +6,8 @@
     FOLDER/part-00000.json          counts, size and SHA-256, bad records: there once the part is whole
     FOLDER/manifest.json            all of that together: there once every part is
 
-Every file is written beside its place and renamed, so what has its name is whole, whenever the writer was killed.
+Every file is written under another name and renamed (see `atomic`), so what has its name is complete, whenever the writer
+was killed.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from sgt_jax.data.pictures import reading
+from sgt_jax.data.stored import atomic
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 from sgt_jax.errors import DataError
@@ -106,12 +108,12 @@ def write_part(
       DataError: the files cannot be written (a full disk).
     """
     target = part(root, number, "array_record")
-    temporary = {suffix: _beside(part(root, number, suffix)) for suffix in ("array_record", "parquet")}
+    temporary = atomic.temporary_path(target)
     lengths, bad, named, size = _Lengths(), Counter(), {}, 0
     writer = None
     try:
         with _writing(target):
-            writer = ArrayRecordWriter(os.fspath(temporary["array_record"]), _WRITER)
+            writer = ArrayRecordWriter(os.fspath(temporary), _WRITER)
         for item in shard:
             if not isinstance(item, Bad):
                 data = stored_record.to_bytes(item)
@@ -138,9 +140,9 @@ def write_part(
         with _writing(target):
             writer.close()
             if lengths.rows:
-                entry |= _settle(target, temporary["array_record"], len(lengths.rows))
-                lengths.write(temporary["parquet"])
-                os.replace(temporary["parquet"], part(root, number, "parquet"))
+                entry |= _settle(target, temporary, len(lengths.rows))
+                with atomic.replacing(part(root, number, "parquet")) as path:
+                    lengths.write(path)
             else:
                 entry |= dict(bytes=0, sha256="")
             write_json(part(root, number, "json"), entry)
@@ -148,8 +150,7 @@ def write_part(
     finally:
         if writer is not None and writer.is_open():
             _close(writer)
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -169,10 +170,9 @@ def _settle(target: Path, temporary: Path, expected: int) -> dict[str, Any]:
     reader.close()
     if found != expected:
         raise OSError(f"{found} of {expected} records arrived")
-    with open(temporary, "r+b") as file:
-        os.fsync(file.fileno())
+    with open(temporary, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    os.replace(temporary, target)
+    atomic.settle(temporary, target)
     return dict(bytes=target.stat().st_size, sha256=digest)
 
 
@@ -296,16 +296,4 @@ def _summary(root: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON at once or not at all."""
-    temporary = _beside(path)
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    atomic.write_text(path, json.dumps(content, indent=1, ensure_ascii=False))

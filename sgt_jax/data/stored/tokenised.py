@@ -4,8 +4,8 @@
     FOLDER/part-00000.array_record  records in the order of the source: condition, moments of the targets, a preview
     FOLDER/part-00000.json          how many records the part holds, and what was left out and why
 
-A part is written beside its place and renamed, so one that is there is whole; those that are not can be made later, also
-by other machines.
+A part is written under another name and renamed, so one that is there is complete; those that are not can be made later,
+also by other machines.
 """
 
 import io
@@ -19,6 +19,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from sgt_jax.data.stored import atomic
 from sgt_jax.data.stored import record as stored_record
 from sgt_jax.data.stored.record import Bad, Record, Source
 from sgt_jax.errors import DataError
@@ -80,7 +81,7 @@ def begin(root: Path, settings: Mapping[str, Any]) -> None:
     found = read_settings(root)
     if found is None:
         root.mkdir(parents=True, exist_ok=True)
-        _replace(root / SETTINGS, json.dumps(settings, indent=1).encode())
+        atomic.write_text(root / SETTINGS, json.dumps(settings, indent=1))
     elif different := differences(found, settings):
         raise DataError(f"{root}: was tokenised differently: {different}; choose another folder or remove this one")
 
@@ -110,10 +111,11 @@ def missing_parts(root: Path, settings: Mapping[str, Any]) -> list[int]:
 def write_part(root: Path, number: int, items: Iterable[Record | Bad]) -> dict[str, Any]:
     """Writes one part; its report comes last, so a part with a report is whole. Returns the report."""
     path = part_path(root, number)
-    beside = path.with_suffix(".writing")
+    # The same name every time: the next attempt overwrites what a killed one left.
+    temporary = path.with_suffix(".writing")
     count, bad = 0, {}
     # One record a group: read at random, each costs one read.
-    writer = ArrayRecordWriter(os.fspath(beside), "group_size:1")
+    writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1")
     for item in items:
         if isinstance(item, Bad):
             bad.setdefault(item.kind, [0, item.reason])[0] += 1
@@ -122,11 +124,11 @@ def write_part(root: Path, number: int, items: Iterable[Record | Bad]) -> dict[s
         count += 1
     writer.close()
     if count:
-        os.replace(beside, path)
+        atomic.settle(temporary, path)
     else:
-        beside.unlink()
+        temporary.unlink()
     report = {"records": count, "bad": bad}
-    _replace(root / f"part-{number:05d}.json", json.dumps(report).encode())
+    atomic.write_text(root / f"part-{number:05d}.json", json.dumps(report))
     return report
 
 
@@ -135,9 +137,3 @@ def npy(array: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, array, allow_pickle=False)
     return out.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    beside = path.with_suffix(".writing")
-    beside.write_bytes(data)
-    os.replace(beside, path)

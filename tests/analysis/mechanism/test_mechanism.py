@@ -127,12 +127,12 @@ def test_alignment_before_tuning_is_held_against_gains_of_the_same_proxies(folde
 
     entries = prediction.merged({"x": align()})
     assert {name: entry["score"] for name, entry in entries.items()} == dict(zip(PROXIES, (3.0, 2.0, 1.0, 0.5)))
-    gains = prediction.gains(tables.read(study), PROXIES)
+    gains = prediction.gains(tables.read_results(study), PROXIES)
     assert list(gains) == list(PROXIES)
     assert [e.value for e in gains.values()] == sorted((e.value for e in gains.values()), reverse=True)
     assert gains["segmentation"].value == pytest.approx(0.3, abs=0.08)
     with pytest.raises(DataError, match="needs three arms .* there are depth, edges"):
-        prediction.gains(tables.read(study), ("depth", "edges", "mae"))
+        prediction.gains(tables.read_results(study), ("depth", "edges", "mae"))
 
 
 def test_correlations_are_exact_and_honest_about_few_points():
