@@ -4,6 +4,10 @@ import os
 from typing import Any
 
 
+class ConfigError(ValueError):
+    """A config file or an override that cannot be used; one line names the field."""
+
+
 class DataError(ValueError):
     """A bad record, file or field. The message names it and says what to do; the pipeline may count and skip it."""
 

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 _NO_EFFECT_ON_RESULTS = (
     "platform",
     "cpu_devices",
+    "compilation_cache",
+    "sampling",
     "log_every",
     "profile",
     "report",
@@ -21,6 +23,25 @@ _NO_EFFECT_ON_RESULTS = (
 )
 
 
+# Fields that configs got after runs were recorded, by their path ("*": of every part), with the value that means what was
+# meant without them. With that value they are no part of a fingerprint, so that recorded runs are known as the same.
+_ADDED_LATER: dict[str, Any] = {
+    "family": "bagel",
+    "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "mesh.context": 1,
+    "model.freeze_und": False,
+    "model.position_seed": 0,
+    "model.attention": "xla",
+    "model.attention_block": 512,
+    "data.stages": [],
+    "data.target_size": {"max_size": 32, "min_size": 32, "stride": 8},
+    "data.mixture.*.latents": False,
+    "data.mixture.*.photo_as_target": False,
+    "data.mixture.*.tokenised": "",
+    "data.mixture.*.vit_size": {},
+    "data.mixture.*.joined_rate": 0.5,
+}
 _BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
 
 
@@ -76,11 +97,25 @@ def run_config(study: Any, run: Run) -> ConfigDict:
 def fingerprint(config: ConfigDict) -> str:
     """Changes with everything that could change an experiment's numbers: its config and the weights that it starts from."""
     fields = {k: v for k, v in json.loads(config.to_json_best_effort()).items() if k not in _NO_EFFECT_ON_RESULTS}
+    for path, neutral in _ADDED_LATER.items():
+        _drop(fields, path.split("."), neutral)
     from sgt_jax.models.autoencoder.flux_names import VAE_FILE
     from sgt_jax.models.bagel.names import MODEL_FILE
 
     fields["starts_from"] = [_file_id(config.init_from, name) for name in (MODEL_FILE, VAE_FILE) if config.init_from]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _drop(fields: Any, path: list[str], neutral: Any) -> None:
+    """Removes the field at a path of names if it has the neutral value; "*" is every name."""
+    first, *rest = path
+    if not isinstance(fields, dict):
+        return
+    for name in list(fields) if first == "*" else [first] if first in fields else []:
+        if rest:
+            _drop(fields[name], rest, neutral)
+        elif fields[name] == neutral:
+            del fields[name]
 
 
 def _file_id(folder: str, name: str) -> str:

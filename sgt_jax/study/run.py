@@ -23,7 +23,6 @@ from typing import Any
 
 from absl import app, flags, logging
 from etils import epath
-from ml_collections import config_flags
 
 from sgt_jax.errors import DataError
 from sgt_jax.reporting.metrics import realised
@@ -172,13 +171,12 @@ def main(argv: list[str]) -> None:
     options = flags.FLAGS
     study = options.config
     logging.set_verbosity(logging.WARNING)
+    from sgt_jax.parallel.compiling import keep_compiled
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(study.base.platform, study.base.cpu_devices)
-    import jax
-
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
-    jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
+    keep_compiled(study.base.compilation_cache or os.path.join(options.workdir, "compiled"))
     from sgt_jax.errors import USER_ERRORS
 
     try:
@@ -191,11 +189,13 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     # Defined here and not at import: a program may use this module and have flags of its own.
-    config_flags.DEFINE_config_file("config", None, "The study: a file of configs/study/.", lock_config=True)
+    flags.DEFINE_string("config", None, "The study: a file of configs/study/; --config.NAME=VALUE overrides.")
     flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes.")
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    from sgt_jax.training import config_file
+
+    app.run(main, flags_parser=config_file.parse_flags)

@@ -98,7 +98,7 @@ class Experiment:
         kind = spec.pop("task")
         encode = self.tokenizer.encode
         canvases = self.canvases if canvases is None else canvases
-        vit_size = resizing.VitSize(**spec["vit_size"]) if "vit_size" in spec else self.vit_size
+        vit_size = resizing.VitSize(**spec["vit_size"]) if spec.get("vit_size") else self.vit_size
         if kind == "proxy":
             how = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
             return tasks.Proxy(spec.pop("proxy"), encode, vit_size, canvases, **how)
@@ -138,8 +138,9 @@ class Experiment:
         data = self.config.data
         spec = data.mixture[name].to_dict()
         options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
-        sizes = {"vit_size": spec.get("vit_size", data.vit_size.to_dict()), "target_size": data.target_size.to_dict()}
-        task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
+        sizes = {"vit_size": spec.get("vit_size") or data.vit_size.to_dict(), "target_size": data.target_size.to_dict()}
+        # False as None: so it is in folders that were made before configs said it.
+        task = {key: spec.get(key) or None for key in ("task", "proxy", "latents")}
         return {**task, "options": options, **sizes, "autoencoder": flux_names.fingerprint(self.vae_file())}
 
     def vae_file(self) -> str:
