@@ -24,6 +24,7 @@ Paper, project page and released code contradict each other in places; such a ch
 """
 
 import ml_collections
+from sgt_jax.configs.nano import painting
 
 # Chips of each hardware variant, named by topology.
 TPUS = {"v5p_2x2x1": 4, "v5p_2x2x4": 16, "v6e_4x4": 16, "v6e_8x8": 64, "v5e_4x8": 32, "v5e_8x8": 64}
@@ -71,6 +72,9 @@ def model() -> dict:
         max_latent_size=64,  # pictures of up to 1024 pixels a side
         vit_max_num_patch_per_side=70,
         vit_select_layer=-2,
+        position_init="sincos",
+        position_seed=0,  # of other tables
+        position_scale=1.0,
         connector_act="gelu_pytorch_tanh",
         interpolate_pos=False,
         timestep_shift=1.0,  # in training; sampling uses 3
@@ -91,6 +95,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"no variant {', '.join(unknown)} of this config; there are {', '.join(VARIANTS)}")
     c = ml_collections.ConfigDict()
     c.name = "bagel_7b_sgt"
+    c.family = "bagel"
     c.seed = 4396  # of noise, times and condition dropout
     # DISAGREEMENT: the launcher sets no end, and the export script's default suggests 8,000; the paper says nothing we know.
     c.total_steps = 8_000
@@ -116,8 +121,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         eps=1e-15,  # the reference's. Parameters without a gradient (ViT key biases) take full steps of noise; 1e-8 mends it
         weight_decay=0.0,
         clip=1.0,
+        muon_learning_rate=0.02,  # of name="muon", as muon_momentum
+        muon_momentum=0.95,
     )
-    c.schedule = dict(name="constant", warmup_steps=1_000)
+    # The fractions are those of schedules that end: "cosine" and "warmup_stable_decay".
+    c.schedule = dict(name="constant", warmup_steps=1_000, decay_fraction=0.2, final_fraction=0.0)
     # What is published is the average, and after 8,000 steps 45 % of it is still the starting weights.
     c.ema_decay = 0.9999
     c.max_nonfinite = 5  # updates in a row that may be skipped before the run stops
@@ -144,6 +152,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                 weight=2.0,
                 # The reference blends colours at borders (bicubic resize of a colour map): resize="blended".
                 options=dict(style="general", resize="nearest"),
+                latents=False,
+                photo_as_target=False,
                 vit_size=dict(stride=14, min_size=224, max_size=224),  # DISAGREEMENT: up to 980 in sampling
                 # Where `python -m sgt_jax tokenize` writes the targets' moments; training reads this instead of `source`.
                 tokenised="data/tokenised/segmentation",
@@ -168,18 +178,29 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         pool_size=48,  # samples a row chooses from when it fills its budgets
         read_threads=16,  # per row; order does not depend on it
         prefetch=4,  # batches made ahead
+        stages=(),  # parts of the run with weights of their own
         on_bad="skip",  # count and log unusable records; "error" stops at the first
     )
 
     # -- Evaluation: benchmarks are scored on the converted checkpoint, not in the run.
+    c.evaluate_at_start = True
     c.evaluate_weights = "ema"
     c.evaluate_every = 1_000
     c.evaluators = dict()
 
+    # -- How `sample` and inference.load paint with this model unless they are told otherwise: the reference's settings.
+    c.sampling = dict(
+        t2i=painting(49, 3.0, text_scale=4.0, low=0.4),
+        edit=painting(49, 3.0, text_scale=4.0, image_scale=2.0, renorm="text_channel"),
+        segment=painting(49, 3.0, text_scale=4.0, low=0.4),
+        palette="",  # colours of segmentations are found in the picture
+    )
+
     # -- Running.
-    c.mesh = dict(data=1, fsdp=-1)  # devices per axis (data, fsdp, tensor, context); -1: all that are left
+    c.mesh = dict(data=1, fsdp=-1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = ""  # JAX's choice
     c.cpu_devices = 0
+    c.compilation_cache = ""  # folder for compiled programs; "": JAX_COMPILATION_CACHE_DIR, or none
     c.log_every = 10
     c.checkpoint = dict(every=1_000, keep=2)  # 234 GB each
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
@@ -200,7 +221,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
     """One row per chip, parameters and optimizer state cut up over all chips."""
     c.data.rows = (TPUS | GPUS)[name]
-    c.mesh = dict(data=1, fsdp=-1)
+    c.mesh.update(data=1, fsdp=-1)
     if name in TPUS:
         c.model.attention, c.model.attention_block = "tpu", 256
     if name == "v5e_4x8":
@@ -214,7 +235,7 @@ def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
 
 def _paint_canvases(c: ml_collections.ConfigDict) -> None:
     """Targets as pixels: each fills the canvas of the nearest aspect ratio, so shapes are static and nothing is padded."""
-    del c.data.mixture.segmentation.tokenised
+    c.data.mixture.segmentation.tokenised = ""
     size = c.data.target_size.max_size
     step = c.data.target_size.stride
     short = {ratio: round(size * ratio / step) * step for ratio in (1, 3 / 4, 2 / 3, 9 / 16)}
@@ -250,7 +271,7 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
     c.data.budgets = {"und": 192, "gen": 128, "vit": 128, "labels": 48}
     c.data.update(pool_size=6, read_threads=0, prefetch=2)
     c.evaluate_every = 4
-    c.mesh = dict(data=-1)
+    c.mesh.update(data=-1, fsdp=1)
     c.platform = "cpu"
     c.cpu_devices = 2
     c.log_every = 1

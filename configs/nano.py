@@ -54,22 +54,37 @@ def model() -> dict:
         connector_act="gelu_pytorch_tanh",
         interpolate_pos=False,
         timestep_shift=2.0,  # more time at high noise; BAGEL trains with 1.0 on far larger pictures
+        freeze_und=False,
         vit_select_layer=-2,
         # All tokens of a picture share one rotary position, so these tables carry all of space. On a 4x4 grid the usual
         # sine tables are nearly parallel; random row and column codes tell neighbours apart at once.
         position_init="random_codes",
+        position_seed=0,
         position_scale=1.0,
         copy_init_moe=False,
         scan_layers=False,
         remat="none",
+        attention="xla",
+        attention_block=512,  # of the other backends
         dtype="float32",
     )
 
 
+def painting(steps: int, shift: float, text_scale: float, **guidance) -> dict:
+    """How pictures of one mode are painted: steps, shift of the time grid, and guidance (see models/bagel/guidance.py)."""
+    plain = dict(text_scale=text_scale, image_scale=1.0, low=0.0, high=1.0, renorm="global", renorm_min=0.0)
+    return dict(steps=steps, shift=shift, guidance=plain | guidance)
+
+
 def get_config() -> ml_collections.ConfigDict:
-    """The experiment; every field can be overridden on the command line as --config.NAME=VALUE."""
+    """The experiment; every field can be overridden on the command line as --config.NAME=VALUE.
+
+    Overrides change fields and add none, so optional fields are here, too, with the value that changes nothing. A field that
+    holds a dict takes a whole one: --config.data.mixture.proxy.options="{'style': 'plain', 'palette': 'class'}".
+    """
     c = ml_collections.ConfigDict()
     c.name = "nano"
+    c.family = "bagel"  # of models: what `model` below describes
     c.seed = 0
     c.total_steps = 500
     c.model = model()
@@ -108,13 +123,19 @@ def get_config() -> ml_collections.ConfigDict:
                 proxy="segmentation",
                 weight=3.0,
                 options=dict(style="plain"),  # of the proxy; its other options have defaults
+                latents=False,  # True shows the photo as clean latents, too
+                photo_as_target=False,  # True paints the photo, whatever the proxy asks for
+                tokenised="",  # folder in which `sgt_jax tokenize` keeps targets; "": the autoencoder runs in the step
+                vit_size={},  # of this part; {}: data.vit_size
             ),
-            understanding=dict(source="train", task="understanding", weight=2.0),
+            understanding=dict(source="train", task="understanding", weight=2.0, vit_size={}),
             text_to_image=dict(source="train", task="text_to_image", weight=2.0),
         ),  # fmt: skip
         dropout=dict(text=0.1, vit_image=0.0, vae_image=0.0),  # of droppable items, for guidance
         vit_size=dict(stride=8, min_size=SIZE, max_size=SIZE),
         canvases=((SIZE, SIZE),),  # (height, width) of pictures that are painted
+        target_size=dict(stride=8, min_size=SIZE, max_size=SIZE),  # of targets that are tokenised
+        stages=(),  # parts of the run with weights of their own, such as dict(steps=100, weights=dict(proxy=0.0))
         rows=16,  # packs per step; many short rows are much faster than a few long ones on a CPU
         # Slots per row and lane: a conversation, one or two proxies, a drawing.
         budgets={"und": 144, "vit": 48, "gen": 48, "labels": 16, f"pixels:{SIZE}x{SIZE}": 3},
@@ -126,6 +147,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     # -- Evaluation: before training, every evaluate_every steps, and at the end, on scenes never trained on.
     sampler = dict(shift=2.0, batch=64, seed=1, show=8)
+    c.evaluate_at_start = True
     c.evaluate_weights = "ema"  # "params": the raw weights
     c.evaluate_every = 500
     c.evaluators = dict(
@@ -139,10 +161,20 @@ def get_config() -> ml_collections.ConfigDict:
     )  # fmt: skip
     c.data.sources.held_out_all = dict(**scenes, split="validation", num=2_000, turns=6)
 
+    # -- How `sample` and inference.load paint with this model unless they are told otherwise; palette: colours of
+    # segmentations, "" finds them in the picture.
+    c.sampling = dict(
+        t2i=painting(8, 2.0, text_scale=3.0),
+        edit=painting(8, 2.0, text_scale=3.0),
+        segment=painting(4, 2.0, text_scale=1.0),
+        palette="distinct",
+    )
+
     # -- Running.
-    c.mesh = dict(data=-1)  # devices per axis (data, fsdp, tensor, context); -1: all that are left
+    c.mesh = dict(data=-1, fsdp=1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = "cpu"
     c.cpu_devices = 2  # two devices of one core each beat one device of two cores
+    c.compilation_cache = ""  # folder for compiled programs; "": JAX_COMPILATION_CACHE_DIR, or none
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=2)
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile

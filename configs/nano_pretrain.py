@@ -60,10 +60,11 @@ def get_config() -> ml_collections.ConfigDict:
     # Shares in samples. A row holds one conversation, and one or two drawings and edits.
     c.data.mixture = ml_collections.ConfigDict(
         dict(
-            lessons=dict(source="lessons", task="understanding", weight=2.0),
-            understanding=dict(source="asked", task="understanding", weight=2.0),
+            lessons=dict(source="lessons", task="understanding", weight=2.0, vit_size={}),
+            understanding=dict(source="asked", task="understanding", weight=2.0, vit_size={}),
             text_to_image=dict(source="drawn", task="text_to_image", weight=3.0),
-            editing=dict(source="edited", task="editing", see=False, weight=1.0),
+            # see: the understanding encoder sees the picture, too; joined_rate: share of series with two edits in one.
+            editing=dict(source="edited", task="editing", see=False, joined_rate=0.5, weight=1.0, vit_size={}),
         )
     )
     c.data.stages = (dict(steps=LESSONS, weights=dict(understanding=0.0)), dict(weights=dict(lessons=0.0)))
@@ -80,6 +81,10 @@ def get_config() -> ml_collections.ConfigDict:
             drawings=dict(type="drawings", source="held_out", n=128, text_scale=3.0, steps=8, **sampler),
         )
     )  # fmt: skip
+
+    # -- Sampling: BAGEL's own settings for segmentation, which this model has not learned.
+    c.sampling.segment = nano.painting(49, 3.0, text_scale=4.0, low=0.4)
+    c.sampling.palette = ""
 
     # -- Running.
     c.cpu_devices = 1

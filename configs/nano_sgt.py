@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.schedule = dict(name="warmup_stable_decay", warmup_steps=20, decay_fraction=0.3, final_fraction=0.0)
     c.ema_decay = 0.98
 
-    del c.data.stages  # those of pretraining
+    c.data.stages = ()  # not those of pretraining
 
     # -- Data: scenes that pretraining has not seen. Proxy : understanding : replay = 6 : 4 : 3, in samples.
     c.data.sources = ml_collections.ConfigDict(
@@ -65,10 +65,10 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.mixture = ml_collections.ConfigDict(
         dict(
             proxy=dict(source="painted", task="proxy", proxy="segmentation", weight=6.0,
-                       options=dict(style="plain")),
-            understanding=dict(source="asked", task="understanding", weight=4.0),
+                       options=dict(style="plain"), latents=False, photo_as_target=False, tokenised="", vit_size={}),
+            understanding=dict(source="asked", task="understanding", weight=4.0, vit_size={}),
             text_to_image=dict(source="drawn", task="text_to_image", weight=2.0),
-            editing=dict(source="edited", task="editing", see=False, weight=1.0),
+            editing=dict(source="edited", task="editing", see=False, joined_rate=0.5, weight=1.0, vit_size={}),
         )
     )  # fmt: skip
     c.data.budgets = {"und": 168, "vit": 48, "gen": 48, "labels": 12, f"pixels:{SIZE}x{SIZE}": 3}
@@ -76,6 +76,12 @@ def get_config() -> ml_collections.ConfigDict:
     c.evaluate_at_start = True  # the pretrained model is what the tuned one is compared with
     c.evaluate_every = 10_000
     c.evaluators = ml_collections.ConfigDict(evaluators())
+    c.sampling = dict(
+        t2i=nano.painting(8, 2.0, text_scale=3.0),
+        edit=nano.painting(8, 2.0, text_scale=1.5),
+        segment=nano.painting(4, 2.0, text_scale=1.0),
+        palette="distinct",
+    )
     c.cpu_devices = 2
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=1)

@@ -1,14 +1,16 @@
 """Trains, evaluates and reports one experiment: python -m sgt_jax.main --config=configs/nano.py --workdir=DIR"""
 
 import os
-import re
 import sys
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
+from sgt_jax.training import config_file
+
+CONFIG = flags.DEFINE_string(
+    "config", None, "The experiment: FILE.py or FILE.py:VARIANT; --config.NAME=VALUE overrides."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs and the report go here; the same one resumes.")
 # Several processes: docs/launch.md.
 PROCESSES = dict(
@@ -28,9 +30,11 @@ def main(argv: list[str]) -> None:
     config = CONFIG.value
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
+    from sgt_jax.parallel.compiling import keep_compiled
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform(config.platform, config.cpu_devices)
+    keep_compiled(config.compilation_cache)
     sys.exit(run(config, WORKDIR.value, **{name: flag.value for name, flag in PROCESSES.items()}))
 
 
@@ -57,19 +61,5 @@ def run(config: Any, workdir: str, **processes: Any) -> int:
     return 0 if int(state.step) >= config.total_steps else STOPPED.value
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Like absl's parser, but a misspelt or misplaced override is one line that suggests the right name."""
-    try:
-        found = app.parse_flags_with_usage(argv)
-        _ = CONFIG.value.platform  # a config file that cannot be loaded says so only here
-        return found
-    except (AttributeError, KeyError, TypeError) as error:
-        guess = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
-        hint = f"no field '{guess[2]}'; did you mean '{guess[1]}'?" if guess else f"no such field: {error}"
-        sys.exit(f"error: --config has {hint}")
-    except OSError as error:
-        sys.exit(f"error: --config: {' '.join(str(error).split())}")
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=config_file.parse_flags)

@@ -1,20 +1,25 @@
 """Trees of parameters: paths as text, nested dicts, and which part of them is trained."""
 
+import functools
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from flax import traverse_util
 
 from sgt_jax.errors import ConfigError
+
+Tree = dict[str, Any]  # nested; its leaves are arrays
 
 
 def path_name(path: tuple) -> str:
     """A tree path as "decoder/layers_0/und/q_proj/kernel"."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def trainable_mask(params: Any, freeze: Sequence[str]) -> Any:
+def trainable_mask(params: Tree, freeze: Sequence[str]) -> Tree:
     """True for every parameter whose path matches none of the patterns.
 
     Raises:
@@ -30,39 +35,32 @@ def trainable_mask(params: Any, freeze: Sequence[str]) -> Any:
     )
 
 
-def split_trainable(params: Mapping[str, Any], freeze: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_trainable(params: Tree, freeze: Sequence[str]) -> tuple[Tree, Tree]:
     """Two nested dicts without each other's leaves: (trainable, frozen)."""
-    mask = trainable_mask(params, freeze)
-
-    def cut(tree: Mapping[str, Any], keep: Mapping[str, Any], wanted: bool) -> dict[str, Any]:
-        out = {}
-        for name, child in tree.items():
-            if isinstance(child, Mapping):
-                if part := cut(child, keep[name], wanted):
-                    out[name] = part
-            elif keep[name] == wanted:
-                out[name] = child
-        return out
-
-    return cut(params, mask, True), cut(params, mask, False)
+    trained = flat(trainable_mask(params, freeze))
+    leaves = flat(params)
+    return tuple(nested({path: x for path, x in leaves.items() if trained[path] == which}) for which in (True, False))
 
 
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def merge(first: Tree, second: Tree) -> Tree:
     """One nested dict with the leaves of both; where both have one, the first's."""
-    out = dict(second)
-    for name, child in first.items():
-        both = isinstance(child, Mapping) and isinstance(out.get(name), Mapping)
-        out[name] = merge(child, out[name]) if both else child
-    return out
+    return nested(flat(second) | flat(first))
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a/b": x} as {"a": {"b": x}}."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, last = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return tree
+def flat(tree: Tree) -> dict[str, Any]:
+    """{"a": {"b": x}} as {"a/b": x}; empty dicts are left out."""
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def nested(leaves: Mapping[str, Any]) -> Tree:
+    """{"a/b": x} as {"a": {"b": x}}, the inverse of `flat`."""
+    return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def at(tree: Tree, path: str) -> Any:
+    """What is at "a/b" of a nested dict.
+
+    Raises:
+      KeyError: nothing is.
+    """
+    return functools.reduce(operator.getitem, path.split("/"), tree)

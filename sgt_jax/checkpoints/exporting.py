@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from sgt_jax.checkpoints.importing import NameMap
+from sgt_jax import trees
+from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.checkpoints.writer import Writer
 
 # path joined by "/" -> the leaf: a jax.Array, a NumPy array, or anything with shape, dtype and read(layer, dtype)
@@ -50,6 +51,18 @@ def write_published(
     with Writer(path, announced, metadata) as writer:
         for name, source in ordered:
             writer.write(name, source.as_published(_fetch(leaf(source.path), source.layer, announced[name][0])))
+
+
+def published_arrays(params: trees.Tree, names: NameMap) -> dict[str, np.ndarray]:
+    """A tree of parameters (or gradients, or moments) as {published name: array}, in memory; absent parts are left out."""
+    found = trees.flat(params)
+    return {
+        name: np.ascontiguousarray(
+            source.as_published(_fetch(found[source.path], source.layer, found[source.path].dtype))
+        )
+        for name, source in names.items()
+        if source.path in found
+    }
 
 
 def _fetch(leaf: Any, layer: int | None, dtype: np.dtype) -> np.ndarray:

@@ -1,103 +1,28 @@
 """Streams published tensors into a tree of (sharded) arrays: each process reads only the bytes of its own shards.
 
-A model family says with a name map where every published tensor lives: `{published name: Source}`. Leaves are
-filled in place, tensor by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the size of
-the parameters plus a few megabytes.
+A model family says with a name map where every published tensor lives (`names.py`). Leaves are filled in place, tensor
+by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the size of the parameters plus a few
+megabytes.
 """
 
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax import trees
 from sgt_jax.checkpoints.header import Tensor, shown
+from sgt_jax.checkpoints.names import Leaf, NameMap, Source, leaves
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError
 
 # (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 _BLOCK = 1 << 20  # bytes of a published tensor that are turned or cast at a time
-
-
-class Source(NamedTuple):
-    """Where one published tensor lives in the parameter tree.
-
-    Attributes:
-      path: the leaf, joined by "/": "decoder/layers/und/q_proj/kernel".
-      shape: of the published tensor.
-      axes: for every axis of the leaf (of one layer, if stacked) the published axis it comes from; None is a new
-        axis of size 1. Published axes that are not named have size 1 and vanish. A linear kernel has (1, 0).
-      layer: position on the leaf's leading axis, if the leaf stacks layers; None otherwise.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    axes: tuple[int | None, ...]
-    layer: int | None = None
-
-    @property
-    def leaf_shape(self) -> tuple[int, ...]:
-        """Shape of the leaf, or of one layer of it."""
-        return tuple(1 if axis is None else self.shape[axis] for axis in self.axes)
-
-    def published_index(self, index: Sequence[slice]) -> list[slice]:
-        """The part of the published tensor that a part of the leaf (or layer) comes from."""
-        found = [slice(0, 1)] * len(self.shape)
-        for axis, part in zip(self.axes, index, strict=True):
-            if axis is not None:
-                found[axis] = part
-        return found
-
-    def as_published(self, array: np.ndarray) -> np.ndarray:
-        """A view of a part of the leaf (or layer) with the published axes."""
-        new = tuple(k for k, axis in enumerate(self.axes) if axis is None)
-        kept = [axis for axis in self.axes if axis is not None]
-        gone = tuple(axis for axis in range(len(self.shape)) if axis not in kept)
-        return np.expand_dims(array.squeeze(new).transpose(np.argsort(kept)), gone)
-
-    @property
-    def turns(self) -> bool:
-        """Whether the leaf holds the values in another order than the file."""
-        kept = [axis for axis in self.axes if axis is not None]
-        return kept != sorted(kept)
-
-
-NameMap = Mapping[str, Source]
-
-
-class Leaf(NamedTuple):
-    """A leaf of the tree and the published tensors that fill it (one, or one per layer, in order)."""
-
-    path: str
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
-    stacked: bool
-
-
-def leaves(names: NameMap) -> list[Leaf]:
-    """The leaves that a name map fills, sorted by path.
-
-    Raises:
-      ValueError: the map is inconsistent (a program error): layers missing or of different shapes.
-    """
-    members: dict[str, list[tuple[int | None, str]]] = {}
-    for name, source in names.items():
-        members.setdefault(source.path, []).append((source.layer, name))
-    found = []
-    for path, places in sorted(members.items()):
-        stacked = places[0][0] is not None
-        places.sort()
-        expected = list(range(len(places))) if stacked else [None]
-        shapes = {names[name].leaf_shape for _, name in places}
-        if [layer for layer, _ in places] != expected or len(shapes) != 1:
-            raise ValueError(f"the name map fills {path} with {places} of shapes {sorted(shapes)}")
-        shape = ((len(places),) if stacked else ()) + shapes.pop()
-        found.append(Leaf(path, shape, tuple(name for _, name in places), stacked))
-    return found
 
 
 class Files:
@@ -143,6 +68,15 @@ def check_names(where: Any, tensors: Mapping[str, Tensor], names: NameMap, optio
             lines += [f"{len(found)} {title}:", *(f"  {ascii(line)[1:-1]}" for line in sorted(found))]
     advice = "Check that weights and configs come from the same release."
     raise CheckpointError(where, "\n".join(lines) + "\n", advice)
+
+
+def load_tree(files: Files, names: NameMap, sharding: Sharding | None = None, dtype: Any = None) -> dict[str, Any]:
+    """All leaves that a name map fills, as a nested dict; the arguments are those of `load_leaf`.
+
+    Raises:
+      CheckpointError: a file is damaged. Names and shapes were checked before, by `check_names`.
+    """
+    return trees.nested({leaf.path: load_leaf(files, leaf, names, sharding, dtype) for leaf in leaves(names)})
 
 
 def load_leaf(files: Files, leaf: Leaf, names: NameMap, sharding: Sharding | None, dtype: Any = None) -> jax.Array:

@@ -5,6 +5,7 @@ mixture, so that scaled latents have mean 0 and standard deviation 1 over all ch
 """
 
 import argparse
+import functools
 import json
 
 import jax
@@ -22,9 +23,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
 
-    from safetensors.numpy import save_file
-
-    from sgt_jax.checkpoints import entries
+    from sgt_jax import trees
+    from sgt_jax.checkpoints.exporting import write_published
     from sgt_jax.checkpoints.runs import restore_params
     from sgt_jax.models.autoencoder import flux_names
     from sgt_jax.training import experiment
@@ -47,9 +47,8 @@ def main(arguments: list[str]) -> int:
         task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std())
     )
     out.mkdir(parents=True, exist_ok=True)
-    save_file(
-        entries.to_published(params, flux_names.vae_entries(task.model_config.vae)), str(out / flux_names.VAE_FILE)
-    )
+    names = flux_names.vae_names(task.model_config.vae)
+    write_published(out / flux_names.VAE_FILE, names, functools.partial(trees.at, params["vae"]))
     (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")
     print(f"step {step}: scale {vae['scale_factor']:.4f}, shift {vae['shift_factor']:.4f}, channel means "
           f"{np.round(values.mean(0), 2).tolist()}, standard deviations {np.round(values.std(0), 2).tolist()}")  # fmt: skip

@@ -90,10 +90,11 @@ class Mixture:
         spec = self.config.mixture[name].to_dict()
         options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
         sizes = {
-            "vit_size": spec.get("vit_size", self.config.vit_size.to_dict()),
+            "vit_size": spec.get("vit_size") or self.config.vit_size.to_dict(),
             "target_size": self.config.target_size.to_dict(),
         }
-        task = {key: spec.get(key) for key in ("task", "proxy", "latents")}
+        # False as None: so it is in folders that were made before configs said it.
+        task = {key: spec.get(key) or None for key in ("task", "proxy", "latents")}
         return {**task, "options": options, **sizes, "autoencoder": self._autoencoder()}
 
     def batches(self, layout: Layout, rows: Sequence[int] | None = None) -> Batches:

@@ -61,7 +61,7 @@ def make_task(spec: Mapping[str, Any], *, encode: Encode, vit_size: VitSize, can
       DataError: there is no such task.
     """
     kind = spec["task"]
-    if "vit_size" in spec:
+    if spec.get("vit_size"):
         vit_size = VitSize(**spec["vit_size"])
     if kind == "proxy":
         options = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}

@@ -113,7 +113,8 @@ def main(arguments: list[str]) -> int:
     from jax.experimental import topologies
 
     from sgt_jax.parallel import partitioning
-    from sgt_jax.planning.step import load_config, plan_step
+    from sgt_jax.planning.step import plan_step
+    from sgt_jax.training.config_file import load
 
     config_file, topology, thorough, *overrides = arguments
     began = time.time()
@@ -127,7 +128,7 @@ def main(arguments: list[str]) -> int:
     except (RuntimeError, jax.errors.JaxRuntimeError) as error:
         return say(error=f"no topology {topology} here ({str(error).splitlines()[0]}); pip install 'sgt_jax[plan]'")
     try:
-        config = load_config(config_file, overrides)
+        config = load(config_file, overrides)
         planned = plan_step(config, partitioning.make_mesh(config.mesh, devices))
     except ValueError as error:
         return say(error=str(error))

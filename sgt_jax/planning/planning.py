@@ -66,9 +66,10 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     jax.config.update("jax_platforms", "cpu")
     from sgt_jax.parallel import partitioning
     from sgt_jax.planning import estimate
-    from sgt_jax.planning.step import load_config, plan_step
+    from sgt_jax.planning.step import plan_step
+    from sgt_jax.training.config_file import load
 
-    config = load_config(config_file, overrides)
+    config = load(config_file, overrides)
     mesh = partitioning.make_mesh(config.mesh, chips)
     known = {} if known is None else known
     planned = plan_step(config, mesh, known.get("state"))

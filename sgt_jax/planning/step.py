@@ -3,18 +3,14 @@
 It is the step that `train.py` runs (`train.make_step`, the table of `partitioning.py`), for devices that may not exist.
 """
 
-import ast
 import dataclasses
-import importlib.util
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from sgt_jax.data.packing import Field
-from sgt_jax.errors import ConfigError
 from sgt_jax.models.family import Costs, ModelConfig
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, optimizer
@@ -105,32 +101,3 @@ def abstract_batch(config: Any, layout: Any, width: int, mesh: Any) -> Any:
         }
         for lane, fields in spec.items()
     }
-
-
-def load_config(file: str, overrides: Sequence[str] = ()) -> Any:
-    """A config file, "FILE.py" or "FILE.py:variant", with overrides such as "model.remat=dots".
-
-    Raises:
-      ConfigError: no such file, variant or field.
-    """
-    path, _, variant = file.partition(":")
-    spec = importlib.util.spec_from_file_location("planned_config", path)
-    if spec is None or not os.path.exists(path):
-        raise ConfigError(f"no config file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(variant) if variant else module.get_config()
-    for override in overrides:
-        name, _, text = override.partition("=")
-        *parents, last = name.split(".")
-        node = config
-        for parent in parents:
-            node = node[parent] if parent in node else {}
-        if last not in node:
-            raise ConfigError(f"the config has no field '{name}'")
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        node[last] = value
-    return config

@@ -3,14 +3,14 @@
 import os
 import sys
 
-import jax
 from absl import app, flags, logging
 from etils import epath
-from ml_collections import config_flags
 
 from sgt_jax.errors import UserError
+from sgt_jax.parallel.compiling import keep_compiled
 from sgt_jax.parallel.distributed import prepare_platform
 from sgt_jax.study import page, run
+from sgt_jax.training import config_file
 
 
 def main(argv: list[str]) -> None:
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     prepare_platform(study.base.platform, study.base.cpu_devices)
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
-    jax.config.update("jax_compilation_cache_dir", os.path.abspath(os.path.join(options.workdir, "compiled")))
+    keep_compiled(study.base.compilation_cache or os.path.join(options.workdir, "compiled"))
     results = epath.Path(options.results or os.path.join(options.workdir, "results"))
     try:
         ended = run.run_study(study, options.workdir, results, options.only, options.reuse, options.keep)
@@ -34,11 +34,11 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", None, "The study: a file of configs/study/.", lock_config=True)
+    flags.DEFINE_string("config", None, "The study: a file of configs/study/; --config.NAME=VALUE overrides.")
     flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes.")
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=config_file.parse_flags)

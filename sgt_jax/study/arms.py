@@ -16,6 +16,8 @@ from sgt_jax.errors import ConfigError
 _NO_EFFECT_ON_RESULTS = (
     "platform",
     "cpu_devices",
+    "compilation_cache",
+    "sampling",
     "log_every",
     "profile",
     "report",
@@ -23,10 +25,25 @@ _NO_EFFECT_ON_RESULTS = (
     "name",
     "evaluate_every",
 )
-# Fields that configs got after runs were recorded, by their path, with the value that means what was meant without them.
-# Such a field with that value is no part of a fingerprint, so that a run recorded before it is still known as the same.
+
+# Fields that configs got after runs were recorded, by their path ("*": of every part), with the value that means what was
+# meant without them. With that value they are no part of a fingerprint, so that recorded runs are known as the same.
 _ADDED_LATER: dict[str, Any] = {
     "family": "bagel",
+    "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "mesh.context": 1,
+    "model.freeze_und": False,
+    "model.position_seed": 0,
+    "model.attention": "xla",
+    "model.attention_block": 512,
+    "data.stages": [],
+    "data.target_size": {"max_size": 32, "min_size": 32, "stride": 8},
+    "data.mixture.*.latents": False,
+    "data.mixture.*.photo_as_target": False,
+    "data.mixture.*.tokenised": "",
+    "data.mixture.*.vit_size": {},
+    "data.mixture.*.joined_rate": 0.5,
 }
 _BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
 
@@ -102,13 +119,16 @@ def fingerprint(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _drop(fields: dict[str, Any], path: list[str], neutral: Any) -> None:
-    """Removes the field at a path of names if it has the neutral value."""
-    *above, last = path
-    for name in above:
-        fields = fields.get(name) if isinstance(fields, dict) else None
-    if isinstance(fields, dict) and last in fields and fields[last] == neutral:
-        del fields[last]
+def _drop(fields: Any, path: list[str], neutral: Any) -> None:
+    """Removes the field at a path of names if it has the neutral value; "*" is every name."""
+    first, *rest = path
+    if not isinstance(fields, dict):
+        return
+    for name in list(fields) if first == "*" else [first] if first in fields else []:
+        if rest:
+            _drop(fields[name], rest, neutral)
+        elif fields[name] == neutral:
+            del fields[name]
 
 
 def _weights_ids(folder: str) -> list[str]:

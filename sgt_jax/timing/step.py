@@ -203,10 +203,9 @@ def routed_steps(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple
 
 def data_row(file: str, repeats: int) -> dict[str, Any]:
     """The row of making one batch of a config's data on the host, without anything made ahead."""
-    from sgt_jax.planning.step import load_config
-    from sgt_jax.training import experiment
+    from sgt_jax.training import config_file, experiment
 
-    batches = iter(experiment.build(load_config(file)).batches())
+    batches = iter(experiment.build(config_file.load(file)).batches())
     next(batches)  # fills the pools
     seconds = []
     for _ in range(repeats):

@@ -1,5 +1,6 @@
 """Streaming published tensors into parameter trees and back, whatever the family: a small map of every kind."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from sgt_jax import trees
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.exporting import write_published
-from sgt_jax.checkpoints.importing import Files, Source
+from sgt_jax.checkpoints.importing import Files
+from sgt_jax.checkpoints.names import Source, leaves
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.checkpoints.writer import write_arrays
 from sgt_jax.errors import CheckpointError
@@ -39,8 +41,7 @@ def some_tensors(dtype) -> dict[str, np.ndarray]:
 def load(path, sharding=None, dtype=None, names=NAMES) -> dict:
     with Files([Weights(path)]) as files:
         importing.check_names(path, files.tensors, names)
-        found = {x.path: importing.load_leaf(files, x, names, sharding, dtype) for x in importing.leaves(names)}
-    return trees.nested(found)
+        return importing.load_tree(files, names, sharding, dtype)
 
 
 def check(tree: dict, tensors: dict[str, np.ndarray]):
@@ -68,14 +69,7 @@ def check(tree: dict, tensors: dict[str, np.ndarray]):
 
 def get(tree):
     """A getter of leaves by path."""
-
-    def leaf(path):
-        node = tree
-        for part in path.split("/"):
-            node = node[part]
-        return node
-
-    return leaf
+    return functools.partial(trees.at, tree)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.float16])
@@ -140,10 +134,10 @@ def test_inconsistent_maps_are_program_errors():
     bad = dict(NAMES)
     del bad["layers.1.w"]
     with pytest.raises(ValueError, match="layers/w/kernel"):
-        importing.leaves(bad)
+        leaves(bad)
     bad = {**NAMES, "layers.1.w": NAMES["layers.1.w"]._replace(shape=(16, 16))}
     with pytest.raises(ValueError, match="layers/w/kernel"):
-        importing.leaves(bad)
+        leaves(bad)
 
 
 def test_two_files_with_the_same_name(tmp_path):

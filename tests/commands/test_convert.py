@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from sgt_jax import trees
-from sgt_jax.checkpoints import entries
+from sgt_jax.checkpoints.exporting import published_arrays
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.commands import convert
@@ -48,7 +48,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
         checkpoints.close()
     settings = {"model": config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))
-    return entries.to_published(trees.merge(average, frozen) if ema else params, names.name_map(config))
+    return published_arrays(trees.merge(average, frozen) if ema else params, names.name_map(config))
 
 
 def test_weights_of_a_run(tmp_path, capsys):

@@ -9,7 +9,7 @@ from sgt_jax.configs import bagel_7b_sgt
 from sgt_jax.commands import plan
 from sgt_jax.parallel import hardware
 from sgt_jax.planning import compiling, planning
-from sgt_jax.planning.step import load_config
+from sgt_jax.training.config_file import load
 
 CONFIG = "configs/bagel_7b_sgt.py"
 
@@ -36,7 +36,7 @@ def test_messages_of_the_compiler():
 
 @pytest.mark.parametrize("name", [*bagel_7b_sgt.TPUS, *bagel_7b_sgt.GPUS])
 def test_hardware_variants_have_a_row_per_chip(name):
-    config = load_config(f"{CONFIG}:{name}")
+    config = load(f"{CONFIG}:{name}")
     chips = (bagel_7b_sgt.TPUS | bagel_7b_sgt.GPUS)[name]
     if name in bagel_7b_sgt.TPUS:
         assert hardware.chips_in(hardware.parse_topology(name.replace("_", ":", 1))[1]) == chips
@@ -45,12 +45,12 @@ def test_hardware_variants_have_a_row_per_chip(name):
 
 
 def test_overrides():
-    config = load_config(CONFIG, ["model.remat=dots", "data.rows=32", "mesh={'fsdp': 8}"])
+    config = load(CONFIG, ["model.remat=dots", "data.rows=32", "mesh={'fsdp': 8}"])
     assert (config.model.remat, config.data.rows, config.mesh.to_dict()) == ("dots", 32, {"fsdp": 8})
-    with pytest.raises(ValueError, match="no field 'model.rmat'"):
-        load_config(CONFIG, ["model.rmat=dots"])
+    with pytest.raises(ValueError, match="no field 'rmat'; did you mean 'remat'"):
+        load(CONFIG, ["model.rmat=dots"])
     with pytest.raises(ValueError, match="no config file nowhere.py"):
-        load_config("nowhere.py")
+        load("nowhere.py")
 
 
 RESULT = dict(
@@ -79,7 +79,7 @@ RESULT = dict(
 def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
     found = dict(RESULT, fits=False, over=65 * 2**20, peak=15.75 * 2**30 + 65 * 2**20)
     found["advice"] = planning.advice(found)
-    monkeypatch.setattr(planning, "plan", lambda *_, **__: found)
+    monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
     arguments = ["--config", CONFIG, "--topology", "v5e:4x8"]
     assert plan.main(arguments) == 1
     text = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
 def test_what_fits(monkeypatch, capsys):
     collective = {"kind": "all-gather", "axes": "fsdp", "count": 84, "bytes": 8e10}
     found = dict(RESULT, fits=True, over=0.0, peak=14e9, temporaries=5e9, host=0, collectives=[collective], advice=[])
-    monkeypatch.setattr(planning, "plan", lambda *_, **__: found)
+    monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
     assert plan.main(["--config", CONFIG, "--topology", "v5e:4x8"]) == 0
     text = capsys.readouterr().out
     assert "FITS, 2.71 free" in text and "all-gather" in text and "MFU 67%" in text
@@ -103,7 +103,7 @@ def test_estimate_needs_no_compiler(monkeypatch, capsys, accumulate, chips, stat
     found |= {"mesh": {"data": 1, "fsdp": chips, "tensor": 1, "context": 1}, "accumulate": accumulate}
     found |= {"guess": 200 * 2**30 / chips, "sent": {"weights": 1e10, "activations": 0.0}}
     monkeypatch.setattr(planning, "analyse", lambda *_: found)
-    monkeypatch.setattr(plan, "compile_elsewhere", None)
+    monkeypatch.setattr(planning, "compile_elsewhere", None)
     assert (
         plan.main(["--estimate", "--config", CONFIG, "--topology", "v5e:4x4" if chips == 16 else "v5e:2x2"]) == status
     )

@@ -11,7 +11,8 @@ from sgt_jax.models.bagel import costs, decoder
 from sgt_jax.models.bagel.costs import typical_row
 from sgt_jax.parallel import partitioning
 from sgt_jax.planning import accounting, estimate
-from sgt_jax.planning.step import load_config, plan_step
+from sgt_jax.planning.step import plan_step
+from sgt_jax.training.config_file import load
 
 CONFIG = "configs/bagel_7b_sgt.py"
 
@@ -68,7 +69,7 @@ def test_attention_counts_the_blocks_it_visits():
 @pytest.fixture(scope="module")
 def plain():
     """The 7B step without recomputation, attention as one product."""
-    config = load_config(CONFIG, ["model.remat=none", "model.attention=xla"])
+    config = load(CONFIG, ["model.remat=none", "model.attention=xla"])
     return plan_step(config, partitioning.make_mesh({}, 1))
 
 
@@ -131,7 +132,7 @@ def test_a_typical_pack_is_full_and_sparse():
 
 
 def test_state_per_chip():
-    config = load_config(CONFIG, ["data.rows=64"])
+    config = load(CONFIG, ["data.rows=64"])
     planned = plan_step(config, partitioning.make_mesh(config.mesh, 64))
     state = estimate.state_bytes(planned)
     # 14.69 G parameters of which all but the autoencoder and the position tables are trained; 4 bytes each, and Adam's two.

@@ -10,7 +10,8 @@ from sgt_jax.commands import plan
 from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware, partitioning
 from sgt_jax.planning import candidates, estimate, planning
-from sgt_jax.planning.step import load_config, plan_step
+from sgt_jax.planning.step import plan_step
+from sgt_jax.training.config_file import load
 
 CONFIG = "configs/bagel_7b_sgt.py:v6e_8x8"
 V6E = hardware.CHIPS["v6e"]
@@ -54,12 +55,12 @@ def test_meshes_that_the_chips_cannot_make_are_not_tried():
 
 @pytest.fixture(scope="module")
 def planned():
-    return plan_step(load_config(CONFIG), partitioning.make_mesh({"fsdp": 64}, 64))
+    return plan_step(load(CONFIG), partitioning.make_mesh({"fsdp": 64}, 64))
 
 
 def test_each_way_to_cut_up_the_model_has_its_price(planned):
     def sent(accumulate=1, **mesh):
-        config = load_config(CONFIG)
+        config = load(CONFIG)
         other = plan_step(config, partitioning.make_mesh(mesh, 64), planned.state)
         return estimate.sent_bytes(other, accumulate)
 

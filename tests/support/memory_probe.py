@@ -41,14 +41,13 @@ def make(folder: Path) -> None:
 
     from sgt_jax.checkpoints.writer import Writer
     from sgt_jax.models.autoencoder.flux_names import VAE_FILE
-    from sgt_jax.models.bagel.names import MODEL_FILE
-    from sgt_jax.models.bagel.published import sources
+    from sgt_jax.models.bagel.names import MODEL_FILE, name_map
 
     folder.mkdir(parents=True)
     config().save(folder)
     rng = np.random.default_rng(0)
     for file in (MODEL_FILE, VAE_FILE):
-        names = sources(config(), file)
+        names = name_map(config(), file)
         announced = {name: (ml_dtypes.bfloat16, source.shape) for name, source in names.items()}
         with Writer(folder / file, announced, {"format": "pt"}) as writer:
             for name, source in names.items():

@@ -6,7 +6,7 @@ from sgt_jax.models.attention.work import attention_work
 from sgt_jax.models.bagel import costs
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.costs import typical_row
-from sgt_jax.planning.step import load_config
+from sgt_jax.training.config_file import load
 from sgt_jax.training.experiment import Blueprint
 from sgt_jax.training.utilisation import Utilisation
 
@@ -14,7 +14,7 @@ BUDGETS = {"und": 256, "gen": 2816, "vit": 256, "labels": 64}  # one painting
 
 
 def made(kind, objective="sgt"):
-    config = load_config("configs/bagel_7b_sgt.py", [f"data.budgets={BUDGETS}", "data.rows=4"])
+    config = load("configs/bagel_7b_sgt.py", [f"data.budgets={BUDGETS}", "data.rows=4"])
     config.objective.name = objective
     model = BagelConfig.from_dict(config.model.to_dict())
     return Utilisation(Blueprint(config), kind, 2), model, tuple(config.freeze)

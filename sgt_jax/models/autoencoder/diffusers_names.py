@@ -5,20 +5,17 @@ form of the attention's projections (linear instead of 1x1 convolutions) differ 
 """
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
-from sgt_jax import trees
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import strict_json
-from sgt_jax.checkpoints.importing import Sharding, Source
+from sgt_jax.checkpoints.importing import Sharding
+from sgt_jax.checkpoints.names import Named, NameMap, conv, linear_as_conv, norm
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
-_CONV = (2, 3, 1, 0)  # [out, in, kh, kw] -> [kh, kw, in, out]
-_PROJECTION = (None, None, 1, 0)  # linear [out, in] -> 1x1 convolution
 # What our autoencoder takes for granted.
 _FIXED = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": False, "use_post_quant_conv": False}
 
@@ -77,24 +74,23 @@ def load_vae(
     names = vae_names(config)
     with importing.Files([Weights(path)]) as files:
         importing.check_names(folder, files.tensors, names)
-        flat = {x.path: importing.load_leaf(files, x, names, sharding, dtype) for x in importing.leaves(names)}
-    return trees.nested(flat), config
+        return importing.load_tree(files, names, sharding, dtype), config
 
 
-def vae_names(config: AutoencoderConfig) -> dict[str, Source]:
+def vae_names(config: AutoencoderConfig) -> NameMap:
     """Where every tensor of a diffusers `AutoencoderKL` lives in the parameters of our `Autoencoder`."""
     return dict(_vae(config))
 
 
-def _vae(config: AutoencoderConfig) -> Iterator[tuple[str, Source]]:
+def _vae(config: AutoencoderConfig) -> Named:
     widths = [config.ch * m for m in config.ch_mult]
     last = len(widths) - 1
-    yield from _conv("encoder.conv_in", "encoder/conv_in", config.in_channels, widths[0])
-    yield from _conv("encoder.conv_out", "encoder/conv_out", widths[-1], 2 * config.z_channels)
-    yield from _conv("decoder.conv_in", "decoder/conv_in", config.z_channels, widths[-1])
-    yield from _conv("decoder.conv_out", "decoder/conv_out", widths[0], config.out_ch)
+    yield from conv("encoder.conv_in", "encoder/conv_in", config.in_channels, widths[0])
+    yield from conv("encoder.conv_out", "encoder/conv_out", widths[-1], 2 * config.z_channels)
+    yield from conv("decoder.conv_in", "decoder/conv_in", config.z_channels, widths[-1])
+    yield from conv("decoder.conv_out", "decoder/conv_out", widths[0], config.out_ch)
     for half, width in (("encoder", widths[-1]), ("decoder", widths[0])):
-        yield from _norm(f"{half}.conv_norm_out", f"{half}/norm_out", width)
+        yield from norm(f"{half}.conv_norm_out", f"{half}/norm_out", width)
         yield from _middle(f"{half}.mid_block", f"{half}/mid", widths[-1])
     for level, width in enumerate(widths):
         name, path = f"encoder.down_blocks.{level}", f"encoder/down_{level}"
@@ -102,40 +98,29 @@ def _vae(config: AutoencoderConfig) -> Iterator[tuple[str, Source]]:
         for b in range(config.num_res_blocks):
             yield from _block(f"{name}.resnets.{b}", f"{path}/block_{b}", width if b else inputs, width)
         if level < last:
-            yield from _conv(f"{name}.downsamplers.0.conv", f"{path}/downsample/conv", width, width)
+            yield from conv(f"{name}.downsamplers.0.conv", f"{path}/downsample/conv", width, width)
         # diffusers numbers the decoder's levels in the order of running, from the coarsest.
         name, path = f"decoder.up_blocks.{last - level}", f"decoder/up_{level}"
         inputs = widths[min(level + 1, last)]
         for b in range(config.num_res_blocks + 1):
             yield from _block(f"{name}.resnets.{b}", f"{path}/block_{b}", width if b else inputs, width)
         if level:
-            yield from _conv(f"{name}.upsamplers.0.conv", f"{path}/upsample/conv", width, width)
+            yield from conv(f"{name}.upsamplers.0.conv", f"{path}/upsample/conv", width, width)
 
 
-def _norm(name: str, path: str, width: int) -> Iterator[tuple[str, Source]]:
-    yield f"{name}.weight", Source(f"{path}/scale", (width,), (0,))
-    yield f"{name}.bias", Source(f"{path}/bias", (width,), (0,))
-
-
-def _conv(name: str, path: str, inputs: int, outputs: int, size: int = 3) -> Iterator[tuple[str, Source]]:
-    yield f"{name}.weight", Source(f"{path}/kernel", (outputs, inputs, size, size), _CONV)
-    yield f"{name}.bias", Source(f"{path}/bias", (outputs,), (0,))
-
-
-def _block(name: str, path: str, inputs: int, outputs: int) -> Iterator[tuple[str, Source]]:
-    yield from _norm(f"{name}.norm1", f"{path}/norm1", inputs)
-    yield from _conv(f"{name}.conv1", f"{path}/conv1", inputs, outputs)
-    yield from _norm(f"{name}.norm2", f"{path}/norm2", outputs)
-    yield from _conv(f"{name}.conv2", f"{path}/conv2", outputs, outputs)
+def _block(name: str, path: str, inputs: int, outputs: int) -> Named:
+    yield from norm(f"{name}.norm1", f"{path}/norm1", inputs)
+    yield from conv(f"{name}.conv1", f"{path}/conv1", inputs, outputs)
+    yield from norm(f"{name}.norm2", f"{path}/norm2", outputs)
+    yield from conv(f"{name}.conv2", f"{path}/conv2", outputs, outputs)
     if inputs != outputs:
-        yield from _conv(f"{name}.conv_shortcut", f"{path}/nin_shortcut", inputs, outputs, 1)
+        yield from conv(f"{name}.conv_shortcut", f"{path}/nin_shortcut", inputs, outputs, 1)
 
 
-def _middle(name: str, path: str, width: int) -> Iterator[tuple[str, Source]]:
+def _middle(name: str, path: str, width: int) -> Named:
     for b in (0, 1):
         yield from _block(f"{name}.resnets.{b}", f"{path}/block_{b + 1}", width, width)
     attention = f"{name}.attentions.0"
-    yield from _norm(f"{attention}.group_norm", f"{path}/attn_1/norm", width)
+    yield from norm(f"{attention}.group_norm", f"{path}/attn_1/norm", width)
     for theirs, ours in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out")):
-        yield f"{attention}.{theirs}.weight", Source(f"{path}/attn_1/{ours}/kernel", (width, width), _PROJECTION)
-        yield f"{attention}.{theirs}.bias", Source(f"{path}/attn_1/{ours}/bias", (width,), (0,))
+        yield from linear_as_conv(f"{attention}.{theirs}", f"{path}/attn_1/{ours}", (width, width))

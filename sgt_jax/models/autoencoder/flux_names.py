@@ -1,83 +1,88 @@
 """The autoencoder's parameters under the names of FLUX's published ae.safetensors."""
 
 import hashlib
-from collections.abc import Iterator
+import os
 from typing import Any
 
+import jax
 import numpy as np
-from etils import epath
-from safetensors.numpy import load_file
 
-from sgt_jax.checkpoints.entries import Entry, from_published, norm_entries
+from sgt_jax.checkpoints import importing
+from sgt_jax.checkpoints.importing import Sharding
+from sgt_jax.checkpoints.names import Named, NameMap, conv, norm
+from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 
 VAE_FILE = "ae.safetensors"
 
 
-def _conv(name: str, path: tuple[str, ...], inputs: int, outputs: int, size: int = 3) -> Iterator[Entry]:
-    yield Entry(f"{name}.weight", VAE_FILE, (outputs, inputs, size, size), (*path, "kernel"), "conv")
-    yield Entry(f"{name}.bias", VAE_FILE, (outputs,), (*path, "bias"))
+def load_vae(
+    path: str | os.PathLike, config: AutoencoderConfig, *, sharding: Sharding | None = None, dtype: Any = "float32"
+) -> dict[str, jax.Array]:
+    """The parameters of `Autoencoder(config)` from one ae.safetensors; `dtype` None keeps the file's.
+
+    Raises:
+      CheckpointError: the file is absent, damaged or of another autoencoder; all names that are wrong are listed.
+    """
+    names = vae_names(config)
+    with importing.Files([Weights(path)]) as files:
+        importing.check_names(path, files.tensors, names)
+        return importing.load_tree(files, names, sharding, dtype)
 
 
-def _vae_block(name: str, path: tuple[str, ...], inputs: int, outputs: int) -> Iterator[Entry]:
-    yield from norm_entries(f"{name}.norm1", VAE_FILE, inputs, (*path, "norm1"))
-    yield from _conv(f"{name}.conv1", (*path, "conv1"), inputs, outputs)
-    yield from norm_entries(f"{name}.norm2", VAE_FILE, outputs, (*path, "norm2"))
-    yield from _conv(f"{name}.conv2", (*path, "conv2"), outputs, outputs)
-    if inputs != outputs:
-        yield from _conv(f"{name}.nin_shortcut", (*path, "nin_shortcut"), inputs, outputs, 1)
+def fingerprint(path: str | os.PathLike) -> str:
+    """A text that two ae.safetensors share if and only if their encoders hold the same numbers, in whatever dtype."""
+    digest = hashlib.sha256()
+    with importing.Files([Weights(path)]) as files:
+        for name in sorted(name for name in files.tensors if name.startswith("encoder.")):
+            digest.update(name.encode() + files.read(name).astype(np.float32).tobytes())
+    return digest.hexdigest()[:16]
 
 
-def _vae_middle(half: str, width: int) -> Iterator[Entry]:
-    name, path = f"{half}.mid", ("vae", half, "mid")
-    yield from _vae_block(f"{name}.block_1", (*path, "block_1"), width, width)
-    yield from norm_entries(f"{name}.attn_1.norm", VAE_FILE, width, (*path, "attn_1", "norm"))
-    for m in ("q", "k", "v", "proj_out"):
-        yield from _conv(f"{name}.attn_1.{m}", (*path, "attn_1", m), width, width, 1)
-    yield from _vae_block(f"{name}.block_2", (*path, "block_2"), width, width)
+def vae_names(config: AutoencoderConfig) -> NameMap:
+    """Where every tensor of an ae.safetensors lives in the parameters of our `Autoencoder`."""
+    return dict(_vae(config))
 
 
-def _vae_ends(half: str, inputs: int, first: int, last: int, outputs: int) -> Iterator[Entry]:
-    yield from _conv(f"{half}.conv_in", ("vae", half, "conv_in"), inputs, first)
-    yield from norm_entries(f"{half}.norm_out", VAE_FILE, last, ("vae", half, "norm_out"))
-    yield from _conv(f"{half}.conv_out", ("vae", half, "conv_out"), last, outputs)
-
-
-def vae_entries(vae: AutoencoderConfig) -> list[Entry]:
-    """All published tensors of an autoencoder of these sizes, in the order of our tree."""
-    return list(_vae(vae))
-
-
-def _vae(vae: AutoencoderConfig) -> Iterator[Entry]:
+def _vae(vae: AutoencoderConfig) -> Named:
     widths = [vae.ch * m for m in vae.ch_mult]
     last = len(widths) - 1
-    yield from _vae_ends("encoder", vae.in_channels, vae.ch, widths[-1], 2 * vae.z_channels)
-    yield from _vae_middle("encoder", widths[-1])
-    yield from _vae_ends("decoder", vae.z_channels, widths[-1], widths[0], vae.out_ch)
-    yield from _vae_middle("decoder", widths[-1])
+    yield from _ends("encoder", vae.in_channels, vae.ch, widths[-1], 2 * vae.z_channels)
+    yield from _middle("encoder", widths[-1])
+    yield from _ends("decoder", vae.z_channels, widths[-1], widths[0], vae.out_ch)
+    yield from _middle("decoder", widths[-1])
     for l, width in enumerate(widths):
         # Going down a level starts with the finer level's channels; going up, with the coarser level's.
         for half, way, count, inputs in (
             ("encoder", "down", vae.num_res_blocks, widths[max(l - 1, 0)] if l else vae.ch),
             ("decoder", "up", vae.num_res_blocks + 1, widths[min(l + 1, last)]),
         ):
+            name, path = f"{half}.{way}.{l}", f"{half}/{way}_{l}"
             for b in range(count):
-                path = ("vae", half, f"{way}_{l}", f"block_{b}")
-                yield from _vae_block(f"{half}.{way}.{l}.block.{b}", path, inputs if b == 0 else width, width)
+                yield from _block(f"{name}.block.{b}", f"{path}/block_{b}", inputs if b == 0 else width, width)
             if l != (last if way == "down" else 0):
-                path = ("vae", half, f"{way}_{l}", f"{way}sample", "conv")
-                yield from _conv(f"{half}.{way}.{l}.{way}sample.conv", path, width, width)
+                yield from conv(f"{name}.{way}sample.conv", f"{path}/{way}sample/conv", width, width)
 
 
-def load_vae(path: Any, config: AutoencoderConfig) -> dict[str, Any]:
-    """The autoencoder's parameters: what belongs at params["vae"]."""
-    return from_published(load_file(epath.Path(path)), vae_entries(config))["vae"]
+def _block(name: str, path: str, inputs: int, outputs: int) -> Named:
+    yield from norm(f"{name}.norm1", f"{path}/norm1", inputs)
+    yield from conv(f"{name}.conv1", f"{path}/conv1", inputs, outputs)
+    yield from norm(f"{name}.norm2", f"{path}/norm2", outputs)
+    yield from conv(f"{name}.conv2", f"{path}/conv2", outputs, outputs)
+    if inputs != outputs:
+        yield from conv(f"{name}.nin_shortcut", f"{path}/nin_shortcut", inputs, outputs, 1)
 
 
-def fingerprint(path: Any) -> str:
-    """A text that two ae.safetensors share if and only if their encoders hold the same numbers, in whatever dtype."""
-    digest = hashlib.sha256()
-    tensors = load_file(epath.Path(path))
-    for name in sorted(name for name in tensors if name.startswith("encoder.")):
-        digest.update(name.encode() + np.asarray(tensors[name], np.float32).tobytes())
-    return digest.hexdigest()[:16]
+def _middle(half: str, width: int) -> Named:
+    name, path = f"{half}.mid", f"{half}/mid"
+    yield from _block(f"{name}.block_1", f"{path}/block_1", width, width)
+    yield from norm(f"{name}.attn_1.norm", f"{path}/attn_1/norm", width)
+    for m in ("q", "k", "v", "proj_out"):
+        yield from conv(f"{name}.attn_1.{m}", f"{path}/attn_1/{m}", width, width, 1)
+    yield from _block(f"{name}.block_2", f"{path}/block_2", width, width)
+
+
+def _ends(half: str, inputs: int, first: int, last: int, outputs: int) -> Named:
+    yield from conv(f"{half}.conv_in", f"{half}/conv_in", inputs, first)
+    yield from norm(f"{half}.norm_out", f"{half}/norm_out", last)
+    yield from conv(f"{half}.conv_out", f"{half}/conv_out", last, outputs)

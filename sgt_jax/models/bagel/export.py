@@ -1,5 +1,6 @@
 """Writes parameters as a folder in BAGEL's published layout, tensor by tensor; the counterpart of `published.py`."""
 
+import functools
 import os
 import re
 import shutil
@@ -8,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from sgt_jax import trees
 from sgt_jax.checkpoints.exporting import GetLeaf, write_published
 from sgt_jax.checkpoints.writer import sync_folder
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig
-from sgt_jax.models.bagel.names import MODEL_FILE
-from sgt_jax.models.bagel.published import sources
+from sgt_jax.models.bagel.names import MODEL_FILE, name_map
 
 # Not copied along: weights, their indexes, pickles, unfinished files.
 _WEIGHTS = re.compile(r"\.(safetensors|index\.json|bin|pt|pth|ckpt|npz|h5|gguf)$|\.partial-\d+$")
@@ -50,7 +50,7 @@ def export_published(
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(out, "exists already and is not empty.", "Choose another name or remove it.")
-    leaf = params if callable(params) else _getter(params)
+    leaf = params if callable(params) else functools.partial(trees.at, params)
     first = jax.process_index() == 0
     try:
         if first:
@@ -58,7 +58,7 @@ def export_published(
             partial.mkdir()
             _copy_files(config, partial, copy_from, extra_files)
         for file, kind in ((MODEL_FILE, dtype), (VAE_FILE, None)):
-            names = sources(config, file)
+            names = name_map(config, file)
             write_published(partial / file, names, leaf, kind, {"format": "pt"})
             if first:
                 progress(f"{file}: {len(names)} tensors, {(partial / file).stat().st_size:,} bytes")
@@ -85,13 +85,3 @@ def _copy_files(config: BagelConfig, folder: Path, copy_from: Any, extra_files: 
                 shutil.copyfile(path, folder / path.name)
     for path in extra_files:
         shutil.copyfile(path, folder / Path(path).name)
-
-
-def _getter(params: Mapping[str, Any]) -> GetLeaf:
-    def leaf(path: str) -> Any:
-        node: Any = params
-        for part in path.split("/"):
-            node = node[part]
-        return node if hasattr(node, "dtype") else np.asarray(node)
-
-    return leaf

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 from sgt_jax import trees
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import Tensor, shown, strict_json
-from sgt_jax.checkpoints.importing import Files, Leaf, Sharding, Source
+from sgt_jax.checkpoints.importing import Files, Sharding
+from sgt_jax.checkpoints.names import Leaf, leaves
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError, ConfigError
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.bagel.names import MODEL_FILE, name_map
+from sgt_jax.models.bagel.names import MODEL_FILE, TABLES, name_map
 
 # Keys that a config file must have: a default that happens to load would train garbage.
 _LLM_KEYS = {f.name for f in dataclasses.fields(LlmConfig)} - {"max_position_embeddings", "initializer_range"}
@@ -35,7 +36,6 @@ _MODEL_FILES = {
     "params": ("model.safetensors", "model.safetensors.index.json"),
 }
 _VAE_FILES = (VAE_FILE, VAE_FILE + ".index.json")
-_AXES = {"none": None, "transpose": (1, 0), "conv": (2, 3, 1, 0)}
 
 
 class Published(NamedTuple):
@@ -44,16 +44,6 @@ class Published(NamedTuple):
     params: dict[str, Any]
     config: BagelConfig
     summary: str
-
-
-def sources(config: BagelConfig, file: str | None = None) -> dict[str, Source]:
-    """The name map as the streaming reader and writer want it, for one file or both."""
-    found = {}
-    for entry in name_map(config):
-        if file in (None, entry.file):
-            axes = _AXES[entry.transform] or tuple(range(len(entry.shape)))
-            found[entry.name] = Source("/".join(entry.path), entry.shape, axes, entry.layer)
-    return found
 
 
 def load_published(
@@ -89,14 +79,14 @@ def load_published(
     if tables not in ("read", "recompute"):
         raise ConfigError(f"tables '{tables}' do not exist; choose read or recompute")
     config = config_from_folder(folder, base) if config is None else config
-    names = sources(config)
-    recomputed = {e.name for e in name_map(config) if e.optional} if tables == "recompute" else set()
+    names = name_map(config)
+    recomputed = set(TABLES) if tables == "recompute" else set()
     allowed = {name for name in names if any(re.search(pattern, name) for pattern in initialise)}
     with open_folder(folder, base, weights) as files:
         importing.check_names(folder, files.tensors, names, frozenset(recomputed | allowed))
         absent = {name for name in allowed if name not in files.tensors} - recomputed
         read, fresh = [], []
-        for leaf in importing.leaves(names):
+        for leaf in leaves(names):
             lacking = absent.intersection(leaf.names)
             if lacking and len(lacking) < len(leaf.names):
                 why = f"lacks {', '.join(sorted(lacking))}, but has the other layers."
@@ -235,12 +225,12 @@ def _json(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _fresh(
-    config: BagelConfig, leaves: Sequence[Leaf], loaded: Mapping[str, jax.Array], sharding: Sharding | None,
+    config: BagelConfig, missing: Sequence[Leaf], loaded: Mapping[str, jax.Array], sharding: Sharding | None,
     dtype: Any, key: jax.Array | None,
 ) -> dict[str, jax.Array]:  # fmt: skip
     """Leaves that no file brings; position tables always in float32."""
     out, wanted = {}, []
-    for leaf in leaves:
+    for leaf in missing:
         twin = leaf.path.replace("/gen/", "/und/").replace("norm_gen", "norm_und")
         if config.copy_init_moe and twin != leaf.path and twin in loaded:
             out[leaf.path] = jnp.copy(loaded[twin])  # a real copy: the two are trained apart
@@ -249,13 +239,8 @@ def _fresh(
 
     def init(key: jax.Array) -> list[jax.Array]:
         tree = Bagel(config).init(key)  # whatever is not returned is not computed
-        found = []
-        for leaf in wanted:
-            node = tree
-            for part in leaf.path.split("/"):
-                node = node[part]
-            found.append(node if leaf.path.endswith("/table") or dtype is None else node.astype(dtype))
-        return found
+        found = {leaf.path: trees.at(tree, leaf.path) for leaf in wanted}
+        return [x if dtype is None or path.endswith("/table") else x.astype(dtype) for path, x in found.items()]
 
     if wanted:
         places = [sharding(leaf.path, leaf.shape) for leaf in wanted] if sharding else None

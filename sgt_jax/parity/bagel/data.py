@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from sgt_jax.batch import TokenInfo, may_attend
-from sgt_jax.checkpoints import entries
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Example, PlanItem, Turn
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify
 from sgt_jax.data.packing import Lanes, pack
 from sgt_jax.data.pictures.reading import to_rgb
 from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, transform
+from sgt_jax.models.bagel.names import patch_conv_to_linear
 from sgt_jax.parity.bagel.folder import Folder, special_tokens
 from sgt_jax.parity.checks import Check, compare
 
@@ -110,7 +110,7 @@ def pictures(folder: Folder) -> Iterator[Check]:
     yield from check("rgba_to_rgb", to_rgb(Image.fromarray(recorded["rgba_in"])), "exact")
     patch = recorded["conv_weight"].shape[-1]
     yield from check("patchify_out", patchify(recorded["patchify_in"].transpose(1, 2, 0), patch))
-    yield from check("linear_weight", entries.patch_conv_to_linear(recorded["conv_weight"]))
+    yield from check("linear_weight", patch_conv_to_linear(recorded["conv_weight"]))
 
 
 def stream(folder: Folder) -> Iterator[Check]:

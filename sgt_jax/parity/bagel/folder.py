@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import types
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 from etils import epath
 
 from sgt_jax import trees
-from sgt_jax.checkpoints import entries
+from sgt_jax.checkpoints.exporting import published_arrays
 from sgt_jax.data.layouts.bagel import SpecialTokens
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.bagel.published import load_published
 from sgt_jax.parity.bagel.pack import ReferencePack, to_lanes
 from sgt_jax.training.objectives import sgt
 
@@ -80,7 +82,10 @@ class Folder:
     @functools.cached_property
     def params(self) -> dict[str, Any]:
         """The checkpoint."""
-        return jax.tree.map(jnp.asarray, names.load(self.path / "ckpt", self.config))
+        folder = self.path / "ckpt"
+        # A checkpoint of the reference's training may lack the fixed tables.
+        tables = [f"^{re.escape(name)}$" for name in names.TABLES]
+        return load_published(folder, self.config, dtype="float32", initialise=tables).params
 
     @functools.cached_property
     def pack(self) -> ReferencePack:
@@ -111,5 +116,5 @@ class Folder:
 
     def published(self, tree: Any) -> dict[str, np.ndarray]:
         """A tree of trainable parameters, gradients or averages under the published names."""
-        found = entries.to_published(tree, names.name_map(self.config, names.MODEL_FILE))
-        return {name: x for name, x in found.items() if not name.endswith("pos_embed.pos_embed")}
+        found = published_arrays(tree, names.name_map(self.config, names.MODEL_FILE))
+        return {name: x for name, x in found.items() if name not in names.TABLES}

@@ -1,5 +1,6 @@
 """OmniGen2's autoencoder: diffusers' names into our autoencoder, against the recorded numbers of the reference."""
 
+import functools
 import json
 import shutil
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from sgt_jax import trees
 from sgt_jax.checkpoints.exporting import write_published
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder import diffusers_names
@@ -85,13 +87,7 @@ def test_flux_sizes():
 
 def test_back_to_the_file(vae, tmp_path):
     model, params = vae
-
-    def leaf(path):
-        node = params
-        for part in path.split("/"):
-            node = node[part]
-        return node
-
+    leaf = functools.partial(trees.at, params)
     write_published(tmp_path / "a", diffusers_names.vae_names(model.config), leaf, metadata={"format": "pt"})
     assert (tmp_path / "a").read_bytes() == (GOLDEN / "vae" / diffusers_names.VAE_FILE).read_bytes()
 
