@@ -1,10 +1,14 @@
-"""What the host counts between two lines of the log, summed over all processes when the line is written."""
+"""All clocks and counters of the loop: what the host counts between two lines of the log, summed over all processes."""
 
+import contextlib
 import dataclasses
+import time
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 
+from sgt_jax.data.pipeline import BatchInfo
 from sgt_jax.parallel import distributed
+from sgt_jax.training.utilisation import Utilisation
 
 
 @dataclasses.dataclass
@@ -18,7 +22,7 @@ class Window:
     skipped: Counter = dataclasses.field(default_factory=Counter)
     fill: Counter = dataclasses.field(default_factory=Counter)
 
-    def add(self, tokens: int, info: Any) -> None:
+    def add(self, tokens: int, info: BatchInfo) -> None:
         """Counts one batch."""
         self.steps += 1
         self.tokens += tokens
@@ -30,13 +34,71 @@ class Window:
         """All processes' counts together (of processes that read the same rows, one); fill is their mean."""
         # Keyed by rows, so that what several processes read is counted once.
         everyone = distributed.gather({str(self.rows): vars(self)})
-        found = Window([])
+        total = Window([])
         for part in everyone.values():
-            found.rows += part["rows"]
-            found.steps = part["steps"]
-            found.tokens += part["tokens"]
-            found.samples.update(part["samples"])
-            found.skipped.update(part["skipped"])
-            found.fill.update({lane: share * len(part["rows"]) for lane, share in part["fill"].items()})
-        found.fill = Counter({lane: share / len(found.rows) for lane, share in found.fill.items()})
-        return found
+            total.rows += part["rows"]
+            total.steps = part["steps"]
+            total.tokens += part["tokens"]
+            total.samples.update(part["samples"])
+            total.skipped.update(part["skipped"])
+            total.fill.update({lane: share * len(part["rows"]) for lane, share in part["fill"].items()})
+        total.fill = Counter({lane: share / len(total.rows) for lane, share in total.fill.items()})
+        return total
+
+
+class Meter:
+    """Clocks and counters of a run; each call of `scalars` closes a window.
+
+    Attributes:
+      trained: seconds of training so far, without evaluations and saves.
+      waited: of these, seconds in which the host waited for data.
+      samples, skipped: by part of the mixture, and by reason, since the run was started or resumed.
+    """
+
+    def __init__(self, rows: list[int], work: Utilisation) -> None:
+        self._rows, self._work = rows, work
+        self.trained = self.waited = 0.0
+        self.samples: Counter = Counter()
+        self.skipped: Counter = Counter()
+        self._open()
+
+    def _open(self) -> None:
+        self._window, self._window_waited, self._since = Window(self._rows), 0.0, time.time()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, the loop waits for data."""
+        began = time.time()
+        yield
+        self._window_waited += time.time() - began
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, nothing is trained."""
+        began = time.time()
+        yield
+        self._since += time.time() - began
+
+    def add(self, tokens: int, info: BatchInfo) -> None:
+        """Counts one batch."""
+        self._window.add(tokens, info)
+
+    def scalars(self) -> dict[str, float]:
+        """What the log says of the steps since the last call, of all processes; all of them must call it."""
+        elapsed, totals = time.time() - self._since, self._window.totals()
+        self.trained += elapsed
+        self.waited += self._window_waited
+        self.samples.update(totals.samples)
+        self.skipped.update(totals.skipped)
+        fill = {lane: total / totals.steps for lane, total in totals.fill.items()}
+        values = {
+            **self._work.scalars(fill, elapsed / totals.steps),
+            "steps_per_second": totals.steps / elapsed,
+            "tokens_per_second": totals.tokens / elapsed,
+            "data_wait": self._window_waited / elapsed,
+            "skipped_records": sum(self.skipped.values()),
+            **{f"fill/{lane}": share for lane, share in fill.items()},
+            **{f"samples/{name}": n / totals.steps for name, n in totals.samples.items()},
+        }
+        self._open()
+        return values

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from sgt_jax import trees
+from sgt_jax.batch import PackedBatch
 from sgt_jax.errors import UserError
+from sgt_jax.parallel import distributed
 from sgt_jax.training import optimizer
 from sgt_jax.training.state import TrainState
 
@@ -90,3 +92,18 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         ), metrics
 
     return step
+
+
+class Step:
+    """An update that is compiled once, for the shapes of its first call; it refuses others."""
+
+    def __init__(self, jitted: Any) -> None:
+        self._jitted, self._compiled = jitted, None
+
+    def __call__(self, state: TrainState, batch: PackedBatch) -> tuple[TrainState, dict[str, jax.Array]]:
+        """(state, batch on the devices) -> (state, metrics)."""
+        if self._compiled is None:
+            self._compiled = self._jitted.lower(state, batch).compile()
+            # No process takes the first step until all have compiled: some platforms give up on a collective after 30 s.
+            distributed.meet("compiled")
+        return self._compiled(state, batch)

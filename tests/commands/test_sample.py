@@ -19,7 +19,7 @@ from sgt_jax.models.bagel import guidance
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.family import FAMILY
-from sgt_jax.models.bagel.guidance import Guidance
+from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
 from tests.support import tiny_experiment as tiny
 
@@ -47,11 +47,11 @@ def model(folder):
 @pytest.fixture(scope="module")
 def quick(model):
     """Three steps under text guidance."""
-    return load.Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
+    return Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
 
 
 def test_a_run_paints_as_it_was_scored():
-    defaults = load._defaults_of_run(nano_sgt.get_config().to_dict())
+    defaults = load._defaults_of_run(FAMILY, nano_sgt.get_config().to_dict())
     painted = {mode: (s.steps, s.shift, s.guidance) for mode, s in defaults.items() if mode != "chat"}
     scales = dict(t2i=(8, 2.0, 3.0), edit=(8, 2.0, 1.5), segment=(4, 2.0, 1.0))
     assert painted == {mode: (steps, shift, Guidance(scale)) for mode, (steps, shift, scale) in scales.items()}
@@ -125,7 +125,7 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
         return model.paint(history, mode, **{"settings": quick, **options})[0].picture.astype(int)
 
     base = paint([PHOTO, "red square"])
-    unguided = load.Settings(steps=3, vit=quick.vit)
+    unguided = Settings(steps=3, vit=quick.vit)
     assert np.abs(paint([PHOTO, "blue circle"]) - base).max() > 1
     assert np.abs(paint([255 - PHOTO, "red square"]) - base).max() > 1
     assert np.abs(paint([PHOTO, "red square"], settings=unguided) - base).max() > 1
@@ -133,7 +133,7 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
 
 def test_branches_of_one_picture_see_the_same_draw_of_its_posterior(model, quick):
     """Without a last text the no-text branch has read what the main one has: guidance must change nothing."""
-    unguided = load.Settings(steps=3, vit=quick.vit)
+    unguided = Settings(steps=3, vit=quick.vit)
     guided = model.edit([PHOTO], seeds=[1], settings=quick)[0].picture.astype(int)
     assert np.abs(guided - model.edit([PHOTO], seeds=[1], settings=unguided)[0].picture).max() <= 1
 

@@ -14,6 +14,7 @@ from sgt_jax import trees
 from sgt_jax.models import lanes, stack
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, loop, optimizer
+from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
 from tests.support import golden_rows, tiny_experiment
 from tests.support.paths import REPOSITORY, helper
@@ -182,7 +183,7 @@ def test_the_state_is_cut_up_and_frozen_parts_cost_no_optimizer_state():
     mesh = partitioning.make_mesh({"fsdp": 4}, jax.devices()[:4])
 
     def create(key):
-        return loop.state_lib.create(task.init(key), tx, tuple(config.freeze), True)
+        return state_lib.create(task.init(key), tx, tuple(config.freeze), True)
 
     shapes = jax.eval_shape(create, jax.random.key(0))
     shardings = partitioning.tree_shardings(shapes, mesh)

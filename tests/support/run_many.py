@@ -42,7 +42,7 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
     import jax
 
     from sgt_jax.parallel import distributed, partitioning
-    from sgt_jax.training import experiment, loop
+    from sgt_jax.training import experiment, start
 
     config = tiny_many.get_config()
     task = experiment.build(config)
@@ -64,14 +64,14 @@ def main(workdir, devices, coordinator, processes, process, fatal, step):
             os.kill(os.getpid(), getattr(signal, "SIG" + fatal))
         return at(self, number)
 
-    restore = loop.RunCheckpoints.restore
+    restore = start.RunCheckpoints.restore
 
     def resume(self, abstract, step=None):
         state, data = restore(self, abstract, step)
-        done[0] = int(state.step)
+        done[0] = int(state["step"])
         return state, data
 
-    partitioning.to_devices, distributed.StopRequest.at, loop.RunCheckpoints.restore = record, ask, resume
+    partitioning.to_devices, distributed.StopRequest.at, start.RunCheckpoints.restore = record, ask, resume
     where = dict(coordinator=coordinator, processes=int(processes), process=int(process)) if coordinator else {}
     program.flags.FLAGS(["run_many", "--config=", "--workdir=", "--stopped_status=75"])
     sys.exit(program.run(config, workdir, **where, timeout=60, heartbeat=10))

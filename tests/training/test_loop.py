@@ -16,7 +16,8 @@ import pytest
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
 from sgt_jax.errors import DataError
 from sgt_jax.reporting.metrics import read_metrics
-from sgt_jax.training import experiment, loop
+from sgt_jax.training import experiment, loop, optimizer, start
+from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
 from tests.support import tiny_experiment as tiny
 from tests.support.paths import REPOSITORY, helper
@@ -151,7 +152,7 @@ class _Poison:
 
 def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(tmp_path, monkeypatch, capsys):
     build = experiment.build
-    monkeypatch.setattr(loop.experiment, "build", lambda config: _Poison(build(config), True))
+    monkeypatch.setattr(start.experiment, "build", lambda config: _Poison(build(config), True))
     config = tiny.config(max_nonfinite=3)
     with pytest.raises(
         training_step.NonFiniteError, match=r"3 updates in a row.*step 3.*(proxy|understanding|text_to_image):scenes"
@@ -163,8 +164,8 @@ def test_updates_that_are_not_finite_are_skipped_counted_named_and_stop_the_run(
 def test_a_skipped_update_leaves_everything_but_the_step_as_it_was():
     config = tiny.config()
     task = experiment.build(config)
-    tx = loop.optimizer.make_optimizer(config)
-    state = loop.state_lib.create(task.init(jax.random.key(0)), tx, tuple(config.freeze), True)
+    tx = optimizer.make_optimizer(config)
+    state = state_lib.create(task.init(jax.random.key(0)), tx, tuple(config.freeze), True)
     batch, _ = next(iter(task.batches()))
 
     def poisoned(params, batch, key):
@@ -214,9 +215,9 @@ def test_a_misspelt_override_is_one_line_that_suggests_the_right_name(tmp_path, 
 def test_checkpoints_keep_the_last_few_and_ignore_foreign_folders(tmp_path):
     checkpoints = RunCheckpoints(tmp_path, keep=2, asynchronous=False)
     config = tiny.config()
-    tx = loop.optimizer.make_optimizer(config)
+    tx = optimizer.make_optimizer(config)
     params = {"vae": {"a": jnp.ones(3)}, "pos_embed": jnp.ones(2), "b": jnp.zeros(2)}
-    state = loop.state_lib.create(params, tx, tuple(config.freeze), True)
+    state = state_lib.create(params, tx, tuple(config.freeze), True)
     for step in (1, 2, 3):
         checkpoints.save(step, state._asdict(), {"0": {"position": step, "pool": []}})
     (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-1").mkdir()

@@ -1,0 +1,114 @@
+"""How a run begins: checks, shapes, shardings, and a state that is created in place or read from a checkpoint."""
+
+import json
+from typing import Any, NamedTuple
+
+import jax
+from clu import parameter_overview
+from etils import epath
+from ml_collections import ConfigDict
+
+from sgt_jax import trees
+from sgt_jax.checkpoints.runs import RunCheckpoints
+from sgt_jax.data.pipeline import prefetched
+from sgt_jax.models.family import Params
+from sgt_jax.models.stack import check_remat
+from sgt_jax.parallel import partitioning
+from sgt_jax.training import experiment, optimizer
+from sgt_jax.training import state as state_lib
+from sgt_jax.training.experiment import Experiment
+from sgt_jax.training.log import RunLog
+from sgt_jax.training.state import TrainState
+from sgt_jax.training.step import Step, make_step
+
+
+class Start(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+      task: its parts.
+      mesh: of its devices.
+      state: after `first` steps.
+      first: how many were done before.
+      origin: where the weights of a new run came from; "" when it was resumed.
+      step: the update, to be compiled.
+      batches: stream of (host batch, BatchInfo) with get_state and close, at the right place.
+      rows: those that this process reads.
+      checkpoints: of the work directory.
+      abstract: the state as shapes.
+    """
+
+    task: Experiment
+    mesh: jax.sharding.Mesh
+    state: TrainState
+    first: int
+    origin: str
+    step: Step
+    batches: Any
+    rows: list[int]
+    checkpoints: RunCheckpoints
+    abstract: TrainState
+
+
+def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> Start:
+    """Builds everything, in a new work directory or from its newest checkpoint.
+
+    Raises:
+      UserError: config, data, mesh and checkpoint do not fit together.
+    """
+    partitioning.check_rows(config.data.rows, mesh, config.accumulate)
+    task = experiment.build(config)
+    for name, sizes in task.divisible().items():
+        partitioning.check_divides(mesh, name, sizes)
+    check_remat(task.model_config.remat, jax.local_devices()[0])
+    tx = optimizer.make_optimizer(config)
+
+    # Shapes first, then created in place with its shardings, so no device ever holds more than its share.
+    def create(params: Params) -> TrainState:
+        return state_lib.create(params, tx, tuple(config.freeze), config.ema_decay > 0)
+
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(lambda key: create(task.init(key)), key)
+    shardings = partitioning.tree_shardings(shapes, mesh)
+    abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    rows = partitioning.own_rows(config.data.rows, mesh)
+    batches = iter(prefetched(task.batches(rows), config.data.prefetch))
+    checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
+
+    if checkpoints.latest() is None:
+        params, origin = task.initial_params(key, shardings.params)
+        state = jax.jit(create, out_shardings=shardings, donate_argnums=0)(params)
+    else:
+        saved, data_state = checkpoints.restore(abstract._asdict())
+        state, origin = TrainState(**saved), ""
+        batches.set_state(data_state)
+    # Metrics lie whole on every device, so that every process can read them.
+    whole = jax.NamedSharding(mesh, jax.P())
+    step = Step(jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole)))
+    return Start(task, mesh, state, int(state.step), origin, step, batches, rows, checkpoints, abstract)
+
+
+def announce(start: Start, workdir: epath.Path, log: RunLog) -> None:
+    """Says what runs, and writes down what a new run is."""
+    config, model = start.task.config, start.task.model_config
+    if start.origin and jax.process_index() == 0:
+        # With the model as it is: its sizes may have come from the checkpoint that the run starts from.
+        settings = json.loads(config.to_json_best_effort()) | {"model": model.to_dict()}
+        (workdir / "config.json").write_text(json.dumps(settings, indent=2))
+        overview = parameter_overview.get_parameter_overview(start.abstract.params, include_stats=False, max_lines=400)
+        (workdir / "parameters.txt").write_text(overview)
+    log.message(_opening(start))
+    if start.origin:
+        log.message(start.origin)
+
+
+def _opening(start: Start) -> str:
+    config, params, devices = start.task.config, start.abstract.params, start.mesh.devices
+    count = sum(x.size for x in jax.tree.leaves(params))
+    trained = sum(x.size for x in jax.tree.leaves(trees.split_trainable(params, tuple(config.freeze))[0]))
+    sizes = " x ".join(f"{axis} {n}" for axis, n in start.mesh.shape.items() if n > 1) or "1"
+    how = "starting" if start.origin else f"resuming at step {start.first}"
+    return (
+        f"{config.name}: {how} of {config.total_steps}; {count / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained; "
+        f"{len(devices.flat)} {devices.flat[0].platform} device(s), mesh {sizes}; {config.data.rows} rows a step"
+    )
