@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.batch import CAUSAL, FULL, NOISE
+from sgt_jax.batch import CAUSAL, FULL, NOISE, PIXELS
 from sgt_jax.data.examples import Moments, PlanItem
 from sgt_jax.data.packing import Field, Lanes, Spec
 from sgt_jax.errors import DataError
@@ -134,7 +134,7 @@ class BagelLayout:
             },
         }
         for h, w in self.canvases:
-            lane = f"pixels:{h}x{w}"
+            lane = f"{PIXELS}{h}x{w}"
             gen[f"picture:{h}x{w}"] = Field("int32", fill=-1, points_to=lane)
             spec[lane] = {"pixels": Field("uint8", (h, w, 3))}
         return spec
@@ -158,107 +158,153 @@ class BagelLayout:
         Raises:
           DataError: a picture does not fit its patch grid, position table or any canvas.
         """
-        und, gen = _Lane(), _Lane()
-        vit, labels = _Lane(), _Lane()
-        pixels: dict[str, list[np.ndarray]] = {}
-        position = order = 0
-        split, images = -1, 0
-        mode, time, split_open = CAUSAL, 0, False
-
+        cursor = _Cursor(self, name)
         for item in plan:
             if item.droppable and uniform is not None and uniform() < self.dropout[item.type]:
-                # A dropped picture leaves a gap in the positions, a dropped text does not.
-                position += item.type != "text"
-                continue
-            if item.split_start or not split_open:
-                split += 1
-                if item.type == "text":
-                    mode = CAUSAL
-                elif item.type == "vae_image" and item.loss and item.frame_delta is None:
-                    mode = NOISE
-                else:
-                    mode = FULL
-                time = gen.length
-            split_open = not item.split_end
-
-            if item.type == "text":
-                ids = [self.tokens.bos, *item.data, self.tokens.eos]
-                n = len(ids)
-                if item.loss:
-                    slots = und.length + np.arange(n - 1)
-                    labels.add(n - 1, slot=slots, target=ids[1:], weight=(n - 1) ** -0.5)
-                if item.closing_label is not None:
-                    labels.add(1, slot=und.length + n - 1, target=item.closing_label, weight=1.0)
-                places = np.arange(n)
-                und.add(n, token=ids, vit=-1, split=split, mode=mode, order=order + places, position=position + places)
-                order, position = order + n, position + n
-                continue
-
-            tokenised = isinstance(item.data, Moments)
-            image = np.asarray(item.data.values if tokenised else item.data)
-            stride = self.vit_patch if item.type == "vit_image" else self.latent_stride
-            if item.type == "vae_image" and tokenised != bool(self.moment_width):
-                found, wanted = ("moments", "pixels") if tokenised else ("pixels", "moments")
-                raise DataError(
-                    f"{name}: its picture to paint comes as {found}, this run takes {wanted}; tokenise all parts of the "
-                    "mixture that paint, or none (config.data.mixture.NAME.tokenised)"
-                )
-            if tokenised:
-                stride = self.latent_patch
-            h, w = image.shape[0] // stride, image.shape[1] // stride
-            side = self.vit_side if item.type == "vit_image" else self.latent_side
-            if h * stride != image.shape[0] or w * stride != image.shape[1] or max(h, w) > side or not h * w:
-                raise DataError(
-                    f"{name}: a {item.type} of {image.shape[1]}x{image.shape[0]} {'latents' if tokenised else 'pixels'} "
-                    f"does not fit: each side must be a multiple of {stride} and at most {side * stride}; set the resize "
-                    "rule of this task accordingly"
-                )
-            n = h * w
-            table = table_positions(h, w, side, self.interpolate_positions)
-            marker = {"split": split, "mode": mode, "position": position, "vit": -1}
-            und.add(1, token=self.tokens.soi, order=order, **marker)
-            inner = {"split": split, "mode": mode, "position": position, "order": order + 1 + np.arange(n)}
-            if item.type == "vit_image":
-                images += 1
-                und.add(n, token=-1, vit=vit.length + np.arange(n), **inner)
-                vit.add(n, patches=patchify(image, stride), table=table, image=images)
-                position += 1
-            elif item.type == "vae_image" and tokenised:
-                mean, logvar = np.split(image, 2, axis=-1)
-                moments = np.concatenate([patchify(part, stride) for part in (mean, logvar)], axis=1)
-                gen.add(n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), moments=moments, **inner)
-                position += item.frame_delta if item.frame_delta is not None else int(not item.loss)
-            elif item.type == "vae_image":
-                canvas = f"{image.shape[0]}x{image.shape[1]}"
-                if image.shape[:2] not in self.canvases:
-                    raise DataError(
-                        f"{name}: no canvas for a picture of {image.shape[1]}x{image.shape[0]} pixels; "
-                        f"config.data.canvases are {[f'{b}x{a}' for a, b in self.canvases]} (width x height)"
-                    )
-                stack = pixels.setdefault(canvas, [])
-                sources = {
-                    f"picture:{a}x{b}": len(stack) if (a, b) == image.shape[:2] else -1 for a, b in self.canvases
-                }
-                stack.append(image)
-                gen.add(n, table=table, noisy=int(item.loss), time=time, token=np.arange(n), **sources, **inner)
-                if item.frame_delta is not None:
-                    position += item.frame_delta
-                elif not item.loss:
-                    position += 1
+                cursor.drop(item)
             else:
-                raise DataError(f"{name}: unknown plan item type '{item.type}'")
-            if item.closing_label is not None:
-                labels.add(1, slot=und.length, target=item.closing_label, weight=1.0)
-            und.add(1, token=self.tokens.eoi, order=order + n + 1, **marker)
-            order += n + 2
+                cursor.add(item)
+        return cursor.lanes()
 
-        lanes: dict[str, dict[str, np.ndarray]] = {}
-        for lane, rows in (("und", und), ("vit", vit), ("gen", gen), ("labels", labels)):
-            if rows.length:
-                lanes[lane] = rows.arrays(sample=1)  # packing adds the samples before it
-        for canvas, stack in pixels.items():
-            lanes[f"pixels:{canvas}"] = {"pixels": np.stack(stack)}
-        return lanes
+
+class _Cursor:
+    """Lays one sample out, item by item: where the next one goes, and the lanes so far."""
+
+    def __init__(self, layout: BagelLayout, name: str) -> None:
+        self._layout, self._name = layout, name
+        self._und, self._gen, self._vit, self._labels = _Lane(), _Lane(), _Lane(), _Lane()
+        self._pixels: dict[str, list[np.ndarray]] = {}
+        self._position = self._order = self._images = self._time = 0
+        self._split, self._mode, self._open = -1, CAUSAL, False
+
+    def drop(self, item: PlanItem) -> None:
+        """A dropped picture leaves a gap in the positions, a dropped text does not."""
+        self._position += item.type != "text"
+
+    def add(self, item: PlanItem) -> None:
+        """One item, in a split of its own or in the one that is open."""
+        if item.split_start or not self._open:
+            self._split += 1
+            if item.type == "text":
+                self._mode = CAUSAL
+            elif item.type == "vae_image" and item.loss and item.frame_delta is None:
+                self._mode = NOISE
+            else:
+                self._mode = FULL
+            self._time = self._gen.length
+        self._open = not item.split_end
+        if item.type == "text":
+            self._text(item)
+        elif item.type in ("vit_image", "vae_image"):
+            self._picture(item)
+        else:
+            raise DataError(f"{self._name}: unknown plan item type '{item.type}'")
+
+    def lanes(self) -> Lanes:
+        """What was laid out; packing adds the samples before it."""
+        parts = {"und": self._und, "vit": self._vit, "gen": self._gen, "labels": self._labels}
+        lanes: dict[str, dict[str, np.ndarray]] = {
+            name: lane.arrays(sample=1) for name, lane in parts.items() if lane.length
+        }
+        return lanes | {PIXELS + canvas: {"pixels": np.stack(stack)} for canvas, stack in self._pixels.items()}
+
+    # -- Kinds of items ------------------------------------------------------------------------------------------------
+
+    def _text(self, item: PlanItem) -> None:
+        und, labels, tokens = self._und, self._labels, self._layout.tokens
+        ids = [tokens.bos, *item.data, tokens.eos]
+        n, places = len(ids), np.arange(len(ids))
+        if item.loss:
+            labels.add(n - 1, slot=und.length + places[:-1], target=ids[1:], weight=(n - 1) ** -0.5)
+        if item.closing_label is not None:
+            labels.add(1, slot=und.length + n - 1, target=item.closing_label, weight=1.0)
+        where = dict(split=self._split, mode=self._mode, order=self._order + places, position=self._position + places)
+        und.add(n, token=ids, vit=-1, **where)
+        self._order, self._position = self._order + n, self._position + n
+
+    def _picture(self, item: PlanItem) -> None:
+        """Markers around it, in lane und; its own slots in lane und or gen."""
+        und, tokens = self._und, self._layout.tokens
+        image, rows, columns = self._measured(item)
+        n = rows * columns
+        marker = {"split": self._split, "mode": self._mode, "position": self._position, "vit": -1}
+        und.add(1, token=tokens.soi, order=self._order, **marker)
+        inner = {
+            "split": self._split,
+            "mode": self._mode,
+            "position": self._position,
+            "order": self._order + 1 + np.arange(n),
+        }
+        if item.type == "vit_image":
+            self._seen(image, rows, columns, inner)
+        else:
+            self._painted(item, image, rows, columns, inner)
+        if item.closing_label is not None:
+            self._labels.add(1, slot=und.length, target=item.closing_label, weight=1.0)
+        und.add(1, token=tokens.eoi, order=self._order + n + 1, **marker)
+        self._order += n + 2
+
+    def _measured(self, item: PlanItem) -> tuple[np.ndarray, int, int]:
+        """The picture (or its moments), and how many rows and columns of slots it takes.
+
+        Raises:
+          DataError: it does not fit.
+        """
+        layout, tokenised = self._layout, isinstance(item.data, Moments)
+        image = np.asarray(item.data.values if tokenised else item.data)
+        if item.type == "vae_image" and tokenised != bool(layout.moment_width):
+            comes, wanted = ("moments", "pixels") if tokenised else ("pixels", "moments")
+            raise DataError(
+                f"{self._name}: its picture to paint comes as {comes}, this run takes {wanted}; tokenise all parts of the "
+                "mixture that paint, or none (config.data.mixture.NAME.tokenised)"
+            )
+        stride = layout.vit_patch if item.type == "vit_image" else layout.latent_stride
+        stride = layout.latent_patch if tokenised else stride
+        side = layout.vit_side if item.type == "vit_image" else layout.latent_side
+        h, w = image.shape[0] // stride, image.shape[1] // stride
+        if h * stride != image.shape[0] or w * stride != image.shape[1] or max(h, w) > side or not h * w:
+            raise DataError(
+                f"{self._name}: a {item.type} of {image.shape[1]}x{image.shape[0]} {'latents' if tokenised else 'pixels'} "
+                f"does not fit: each side must be a multiple of {stride} and at most {side * stride}; set the resize "
+                "rule of this task accordingly"
+            )
+        return image, h, w
+
+    def _seen(self, image: np.ndarray, rows: int, columns: int, inner: dict[str, Any]) -> None:
+        """A picture for the understanding encoder."""
+        layout, vit, n = self._layout, self._vit, rows * columns
+        self._images += 1
+        self._und.add(n, token=-1, vit=vit.length + np.arange(n), **inner)
+        table = table_positions(rows, columns, layout.vit_side, layout.interpolate_positions)
+        vit.add(n, patches=patchify(image, layout.vit_patch), table=table, image=self._images)
+        self._position += 1
+
+    def _painted(self, item: PlanItem, image: np.ndarray, rows: int, columns: int, inner: dict[str, Any]) -> None:
+        """A picture for the autoencoder, clean or noisy."""
+        layout, n = self._layout, rows * columns
+        fields: dict[str, Any] = self._moments(image) if layout.moment_width else self._canvas(image)
+        table = table_positions(rows, columns, layout.latent_side, layout.interpolate_positions)
+        self._gen.add(
+            n, table=table, noisy=int(item.loss), time=self._time, token=np.arange(n), **fields, **inner
+        )  # fmt: skip
+        self._position += item.frame_delta if item.frame_delta is not None else int(not item.loss)
+
+    def _moments(self, moments: np.ndarray) -> dict[str, Any]:
+        parts = [patchify(part, self._layout.latent_patch) for part in np.split(moments, 2, axis=-1)]
+        return {"moments": np.concatenate(parts, axis=1)}
+
+    def _canvas(self, image: np.ndarray) -> dict[str, Any]:
+        """Puts the picture on its canvas; the pointers to it, -1 for the other canvases."""
+        canvases = self._layout.canvases
+        if image.shape[:2] not in canvases:
+            raise DataError(
+                f"{self._name}: no canvas for a picture of {image.shape[1]}x{image.shape[0]} pixels; "
+                f"config.data.canvases are {[f'{b}x{a}' for a, b in canvases]} (width x height)"
+            )
+        stack = self._pixels.setdefault(f"{image.shape[0]}x{image.shape[1]}", [])
+        pointers = {f"picture:{a}x{b}": len(stack) if (a, b) == image.shape[:2] else -1 for a, b in canvases}
+        stack.append(image)
+        return pointers
 
 
 class _Lane:

@@ -59,6 +59,26 @@ def _embed(model: Bagel, params: Any, token: jax.Array) -> jax.Array:
     return model.embed_und(params, {"token": token, "vit": jnp.full_like(token, -1)}, None)
 
 
+class Writing(NamedTuple):
+    """The state of a loop that writes texts of B rows.
+
+    Attributes:
+      step: how many tokens were fed.
+      token: [B], what is fed next.
+      done: bool [B], rows whose text has ended.
+      ids: [B, max_length], the tokens fed.
+      logits: [B, max_length, V] of every step, or None.
+      cache: what was read and fed; slots that are still to be fed are holes.
+    """
+
+    step: jax.Array
+    token: jax.Array
+    done: jax.Array
+    ids: jax.Array
+    logits: jax.Array | None
+    cache: Cache
+
+
 def write_text(
     model: Bagel,
     params: Any,
@@ -87,68 +107,77 @@ def write_text(
       count int32 [B]: how many were fed. With `trace` logits float32 [B, max_length, V] of every
       step (zeros where none was needed), else None.
     """
-    cache = context.cache
-    batch, used = cache.info.sample.shape
-    info = TokenInfo(*(jnp.pad(x, ((0, 0), (0, max_length))) for x in cache.info))
+    batch, used = context.cache.info.sample.shape
+    pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
+
+    def more(state: Writing) -> jax.Array:
+        return (state.step < max_length) & ~jnp.all(state.done)
+
+    def feed(state: Writing) -> Writing:
+        if notify is not None:
+            jax.debug.callback(notify, state.step)
+        return _feed(model, params, context, eos, pick, used, state)
+
+    start = Writing(
+        step=jnp.int32(0),
+        token=jnp.full((batch,), bos, jnp.int32),
+        done=jnp.zeros((batch,), bool) if active is None else ~active,
+        ids=jnp.full((batch, max_length), eos, jnp.int32),
+        logits=jnp.zeros((batch, max_length, model.config.llm.vocab_size), jnp.float32) if trace else None,
+        cache=_with_room(context.cache, max_length),
+    )
+    final = jax.lax.while_loop(more, feed, start)
+    return final.ids, jnp.sum(final.ids != eos, axis=1), final.logits
+
+
+def _with_room(cache: Cache, slots: int) -> Cache:
+    """The cache with so many holes behind it, indexed by layer as a tuple."""
 
     def room(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, 0), (0, max_length), (0, 0), (0, 0)))
+        return jnp.pad(x, ((0, 0), (0, slots), (0, 0), (0, 0)))
 
     keys, values = (tuple(room(x[layer]) for layer in range(len(x))) for x in (cache.keys, cache.values))
-    pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
-    hidden = model.config.llm.hidden_size
-    vocabulary = model.config.llm.vocab_size
-    nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
+    return Cache(keys, values, TokenInfo(*(jnp.pad(x, ((0, 0), (0, slots))) for x in cache.info)))
 
-    def more(state: tuple) -> jax.Array:
-        step, _, done, *_ = state
-        return (step < max_length) & ~jnp.all(done)
 
-    def feed(state: tuple) -> tuple:
-        step, token, done, ids, all_logits, info, keys, values = state
-        if notify is not None:
-            jax.debug.callback(notify, step)
-        column = jnp.ones((batch, 1), jnp.int32)
-        new = TokenInfo(
-            sample=jnp.where(done[:, None], 0, column),
-            split=context.split[:, None],
-            order=(context.order + step)[:, None],
-            position=(context.position + step)[:, None],
-            mode=CAUSAL * column,
-        )
-        x = _embed(model, params, token[:, None])
-        past = Cache(keys, values, info)
-        h, _, aux = model.decode(params, x, jnp.zeros((batch, 0, hidden), x.dtype), new, nothing, past, return_kv=True)
-        logits = model.logits(params, h)[:, 0]
-        following = jnp.where(done, eos, pick(logits, step)).astype(jnp.int32)
-
-        def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
-            start = (0, used + step) + (0,) * (old.ndim - 2)
-            return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), start)
-
-        return (
-            step + 1,
-            following,
-            done | (following == eos),
-            ids.at[:, step].set(jnp.where(done, eos, token)),
-            all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)) if trace else all_logits,
-            TokenInfo(*(put(a, b) for a, b in zip(info, new))),
-            tuple(put(a, b) for a, b in zip(keys, aux["cache"].keys)),
-            tuple(put(a, b) for a, b in zip(values, aux["cache"].values)),
-        )
-
-    start = (
-        jnp.int32(0),
-        jnp.full((batch,), bos, jnp.int32),
-        jnp.zeros((batch,), bool) if active is None else ~active,
-        jnp.full((batch, max_length), eos, jnp.int32),
-        jnp.zeros((batch, max_length, vocabulary), jnp.float32) if trace else None,
-        info,
-        keys,
-        values,
+def _feed(
+    model: Bagel, params: Any, context: Context, eos: int, pick: Callable[[jax.Array, jax.Array], jax.Array],
+    used: int, state: Writing,
+) -> Writing:  # fmt: skip
+    """Feeds one token a row; `used` slots of the cache were read before the text."""
+    step, token, done, ids, all_logits, past = state
+    batch = token.shape[0]
+    column = jnp.ones((batch, 1), jnp.int32)
+    new = TokenInfo(
+        sample=jnp.where(done[:, None], 0, column),
+        split=context.split[:, None],
+        order=(context.order + step)[:, None],
+        position=(context.position + step)[:, None],
+        mode=CAUSAL * column,
     )
-    _, _, _, ids, logits, *_ = jax.lax.while_loop(more, feed, start)
-    return ids, jnp.sum(ids != eos, axis=1), logits
+    nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
+    x = _embed(model, params, token[:, None])
+    no_latents = jnp.zeros((batch, 0, model.config.llm.hidden_size), x.dtype)
+    h, _, aux = model.decode(params, x, no_latents, new, nothing, past, return_kv=True)
+    logits = model.logits(params, h)[:, 0]
+    following = jnp.where(done, eos, pick(logits, step)).astype(jnp.int32)
+
+    def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
+        start = (0, used + step) + (0,) * (old.ndim - 2)
+        return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), start)
+
+    return Writing(
+        step + 1,
+        following,
+        done | (following == eos),
+        ids.at[:, step].set(jnp.where(done, eos, token)),
+        None if all_logits is None else all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)),
+        Cache(
+            tuple(put(a, b) for a, b in zip(past.keys, aux["cache"].keys)),
+            tuple(put(a, b) for a, b in zip(past.values, aux["cache"].values)),
+            TokenInfo(*(put(a, b) for a, b in zip(past.info, new))),
+        ),
+    )
 
 
 def denoise(
