@@ -192,7 +192,7 @@ class Loaded(NamedTuple):
 
 
 class Family(Protocol):
-    """A model family.
+    """A model family. A class may inherit from it and take over what has a body here.
 
     Attributes:
       name: as in `config.family`.
@@ -223,6 +223,7 @@ class Family(Protocol):
 
     def with_tokens(self, config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
         """The config with this tokenizer's special tokens, as they are published with the weights."""
+        return config
 
     # -- Parts ---------------------------------------------------------------------------------------------------------
 
@@ -286,12 +287,15 @@ class Family(Protocol):
 
     def divisible(self, config: ModelConfig) -> dict[str, dict[str, int]]:
         """{logical axis: {what: size}}: what a mesh that cuts this axis up must divide."""
+        return {}
 
     def costs(self, config: ModelConfig) -> Costs:
         """Work and memory by formula. Raises UnsupportedError."""
+        raise UnsupportedError(f"family '{self.name}' has no formulas of work and memory, so nothing can be planned")
 
     def decoder_size(self, config: ModelConfig) -> tuple[int, int]:
         """Layers and width of the decoder that the analyses look into. Raises UnsupportedError."""
+        raise UnsupportedError(f"family '{self.name}' has no analyses: nothing says where its decoder's layers are")
 
 
 _registered: dict[str, Family] = {}

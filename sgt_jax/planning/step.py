@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from sgt_jax.data.packing import Field
+from sgt_jax.data.mixture import Layout
 from sgt_jax.models.family import Costs, ModelConfig
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, optimizer
@@ -77,7 +78,7 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     return PlannedStep(
         training_step.make_step(blueprint.loss, tx, config),
         state,
-        abstract_batch(config, blueprint.layout, blueprint.model_config.latent_width, mesh),
+        abstract_batch(config, blueprint.layout, mesh),
         blueprint.model_config,
         blueprint.family.costs(blueprint.model_config),
         tuple(config.freeze),
@@ -85,13 +86,10 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     )
 
 
-def abstract_batch(config: Any, layout: Any, width: int, mesh: Any) -> Any:
+def abstract_batch(config: ConfigDict, layout: Layout, mesh: jax.sharding.Mesh) -> dict[str, dict[str, Any]]:
     """{lane: {field: shape}} of a global batch, by the layout's fields and the config's budgets."""
     sharding = partitioning.batch_sharding(mesh)
     rows, budgets = config.data.rows, dict(config.data.budgets)
-    spec = {lane: dict(fields) for lane, fields in layout.spec.items()}
-    if not layout.canvases:  # tokenised targets: mean and log-variance of every latent token
-        spec["gen"].setdefault("moments", Field("float16", (2 * width,)))
     return {
         lane: {
             name: jax.ShapeDtypeStruct(
@@ -99,5 +97,5 @@ def abstract_batch(config: Any, layout: Any, width: int, mesh: Any) -> Any:
             )
             for name, field in fields.items()
         }
-        for lane, fields in spec.items()
+        for lane, fields in layout.spec.items()
     }

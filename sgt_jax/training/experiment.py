@@ -45,7 +45,8 @@ class Blueprint:
         self.model_config: ModelConfig = self._model_config()
         self.model: Model = self.family.model(self.model_config)
         self.loss = functools.partial(self.objective.bound(config.objective), model=self.model)
-        self.layout: Layout = self._layout(None, tokenised=False)
+        # Without canvases the pictures to paint come as moments, which `sgt_jax tokenize` made.
+        self.layout: Layout = self._layout(None, tokenised=not config.data.canvases)
 
     def _model_config(self) -> ModelConfig:
         return self.family.config(self.config.model.to_dict())
