@@ -94,22 +94,38 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
     )
 
 
+def _sampling(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a run's config says that its model paints: {mode: {steps, shift, guidance}, "palette": name or ""}.
+
+    Runs from before configs said it were made for what they were evaluated with.
+    """
+    if "sampling" in settings:
+        return settings["sampling"]
+    modes = {"masks": ("segment",), "drawings": ("t2i", "edit"), "prompts": ("t2i",), "edits": ("edit",)}
+    guessed: dict[str, Any] = {"palette": ""}
+    for evaluator in settings.get("evaluators", {}).values():
+        for mode in modes.get(evaluator.get("type"), ()):
+            guidance = {"text_scale": float(evaluator.get("text_scale", 1.0))}
+            guessed[mode] = {"steps": evaluator["steps"], "shift": evaluator["shift"], "guidance": guidance}
+        if evaluator.get("type") == "masks":
+            guessed["palette"] = guessed["palette"] or evaluator.get("palette", "")
+    return guessed
+
+
 def _palette_of_run(settings: Mapping[str, Any], proxy: Mapping[str, Any]) -> str | None:
-    """A run that does not say in which colours it paints was scored by them; None leaves them to be found."""
-    evaluated = next((e for e in settings.get("evaluators", {}).values() if e.get("type") == "masks"), {})
-    return proxy.get("options", {}).get("palette") or evaluated.get("palette")
+    """The palette of the proxy's options, if they name one, or of `sampling`; None leaves the colours to be found."""
+    return proxy.get("options", {}).get("palette") or _sampling(settings)["palette"] or None
 
 
 def _defaults_of_run(family: Family, settings: Mapping[str, Any]) -> dict[str, Settings]:
-    """The settings that a run was evaluated with are the ones that it was made for."""
-    rule = settings["data"].get("vit_size")
-    out = {mode: dataclasses.replace(s, vit=(rule["min_size"], rule["max_size"])) if rule else s
-           for mode, s in family.defaults.items()}  # fmt: skip
-    modes = {"masks": ("segment",), "drawings": ("t2i", "edit"), "prompts": ("t2i",), "edits": ("edit",)}
-    for evaluator in settings.get("evaluators", {}).values():
-        for mode in modes.get(evaluator.get("type"), ()):
-            guidance = family.guidance(text_scale=float(evaluator.get("text_scale", 1.0)))  # as the evaluators have it
-            out[mode] = dataclasses.replace(
-                out[mode], steps=evaluator["steps"], shift=float(evaluator["shift"]), guidance=guidance
-            )
+    """The settings of every mode that a run's config has, and the family's own for the others."""
+    rule, said = settings["data"].get("vit_size"), _sampling(settings)
+    out = {}
+    for mode, own in family.defaults.items():
+        if rule:
+            own = dataclasses.replace(own, vit=(rule["min_size"], rule["max_size"]))
+        if how := said.get(mode):
+            guidance = family.guidance(**how["guidance"])
+            own = dataclasses.replace(own, steps=how["steps"], shift=float(how["shift"]), guidance=guidance)
+        out[mode] = own
     return out

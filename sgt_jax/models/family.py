@@ -245,8 +245,8 @@ class Family(Protocol):
     def steps(self, model: Model, layout: Layout, notify: Notify | None = None) -> SamplingSteps:
         """What its sampler is made of."""
 
-    def guidance(self, text_scale: float) -> Any:
-        """Guidance by text alone; 1 switches it off."""
+    def guidance(self, text_scale: float, **others: Any) -> Any:
+        """Guidance by text alone, 1 switches it off; `others` are the family's own fields, as in `config.sampling`."""
 
     # -- Checkpoints ---------------------------------------------------------------------------------------------------
 

@@ -15,12 +15,15 @@ from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import DataError
 from sgt_jax.inference import load, results
+from sgt_jax.models import family as families
 from sgt_jax.models.bagel import guidance
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.family import FAMILY
 from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.training import config_file
+from tests.support import paths
 from tests.support import tiny_experiment as tiny
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -50,11 +53,32 @@ def quick(model):
     return Settings(steps=3, guidance=Guidance(2.0), vit=model.defaults["t2i"].vit)
 
 
-def test_a_run_paints_as_it_was_scored():
-    defaults = load._defaults_of_run(FAMILY, nano_sgt.get_config().to_dict())
-    painted = {mode: (s.steps, s.shift, s.guidance) for mode, s in defaults.items() if mode != "chat"}
+@pytest.mark.parametrize("name", ["nano", "nano_sgt", "nano_pretrain", "bagel_7b_sgt"])
+def test_a_config_samples_as_it_is_scored(name):
+    """Runs from before there was a section `sampling` sampled as their evaluators did, and so do new ones."""
+    settings = json.loads(config_file.load(f"{paths.REPOSITORY}/configs/{name}.py").to_json_best_effort())
+    old = {key: value for key, value in settings.items() if key != "sampling"}
+    family = families.of_config(settings)
+    assert load._defaults_of_run(family, settings) == load._defaults_of_run(family, old)
+    proxy = settings["data"]["mixture"].get("proxy", {})
+    assert load._palette_of_run(settings, proxy) == load._palette_of_run(old, proxy)
+
+
+def test_a_run_paints_as_its_config_says_whatever_scores_it():
+    settings = nano_sgt.get_config().to_dict() | {"evaluators": {}}
+    family = families.of_config(settings)
+
+    def painted():
+        found = load._defaults_of_run(family, settings)
+        return {mode: (s.steps, s.shift, s.guidance) for mode, s in found.items() if mode != "chat"}
+
     scales = dict(t2i=(8, 2.0, 3.0), edit=(8, 2.0, 1.5), segment=(4, 2.0, 1.0))
-    assert painted == {mode: (steps, shift, Guidance(scale)) for mode, (steps, shift, scale) in scales.items()}
+    assert painted() == {mode: (steps, shift, Guidance(scale)) for mode, (steps, shift, scale) in scales.items()}
+    settings["sampling"]["edit"] |= {
+        "steps": 5,
+        "guidance": {"text_scale": 2.0, "image_scale": 1.5, "renorm": "channel"},
+    }
+    assert painted()["edit"] == (5, 2.0, Guidance(2.0, 1.5, renorm="channel"))
 
 
 @pytest.fixture
@@ -108,6 +132,8 @@ def test_a_run_is_read_back_in_the_colours_that_it_paints_in():
     settings = nano.get_config().to_dict()
     assert load._palette_of_run(settings, settings["data"]["mixture"]["proxy"]) == "distinct"
     assert load._palette_of_run(settings, {"options": {"palette": "tab20"}}) == "tab20"
+    assert load._palette_of_run(settings | {"evaluators": {}}, {}) == "distinct"
+    assert load._palette_of_run(settings | {"sampling": {"palette": ""}}, {}) is None
     assert load._palette_of_run({}, {}) is None
 
 

@@ -107,8 +107,8 @@ class BagelFamily:
     def steps(self, model: Bagel, layout: BagelLayout, notify: Notify | None = None) -> BagelSteps:
         return BagelSteps(model, layout, notify)
 
-    def guidance(self, text_scale: float) -> Guidance:
-        return Guidance(text_scale=text_scale)
+    def guidance(self, text_scale: float, **others: Any) -> Guidance:
+        return Guidance(text_scale=text_scale, **others)
 
     # -- Checkpoints ---------------------------------------------------------------------------------------------------
 
