@@ -46,4 +46,4 @@ def test_all_pictures_stand_before_the_first_question_wherever_its_markers_are(s
 
 def test_a_source_without_answers_is_refused(sources):
     with pytest.raises(DataError, match="holds no question with an answer"):
-        Answers(OracleSubject({**sources, "held_out": sources["held_out_edits"]}), OPTIONS)
+        Answers(OracleSubject({**sources, "held_out": [Example("a"), sources["held_out_edits"][0]]}), OPTIONS)
