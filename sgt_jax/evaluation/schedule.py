@@ -59,7 +59,8 @@ class Schedule:
         """Evaluates the parameters of a step.
 
         Raises:
-          DataError: an evaluator does not exist or its sources lack what it needs.
+          ConfigError: there is no evaluator of that type.
+          DataError: a source lacks what an evaluator needs.
         """
         started = time.time()
         values: dict[str, float] = {}

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sgt_jax.errors import DataError
+from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.statistics import Score
 from sgt_jax.evaluation.subject import Params, Subject
@@ -58,9 +58,9 @@ def by_name(kind: str, name: str = "") -> type[Evaluator]:
       name: what the config calls it, for the error.
 
     Raises:
-      DataError: there is no such type.
+      ConfigError: there is no such type.
     """
     if kind not in EVALUATORS:
-        raise DataError(f"evaluator '{name or kind}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
+        raise ConfigError(f"evaluator '{name or kind}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
     module, evaluator = EVALUATORS[kind]
     return getattr(importlib.import_module(f"sgt_jax.evaluation.{module}"), evaluator)

@@ -7,8 +7,6 @@ from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.statistics import Score, compare
 from sgt_jax.evaluation.subject import Params, Subject
 
-LABELS = {"ce": "cross-entropy per answer token", "mse": "flow loss per latent token"}
-
 
 class HeldOutLoss:
     """Cross-entropy and flow loss on fixed batches of the training mixture, drawn from a held-out source.
@@ -19,6 +17,7 @@ class HeldOutLoss:
     """
 
     TITLE = Title("Loss on held-out batches")
+    LABELS = {"ce": "cross-entropy per answer token", "mse": "flow loss per latent token"}
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject = subject
@@ -26,7 +25,7 @@ class HeldOutLoss:
 
     def __call__(self, params: Params) -> Result:
         metrics = [self._subject.losses(params, batch, seed) for seed, batch in enumerate(self._batches)]
-        return Result({name: [m[name] for m in metrics] for name in LABELS if name in metrics[0]})
+        return Result({name: [m[name] for m in metrics] for name in self.LABELS if name in metrics[0]})
 
     @staticmethod
     def scores(after: Items, before: Items | None) -> list[Score]:
@@ -34,6 +33,6 @@ class HeldOutLoss:
         words = {"items": "held-out batches", "lower_is_better": True}
         return [
             compare("loss", label, after[key], before=before and before[key], **words)
-            for key, label in LABELS.items()
+            for key, label in HeldOutLoss.LABELS.items()
             if key in after
         ]

@@ -1,11 +1,15 @@
 """Edits are judged rightly: the true picture after an edit passes, and each way to fail is told apart."""
 
 import numpy as np
+import pytest
+from sgt_jax.configs import nano_sgt
 
 from sgt_jax.data.sources.scenes.edits import EDITS
 from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.errors import DataError
 from sgt_jax.evaluation.rules.geneval import Thing
-from sgt_jax.evaluation.scenes.edits import judge_edit
+from sgt_jax.evaluation.scenes.edits import Edits, judge_edit
+from tests.support.oracle_subject import OracleSubject
 
 SIZES = dict(small=(0.13, 0.16), large=(0.2, 0.25))
 SCENES = Scenes(max_objects=4, sizes=SIZES, edits=EDITS, split="test")
@@ -58,3 +62,22 @@ def test_planted_errors_are_told_apart():
     assert damaged(add)["kept"] == 0.0 and damaged(add)["changed"] == 1.0
     alone = np.mean([len(e.extra["scene"].objects) == 1 for e in CASES])
     assert damaged(lose)["kept"] == alone and damaged(lose)["exact"] == alone
+
+
+@pytest.mark.parametrize("see", [False, True])
+def test_edits_of_a_perfect_model_and_of_one_that_draws_other_edits(sources, see):
+    options, subject = dict(nano_sgt.evaluators()["edits"], n=60, see=see), OracleSubject(sources)
+    result = Edits(subject, options)(None)
+    assert [item.type for item in subject.plans[0]] == ["vae_image", *["vit_image"] * see, "text"]
+    assert np.mean(result.items["exact"]) >= 0.95 and "copy" not in result.items["kind"]
+    assert len(result.rows) == 8 and result.columns == ("before", "edited", "should be")
+    shuffled = Edits(OracleSubject(sources, np.random.default_rng(0)), options)(None).items
+    assert np.mean(shuffled["exact"]) < 0.1
+    scores = Edits.scores(result.items, shuffled)
+    assert scores[0].over_before.low > 0.8 and {s.name for s in scores} >= {"edit exact", "the rest stayed"}
+
+
+def test_a_source_without_edits_is_refused(sources):
+    options = dict(nano_sgt.evaluators()["edits"], source="held_out")
+    with pytest.raises(DataError, match="has no edits; set `edits` in config.data.sources.held_out"):
+        Edits(OracleSubject(sources), options)
