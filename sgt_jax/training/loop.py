@@ -70,7 +70,8 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
         del params
         resumed = False
     else:
-        state, data_state = checkpoints.restore(abstract)
+        fields, data_state = checkpoints.restore(abstract._asdict())
+        state = TrainState(**fields)
         batches.set_state(data_state)
         resumed = True
     first = int(state.step)
@@ -178,7 +179,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
                 run_evaluations(done, state.weights(config.evaluate_weights))
             # Saved after the evaluation: a kill in between repeats the evaluation rather than losing it.
             if save:
-                checkpoints.save(done, state, data_state)
+                checkpoints.save(done, state._asdict(), data_state)
             if stopping:
                 checkpoints.wait()
                 log.message(f"stopped by signal at step {done}; the same command resumes")
@@ -201,7 +202,7 @@ def _train(config: Any, workdir: epath.Path, mesh: Any) -> TrainState:
             }
             (workdir / "run.json").write_text(json.dumps(summary, indent=2))
             if config.report:
-                page = run_results.write(config, task, workdir, run_evaluations.results, summary, abstract.params)
+                page = run_results.write(config, workdir, run_evaluations.results, summary, abstract.params)
                 log.message(
                     run_page.plain_table(evaluation_schedule.collect_scores(workdir, config.evaluators.to_dict()))
                 )
