@@ -115,6 +115,17 @@ def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, 
     assert trained == ["proxies base, seed 0"]
 
 
+def test_the_command_skips_what_is_done_writes_the_report_and_says_where(tmp_path):
+    source, results = ROOT / "docs" / "results" / "baselines", tmp_path / "results"
+    (results / records.RUNS).mkdir(parents=True)
+    for name in (records.ITEMS, f"{records.RUNS}/base_0.json"):
+        (results / name).write_bytes((source / name).read_bytes())
+    command = [sys.executable, "-m", "sgt_jax.study", "--config=configs/study/baselines.py", f"--workdir={tmp_path}"]
+    done = subprocess.run([*command, "--only=base"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == f"{results / 'report.html'}\n", done.stdout + done.stderr
+    assert "1 of 16 runs done" in (results / "report.html").read_text()
+
+
 def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
     config = proxies.get_config()
     found = arms.runs(config)
