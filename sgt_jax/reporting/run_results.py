@@ -13,26 +13,17 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from sgt_jax.evaluation.evaluators import by_name
 from sgt_jax.evaluation.items import evaluated_steps
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import collect_scores
 from sgt_jax.reporting import metrics, run_page
 
-TITLES = {
-    "masks": (
-        "Masks painted from photographs",
-        "Held-out scenes: what the model saw, what it should paint, what it painted.",
-    ),
-    "edits": ("Pictures edited on request", "One object changes, everything else should stay as it is."),
-    "prompts": ("Pictures drawn for GenEval's kinds of prompts", "Each prompt and what was drawn for it."),
-    "drawings": ("Pictures drawn from captions", "Held-out captions; the right column is one scene of that caption."),
-}
 PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def write(
     config: ConfigDict,
-    experiment: Any,
     workdir: epath.Path,
     results: Mapping[str, Result],
     summary: Mapping[str, Any],
@@ -41,8 +32,8 @@ def write(
     """Writes results.json and report.html of a run that has just ended; returns the report's path.
 
     Args:
-      config, experiment, workdir: of the run.
-      results: what the evaluators found at the last step.
+      config, workdir: of the run.
+      results: of the evaluators at the last step.
       summary: seconds per part and realised samples, from the loop.
       params: parameters or their shapes, for the counts.
     """
@@ -103,7 +94,7 @@ def _pictures(evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str,
     for name, result in results.items():
         if not result.rows:
             continue
-        title, caption = TITLES.get(evaluators[name]["type"], (name, ""))
+        title, caption = by_name(evaluators[name]["type"], name).TITLE
         block = {"title": title, "caption": caption, "columns": list(result.columns), "rows": result.rows}
         if result.captions:
             block["captions"] = list(result.captions)

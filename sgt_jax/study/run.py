@@ -11,19 +11,15 @@ the very same settings is taken from their results (--reuse=FOLDER,...). Results
 is all that a report needs.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.errors import ConfigError, DataError
 from sgt_jax.evaluation.items import load_items
 from sgt_jax.reporting.metrics import realised_samples
@@ -31,6 +27,7 @@ from sgt_jax.study import records
 from sgt_jax.study.arms import Run, arm_names, fingerprint, run_config, runs
 from sgt_jax.study.history import history
 from sgt_jax.study.reuse import take_runs
+from sgt_jax.study.workers import Pace, claimed
 from sgt_jax.training import loop
 
 
@@ -59,7 +56,7 @@ def run_study(
     write_study(study, results)
     wanted = [run for run in runs(study) if not only or run.arm in only]
     take_runs(study, wanted, results, reuse)
-    pace = _Pace(results, wanted)
+    pace = Pace([_record_path(results, run) for run in wanted])
     for number, run in enumerate(wanted, 1):
         with claimed(workdir / "arms" / f"{run.name}.lock") as mine:
             config = run_config(study, run)
@@ -109,42 +106,6 @@ def write_study(study: ConfigDict, results: epath.Path) -> None:
 
 def _as_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json_best_effort())
-
-
-@contextlib.contextmanager
-def claimed(path: epath.PathLike) -> Iterator[bool]:
-    """Whether this process may work on a run: one at a time may. The system frees the lock of a process that dies."""
-    path = epath.Path(path)
-    if is_remote(path):  # cloud storage has no locks; one worker at a time is up to the user there
-        yield True
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-class _Pace:
-    """Time left. Workers side by side finish runs for one another, so it goes by what is done, by whomever."""
-
-    def __init__(self, results: epath.Path, wanted: Sequence[Run]) -> None:
-        self._paths = [_record_path(results, run) for run in wanted]
-        self._started, self._done_before = time.time(), self._done()
-
-    def left(self) -> str:
-        """ ", about N min left", or nothing as long as no run was finished."""
-        done = self._done()
-        if done == self._done_before:
-            return ""
-        seconds_a_run = (time.time() - self._started) / (done - self._done_before)
-        return f", about {seconds_a_run * (len(self._paths) - done) / 60:.0f} min left"
-
-    def _done(self) -> int:
-        return sum(path.exists() for path in self._paths)
 
 
 def _record_path(results: epath.Path, run: Run) -> epath.Path:

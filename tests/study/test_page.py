@@ -3,11 +3,13 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sgt_jax.configs.study import proxies
 
+from sgt_jax.assets import resource
 from sgt_jax.commands import report as command
 from sgt_jax.errors import DataError
 from sgt_jax.study import page as study_page
@@ -113,6 +115,7 @@ def test_the_page_is_whole_self_contained_and_repeatable(complete, capsys):
     assert not links.outside and links.tags.count("svg") == 10, (
         "a radar, a bar chart a score, and one of the overall score"
     )
+    assert Path(resource("package:report/style.css")).read_text() in page, "in <style> nothing is unescaped"
     assert "10 of 25 runs done" in page and "Unfinished" in page
     for arm in ("base", "sft", "segmentation", "edges"):
         assert f'<th scope="row">{arm}</th>' in page

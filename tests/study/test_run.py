@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from etils import epath
 from sgt_jax.configs.study import proxies
 
 from sgt_jax.data.proxies import PROXIES
 from sgt_jax.errors import DataError
 from sgt_jax.study import arms, records
-from sgt_jax.study.run import claimed, run_study
+from sgt_jax.study.run import run_study
+from sgt_jax.study.workers import Pace, claimed
 from tests.support.paths import REPOSITORY as ROOT
 from tests.support.paths import helper
 from tests.support.run_tiny_study import tiny_study
@@ -76,7 +78,7 @@ def test_killed_anywhere_and_restarted_it_ends_with_the_same_numbers(folder):
 def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
     path = tmp_path / "arms" / "sft_0.lock"
     claim = (
-        "import sys, time; from sgt_jax.study.run import claimed\n"
+        "import sys, time; from sgt_jax.study.workers import claimed\n"
         "with claimed(sys.argv[1]) as mine: print(mine, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", claim, str(path)], stdout=subprocess.PIPE, text=True) as other:
@@ -89,6 +91,18 @@ def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
             assert mine
 
 
+def test_the_time_left_goes_by_what_all_workers_have_done(tmp_path, monkeypatch):
+    paths = [epath.Path(tmp_path) / f"sft_{seed}.json" for seed in range(5)]
+    now = iter((0.0, 600.0))
+    monkeypatch.setattr("sgt_jax.study.workers.time.time", lambda: next(now))
+    paths[0].touch()  # by an earlier call
+    pace = Pace(paths)
+    assert pace.left() == ""
+    paths[1].touch()
+    paths[2].touch()
+    assert pace.left() == ", about 10 min left"  # five minutes a run, two are left
+
+
 def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, capsys):
     config = proxies.get_config()
     trained = []
@@ -99,6 +113,17 @@ def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, 
     with pytest.raises(ZeroDivisionError):
         run_study(config, tmp_path, tmp_path / "results", only=["base"])
     assert trained == ["proxies base, seed 0"]
+
+
+def test_the_command_skips_what_is_done_writes_the_report_and_says_where(tmp_path):
+    source, results = ROOT / "docs" / "results" / "baselines", tmp_path / "results"
+    (results / records.RUNS).mkdir(parents=True)
+    for name in (records.ITEMS, f"{records.RUNS}/base_0.json"):
+        (results / name).write_bytes((source / name).read_bytes())
+    command = [sys.executable, "-m", "sgt_jax.study", "--config=configs/study/baselines.py", f"--workdir={tmp_path}"]
+    done = subprocess.run([*command, "--only=base"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == f"{results / 'report.html'}\n", done.stdout + done.stderr
+    assert "1 of 16 runs done" in (results / "report.html").read_text()
 
 
 def test_runs_go_seed_by_seed_and_the_untrained_arm_needs_one():
@@ -138,15 +163,19 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
 def test_a_field_added_later_is_no_part_of_the_fingerprint_while_it_is_neutral(monkeypatch):
     config = arms.run_config(proxies.get_config(), arms.Run("edges", 0))
     before = arms.fingerprint(config)
-    monkeypatch.setattr(arms, "_ADDED_LATER", {"courage": "none", "data.haste": 0, "data.a.b": None})
+    added = {"courage": "none", "data.haste": 0, "data.a.b": None, "data.mixture.*.weather": "fair"}
+    monkeypatch.setattr(arms, "_ADDED_LATER", arms._ADDED_LATER | added)
     assert arms.fingerprint(config) == before
     with config.unlocked():
         config.courage, config.data.haste = "none", 0
+        config.data.mixture.proxy.weather = "fair"
     assert arms.fingerprint(config) == before
     config.data.haste = 1
     hasty = arms.fingerprint(config)
     config.courage, config.data.haste = "some", 0
-    assert len({before, hasty, arms.fingerprint(config)}) == 3
+    brave = arms.fingerprint(config)
+    config.courage, config.data.mixture.proxy.weather = "none", "foul"
+    assert len({before, hasty, brave, arms.fingerprint(config)}) == 4
 
 
 def test_runs_recorded_without_a_family_are_of_bagel():

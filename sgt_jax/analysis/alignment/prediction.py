@@ -56,7 +56,7 @@ def correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Correl
         orders = np.array(list(itertools.permutations(range(len(a)))))
     else:
         rng = np.random.default_rng(seed)
-        # The order that was found is one of them, so that p is never 0.
+        # The order that was observed is one of them, so that p is never 0.
         orders = np.stack([np.arange(len(a)), *(rng.permutation(len(a)) for _ in range(SHUFFLES - 1))])
     p = float(np.mean(np.abs(b[orders] @ a) >= abs(r) - 1e-12))
     spearman = float(scipy.stats.spearmanr(a, b).statistic)
@@ -71,18 +71,18 @@ def merged(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     Raises:
       DataError: two files have the same proxy, or speak of different models or places.
     """
-    found: dict[str, Mapping[str, Any]] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
     about: dict[str, tuple] = {}
     for name, content in files.items():
         which = "before" if "before" in content else "checkpoint"
         about[name] = (content["options"][which], content["place"])
         for proxy, entry in content[which].items():
-            if proxy in found:
+            if proxy in entries:
                 raise DataError(f"{name}: proxy '{proxy}' is in another file, too")
             if not math.isfinite(entry["score"]):
                 raise DataError(f"{name}: the score of '{proxy}' is not finite")
-            found[proxy] = entry
+            entries[proxy] = entry
     if len(set(about.values())) > 1:
         said = "; ".join(f"{name}: {model}, {place}" for name, (model, place) in about.items())
         raise DataError(f"alignments of different models or places cannot be compared: {said}")
-    return found
+    return entries

@@ -24,7 +24,8 @@ class BagelSteps:
     """See `models.family.SamplingSteps`. Every result has a seed of its own, whatever batch it stands in."""
 
     def __init__(self, model: Bagel, layout: BagelLayout, notify: Notify | None = None) -> None:
-        self._model, self._tokens, self._notify = model, layout.tokens, notify
+        # A run of the autoencoder alone has a layout without special tokens: they are asked for where they are needed.
+        self._model, self._layout, self._notify = model, layout, notify
 
     def branches(
         self, plan: Sequence[PlanItem], thought: Sequence[int], guidance: Guidance
@@ -63,8 +64,9 @@ class BagelSteps:
             keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(seeds)
             return jax.vmap(jax.random.categorical)(keys, logits / temperature)
 
+        tokens = self._layout.tokens
         ids, count, _ = sampling.write_text(
-            self._model, params, context, self._tokens.bos, self._tokens.eos, max_length, None if greedy else pick,
+            self._model, params, context, tokens.bos, tokens.eos, max_length, None if greedy else pick,
             active, notify=self._notify,
         )  # fmt: skip
         return ids, count
@@ -77,8 +79,9 @@ class BagelSteps:
         grid = (shape[0] // stride, shape[1] // stride)
         n = grid[0] * grid[1]
         noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, model.config.latent_width)))(seeds)
+        tokens = self._layout.tokens
         latents = sampling.denoise(
-            model, params, context, noise, grid, times, guidance, self._tokens.soi, self._tokens.eoi,
+            model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi,
             notify=self._notify,
         )  # fmt: skip
         return model.unscale_latent(unpatchify_latents(latents, grid, model.config.latent_patch_size))
