@@ -32,10 +32,12 @@ pytest.register_assert_rewrite("tests.support")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """`pytest` alone, the whole default tier, runs on several workers where pytest-xdist is installed; -n 0 undoes it."""
+    """`pytest` alone, the default tier, runs on several workers where pytest-xdist is installed; `-n 0` undoes it."""
     option = config.option
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr == config.getini("addopts")[-1]
-    if whole and getattr(option, "numprocesses", 0) is None and not option.usepdb and not option.collectonly:
+    if "PYTEST_XDIST_WORKER" in os.environ or not hasattr(option, "numprocesses"):
+        return  # a worker must not start workers of its own
+    default_tier = option.markexpr in config.getini("addopts") and config.args_source is config.ArgsSource.TESTPATHS
+    if default_tier and option.numprocesses is None and not option.usepdb and not option.collectonly:
         option.numprocesses = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
         if option.dist == "no":
             option.dist = "loadfile"
