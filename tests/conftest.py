@@ -26,6 +26,9 @@ os.environ.setdefault("PJRT_NPROC", "32")
 
 import jax  # noqa: E402
 
+from sgt_jax.parallel.compiling import keep_compiled  # noqa: E402
+
+keep_compiled()  # also where a plugin imported JAX before the lines above
 jax.config.update("jax_num_cpu_devices", 4)
 pytest.register_assert_rewrite("tests.support")
 

@@ -14,7 +14,7 @@ from sgt_jax.errors import CheckpointError
 from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.published import config_from_folder, load_published
-from tests.support import plain_weights
+from tests.support import paths, plain_weights
 from tests.support.golden_checkpoint import CKPT, FILES, TABLES, as_bf16, copied, edit, same_tensors, same_tree
 
 
