@@ -210,7 +210,7 @@ def test_alone_nothing_is_started_and_facts_are_ones_own(monkeypatch):
 def test_when_not_all_come_the_others_end_with_one_line():
     """Process 0 waits for a second one that never starts."""
     code = (
-        "from sgt_jax import distributed as d; import jax; jax.config.update('jax_platforms', 'cpu')\n"
+        "from sgt_jax.parallel import distributed as d; import jax; jax.config.update('jax_platforms', 'cpu')\n"
         f"d.start(d.Settings('localhost:{free_port()}', 2, 0, timeout=2))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

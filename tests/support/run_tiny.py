@@ -1,13 +1,17 @@
-"""A child process for tests: runs the tiny experiment, and kills itself where it is told to (a real SIGKILL)."""
+"""A child process for tests: runs the tiny experiment, and kills itself where it is told to (a real SIGKILL).
 
-import json
+    python -m tests.support.run_tiny DIE WORKDIR READ_THREADS [WORKDIR READ_THREADS ...]
+
+It says "== WORKDIR" before each run; several runs of one process share the time to import everything.
+"""
+
 import os
 import signal
 import sys
 from pathlib import Path
 
 
-def main(workdir: str, read_threads: str, die: str) -> None:
+def main(die: str, *runs_asked: str) -> None:
     """`die` is "never", "step N" (when step N is logged) or "save N" (between writing and committing that save)."""
     from sgt_jax.parallel.distributed import prepare_platform
 
@@ -54,15 +58,16 @@ def main(workdir: str, read_threads: str, die: str) -> None:
 
         runs.RunCheckpoints.save = dying_save
 
-    config = tiny.config()
-    config.data.read_threads = int(read_threads)
-    final = loop.train(config, workdir)
     import jax
     import numpy as np
 
-    leaves = jax.tree_util.tree_leaves_with_path(final._asdict())
-    np.savez(Path(workdir) / "final.npz", **{jax.tree_util.keystr(p): np.asarray(x) for p, x in leaves})
-    print(json.dumps({"step": int(final.step)}))
+    for workdir, read_threads in zip(runs_asked[::2], runs_asked[1::2], strict=True):
+        print(f"== {workdir}", flush=True)
+        config = tiny.config()
+        config.data.read_threads = int(read_threads)
+        final = loop.train(config, workdir)
+        leaves = jax.tree_util.tree_leaves_with_path(final._asdict())
+        np.savez(Path(workdir) / "final.npz", **{jax.tree_util.keystr(p): np.asarray(x) for p, x in leaves})
 
 
 if __name__ == "__main__":

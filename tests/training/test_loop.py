@@ -1,12 +1,10 @@
 """The training loop: exact resume after SIGKILL, one compilation, the non-finite policy, clear errors."""
 
-import atexit
-import os
-import shutil
+import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,19 +20,44 @@ from sgt_jax.training import step as training_step
 from tests.support import tiny_experiment as tiny
 from tests.support.paths import REPOSITORY, helper
 
-CACHE = Path(tempfile.mkdtemp(prefix="sgt_jax_cache"))
-atexit.register(shutil.rmtree, CACHE, True)
 
-
-def run(workdir, threads=0, die="never", expect=0):
+def run(*asked, die="never", expect=0):
+    """Runs [(work directory, read threads), ...] in one child process; what each printed."""
+    arguments = [x for workdir, threads in asked for x in (workdir, threads)]
     child = subprocess.run(
-        helper("run_tiny", workdir, threads, die), cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
-        # Compiled once for all child processes.
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"},
-    )  # fmt: skip
+        helper("run_tiny", die, *arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
     assert child.returncode == expect, child.stdout + child.stderr
-    return child.stdout
+    return re.split(r"^== .*\n", child.stdout, flags=re.MULTILINE)[1:]
+
+
+class Runs(NamedTuple):
+    """Work directories of twenty steps each, and what the process printed that ended them."""
+
+    straight: Path  # never interrupted
+    killed: dict[int, Path]  # at step 13, by read threads; then resumed
+    torn: Path  # killed in the middle of the save of step 20; then resumed
+    left: set[str]  # what that kill left under checkpoints/
+    printed: dict[Path, str]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Each kill ends a process of its own; one more, new to all of them, resumes those and runs the straight one."""
+    straight, torn, *more = (tmp_path_factory.mktemp(name) for name in ("straight", "torn", "killed", "killed"))
+    killed = dict(zip((0, 8), more))
+    for threads, workdir in killed.items():
+        run((workdir, threads), die="step 13", expect=-9)
+    run((torn, 0), die="save 20", expect=-9)
+    left = {p.name for p in (torn / "checkpoints").iterdir()}
+    asked = [(torn, 0), *((workdir, threads) for threads, workdir in killed.items()), (straight, 0)]
+    return Runs(straight, killed, torn, left, {a[0]: text for a, text in zip(asked, run(*asked), strict=True)})
+
+
+@pytest.fixture(scope="module")
+def straight(runs):
+    """Twenty steps without interruption."""
+    return runs.straight
 
 
 def same(a, b):
@@ -44,36 +67,25 @@ def same(a, b):
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """Twenty steps without interruption."""
-    workdir = tmp_path_factory.mktemp("straight")
-    run(workdir)
-    return workdir
-
-
 @pytest.mark.parametrize("threads", [0, 8])
-def test_killed_and_resumed_equals_uninterrupted_to_the_bit(straight, tmp_path, threads):
-    run(tmp_path, threads, "step 13", expect=-9)
-    out = run(tmp_path, threads)
-    assert "resuming at step 10" in out
-    same(straight, tmp_path)
-    steps = [line["step"] for line in read_metrics(tmp_path, kind="train")]
+def test_killed_and_resumed_equals_uninterrupted_to_the_bit(runs, threads):
+    workdir = runs.killed[threads]
+    assert "resuming at step 10" in runs.printed[workdir] and "resuming" not in runs.printed[runs.straight]
+    same(runs.straight, workdir)
+    steps = [line["step"] for line in read_metrics(workdir, kind="train")]
     assert steps == sorted(set(steps)) and steps[-1] == 20
 
 
-def test_killed_in_the_middle_of_a_save_continues_from_the_one_before(straight, tmp_path):
-    run(tmp_path, 0, "save 20", expect=-9)
-    left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
+def test_killed_in_the_middle_of_a_save_continues_from_the_one_before(runs):
+    left = runs.left
     assert "10" in left and "20" not in left and len(left) > 1, f"nothing half-written was left: {left}"
-    out = run(tmp_path)
-    assert "resuming at step 10" in out
-    same(straight, tmp_path)
+    assert "resuming at step 10" in runs.printed[runs.torn]
+    same(runs.straight, runs.torn)
 
 
 def test_a_finished_run_started_again_changes_nothing(straight):
     before = dict(np.load(straight / "final.npz"))
-    out = run(straight)
+    (out,) = run((straight, 0))
     assert "resuming at step 20" in out
     after = np.load(straight / "final.npz")
     for name in before:

@@ -1,44 +1,21 @@
 """Ingest loses nothing, whatever happens to it: bad records, full disks, killed workers, killed runs, changed inputs."""
 
 import json
-import os
 import resource
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
 from pathlib import Path
 
-import grain
 import numpy as np
 import pytest
 
 from sgt_jax.commands import ingest as command
-from sgt_jax.data import tasks
-from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures import resizing
-from sgt_jax.data.pipeline import Batches, Component, component_stream
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored import folder as stored_folder
 from sgt_jax.data.stored.ingest import ingest
 from sgt_jax.data.stored.record import Record, from_bytes, to_bytes
 from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
-from tests.support.paths import REPOSITORY
+from tests.support.llava_folder import llava
 from tests.support.reading import kinds, read_all
-
-TURNS = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cup."}]
-
-
-def llava(root, count, bad=(), first=0):
-    """JSON lines over `count` numbered pictures (modulo 32); the items in `bad` name a picture that is not there."""
-    for number in range(min(count, 32)):
-        hostile.write(root / f"images/{number}.jpg", hostile.numbered(number))
-    items = [{"id": str(i + first), "image": "nowhere.jpg" if i in bad else f"{i % 32}.jpg", "conversations": TURNS}
-             for i in range(count)]  # fmt: skip
-    hostile.write(root / "annotations/all_data.jsonl", hostile.json_lines(items))
-    return {"type": "llava_onevision", "root": str(root)}
 
 
 def ids(source):
@@ -269,231 +246,6 @@ def test_a_full_disk_is_named_and_finished_parts_are_kept(tmp_path):
     assert "part-00000.json" in kept and "part-00001.json" not in kept
     assert ingest(spec, out, shard_size=4)["records"] == 8
     assert {k: stat(out)[k] for k in kept} == kept
-
-
-# A source whose third shard waits until a file appears, so that a test can do something to a run that is under way.
-WAITING = """
-import dataclasses, os, pathlib, sys, time
-from sgt_jax.data import sources
-from sgt_jax.data.stored.record import Record, Shard, Source
-
-@dataclasses.dataclass(frozen=True)
-class Waiting(Shard):
-    name: str
-    root: str
-    def __iter__(self):
-        yield Record(self.name + "/0", caption="x")
-        if self.name == "2":
-            pathlib.Path(self.root, "pid").write_text(str(os.getpid()))
-            while not os.path.exists(self.root + "/go"):
-                time.sleep(0.05)
-        yield Record(self.name + "/1", caption="y")
-
-class WaitingSource(Source):
-    def __init__(self, root):
-        self.root = root
-    def shards(self, size=0):
-        return [Waiting(str(i), self.root) for i in range(5)]
-
-sources.SOURCES["waiting"] = ("waiting_source", "WaitingSource")
-sys.modules["sgt_jax.data.sources.waiting_source"] = sys.modules[__name__]
-if __name__ == "__main__":
-    import waiting
-    from sgt_jax.commands.ingest import main
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture
-def waiting(tmp_path):
-    """Starts `ingest` of the waiting source in a process of its own; yields (start, root, out)."""
-    hostile.write(tmp_path / "code/waiting.py", WAITING.encode())
-    root, out = tmp_path / "in", tmp_path / "out"
-    root.mkdir()
-    repository = str(REPOSITORY)
-    paths = os.pathsep.join([str(tmp_path / "code"), repository])
-    runs = []
-
-    def start(*options):
-        (root / "pid").unlink(missing_ok=True)
-        words = [sys.executable, str(tmp_path / "code/waiting.py"), "type=waiting", f"root={root}", str(out), *options]
-        run = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
-        runs.append(run)
-        return run
-
-    yield start, root, out
-    (root / "go").touch()
-    for run in runs:
-        run.kill()
-        run.wait()
-
-
-def pid_in_shard_two(root):
-    for _ in range(600):
-        if (root / "pid").exists() and (text := (root / "pid").read_text()):
-            return int(text)
-        time.sleep(0.05)
-    raise AssertionError("the waiting shard was never begun")
-
-
-def gone(pid):
-    """Whether a process has ended (or waits to be reaped); it gets ten seconds."""
-    for _ in range(200):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_a_killed_worker_ends_the_run_with_advice_and_the_next_run_finishes(waiting):
-    start, root, out = waiting
-    run = start("--workers=2")
-    worker = pid_in_shard_two(root)
-    assert worker != run.pid
-    os.kill(worker, signal.SIGKILL)
-    _, told = run.communicate(timeout=60)
-    assert run.returncode == 1 and "a worker process was killed (out of memory?)" in told and "part-00002" in told
-    assert "Traceback" not in told
-    (root / "go").touch()
-    again = start("--workers=2")
-    _, told = again.communicate(timeout=60)
-    assert again.returncode == 0, told
-    names = [r["name"] for r in stored_folder.lengths(out, range(5)).to_pylist()]
-    assert names == [f"{i}/{j}" for i in range(5) for j in range(2)]
-
-
-def test_ctrl_c_ends_the_run_and_its_workers(waiting):
-    start, root, out = waiting
-    run = start("--workers=2")
-    worker = pid_in_shard_two(root)
-    run.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    (root / "go").touch()  # the shard that is being read comes to its next record
-    _, told = run.communicate(timeout=60)
-    assert run.returncode == 130 and "stopped; the same command goes on from here" in told and "Traceback" not in told
-    assert gone(worker) and not list(out.glob(".part*")) and not (out / "manifest.json").exists()
-
-
-def test_a_killed_run_takes_its_workers_along_locks_others_out_and_goes_on(waiting):
-    start, root, out = waiting
-    run = start("--workers=2")
-    worker = pid_in_shard_two(root)
-    second = start("--workers=0")
-    _, told = second.communicate(timeout=60)
-    assert second.returncode == 1 and "another ingest is writing here" in told
-    done = lambda: {p.name for p in out.glob("part-*.json")}  # noqa: E731
-    for _ in range(200):
-        if len(done()) >= 4:
-            break
-        time.sleep(0.05)
-    assert len(done()) == 4 and list(out.glob(".part-00002*tmp"))
-    kept = {name: (out / name).stat().st_mtime_ns for name in done()}
-    run.kill()
-    run.wait()
-    assert gone(worker), "the worker outlived its parent"
-    (root / "go").touch()
-    again = start("--workers=0")
-    _, told = again.communicate(timeout=60)
-    assert again.returncode == 0, told
-    assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
-    assert not list(out.glob(".*tmp"))
-    assert stored_folder.read_manifest(out)["records"] == 10
-
-
-# Training.
-
-LAYOUT = BagelLayout(SpecialTokens(1, 2, 3, 4), vit_patch=4, vit_side=8, latent_stride=4, latent_side=8,
-                     canvases=((8, 8),))  # fmt: skip
-BUDGETS = {"und": 160, "vit": 64, "gen": 8, "labels": 64, "pixels:8x8": 2}
-
-
-def answering(source):
-    task = tasks.Understanding(lambda text: [5] * len(text.split()), resizing.VitSize(4, 8, 8))
-    return Component("answer", source, task, 1.0)
-
-
-@pytest.mark.parametrize("form", ["lines", "records"])
-def test_every_good_record_arrives_exactly_once_per_epoch_whatever_stands_around_it(tmp_path, form):
-    spec = llava(tmp_path / "in", 37, bad=(3, 20))
-    with open(tmp_path / "in/annotations/all_data.jsonl", "ab") as file:
-        turns = [{"from": "human", "value": "Two and two?"}, {"from": "gpt", "value": "Four."}]
-        several = [{"from": "human", "value": "<image><image>"}, {"from": "gpt", "value": "Both."}]
-        file.write(hostile.json_lines([
-            hostile.NOT_UTF8_LINE,
-            {"id": "text", "conversations": turns},
-            {"id": "two", "image": ["1.jpg", "2.jpg"], "conversations": several},
-            {"id": "tags", "image": "1.jpg", "conversations": several},
-            {"id": "cut", "image": "cut.jpg", "conversations": TURNS},
-        ]))  # fmt: skip
-    hostile.write(tmp_path / "in/images/cut.jpg", hostile.truncated_jpeg())
-    count, bad_ones = 42, 5
-    if form == "records":
-        assert ingest(spec, tmp_path / "out", on_bad="skip", shard_size=10, check="all")["records"] == count - bad_ones
-        spec, count, bad_ones = {"type": "records", "root": str(tmp_path / "out")}, count - bad_ones, 0
-    source = open_source(spec)
-    assert len(source) == count
-    stream = component_stream(answering(source), LAYOUT, BUDGETS, 0, "skip")
-    epochs = []
-    for epoch in range(2):
-        options = grain.ReadOptions(num_threads=8, prefetch_buffer_size=16)
-        items = list(stream[epoch * count : (epoch + 1) * count].to_iter_dataset(options))
-        good = Counter(item.name for item in items if item.lanes is not None)
-        assert len(good) == 37 and set(good.values()) == {1}
-        skipped = [item for item in items if item.lanes is None]
-        assert len(skipped) == bad_ones and all(item.reason for item in skipped)
-        epochs.append([item.name for item in items])
-    assert epochs[0] != epochs[1]
-
-
-def test_skipped_records_are_counted_and_logged_in_batches(tmp_path, caplog):
-    source = open_source(llava(tmp_path / "in", 8, bad=(3,)))
-    with pytest.raises(DataError, match="nowhere.jpg: no such picture"):
-        batches = iter(Batches([answering(source)], LAYOUT, BUDGETS, rows=1, pool_size=4))
-        [next(batches) for _ in range(4)]
-    for threads in (0, 4):
-        batches = iter(
-            Batches([answering(source)], LAYOUT, BUDGETS, rows=2, pool_size=4, read_threads=threads, on_bad="skip")
-        )
-        infos = [next(batches)[1] for _ in range(8)]
-        skipped = sum(info.skipped.get("answer: missing picture", 0) for info in infos)
-        samples = sum(sum(info.samples.values()) for info in infos)
-        # One record in eight: what was read is what was packed, what waits in two pools of four, and what was skipped.
-        assert samples // 7 - 1 <= skipped <= (samples + 8) // 7 + 1
-    assert "nowhere.jpg" in caplog.text
-
-
-def test_a_config_trains_on_tars_and_records_side_by_side(tmp_path):
-    """Photos in tars are painted, conversations of records answered: text alone, one picture and two reach the batches."""
-    from sgt_jax.training import experiment
-    from tests.support import tiny_experiment
-
-    config = tiny_experiment.config()
-    for folder, form in (("sam_selection", "JPEG"), ("sam_mask", "PNG")):
-        members = [(f"{folder}/{n}.{form.lower()}", hostile.numbered(n, 96, 96, form)) for n in range(6)]
-        hostile.tar(tmp_path / f"sam/{folder}.tar", members)
-    ask = [{"from": "human", "value": "what is it ?"}, {"from": "gpt", "value": "red"}]
-    both = [{"from": "human", "value": "<image>\nwhat ?"}, {"from": "gpt", "value": "red"},
-            {"from": "human", "value": "and <image> ?"}, {"from": "gpt", "value": "blue"}]  # fmt: skip
-    spec = llava(tmp_path / "in", 4)
-    with open(tmp_path / "in/annotations/all_data.jsonl", "ab") as file:
-        file.write(hostile.json_lines([{"conversations": ask}, {"image": ["1.jpg", "2.jpg"], "conversations": both}]))
-    ingest(spec, tmp_path / "out")
-    with config.unlocked():
-        config.data.sources = dict(
-            sam=dict(type="sam_sgt_tars", root=str(tmp_path / "sam")),
-            llava=dict(type="records", root=str(tmp_path / "out")),
-        )
-        config.data.mixture = dict(
-            paint=dict(source="sam", task="proxy", proxy="segmentation", weight=1.0),
-            answer=dict(source="llava", task="understanding", weight=1.0),
-        )
-    batches = iter(experiment.build(config).batches())
-    names = {name for _ in range(12) for row in next(batches)[1].names for name in row}
-    assert {f"answer:annotations/all_data.jsonl[{i}]" for i in range(6)} <= names
-    assert {f"paint:sam_selection.tar/sam_selection/{i}.jpeg" for i in range(6)} <= names
 
 
 def test_stored_form_keeps_what_is_set_and_refuses_the_rest():

@@ -1,15 +1,11 @@
 """Published folders: import and export are exact, and wrong folders are refused with one message that says all."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -19,56 +15,13 @@ from sgt_jax.models.bagel.export import export_published
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from tests.support import paths, plain_weights
-
-CKPT = paths.GOLDEN / "bagel" / "ckpt"
-FILES = ("ema.safetensors", "ae.safetensors")
-TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
+from tests.support.golden_checkpoint import CKPT, FILES, TABLES, as_bf16, copied, edit, same_tensors, same_tree
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the golden checkpoint that a test may damage."""
-    target = tmp_path / "ckpt"
-    shutil.copytree(CKPT, target)
-    target.chmod(0o755)
-    for path in target.iterdir():
-        path.chmod(0o644)
-    return target
-
-
-def edit(path: Path, change):
-    """Applies `change` to the tensors of a safetensors file, or to the content of a JSON file."""
-    if path.suffix == ".json":
-        content = json.loads(path.read_text())
-        change(content)
-        path.write_text(json.dumps(content))
-    else:
-        tensors = load_file(path)
-        change(tensors)
-        save_file(tensors, path)
-
-
-def as_bf16(folder: Path):
-    def cast(tensors):
-        tensors.update({name: array.astype(ml_dtypes.bfloat16) for name, array in tensors.items()})
-
-    for file in FILES:
-        edit(folder / file, cast)
-
-
-def same_tree(one, other):
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
-        assert a.dtype == b.dtype and a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def same_tensors(one: Path, other: Path):
-    a, b = load_file(one), load_file(other)
-    assert a.keys() == b.keys()
-    for name in a:
-        assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape
-        assert a[name].tobytes() == b[name].tobytes()
+    return copied(tmp_path / "ckpt")
 
 
 # -- There and back
@@ -257,108 +210,6 @@ def test_raw_weights_of_a_training_folder(folder):
     edit(folder / "model.safetensors", lambda t: t.update({"llm2vae.bias": t["llm2vae.bias"] + 1}))
     raw = load_published(folder, config_from_folder(CKPT), weights="params")
     assert np.array_equal(raw.params["llm2vae"]["bias"], load_published(CKPT).params["llm2vae"]["bias"] + 1)
-
-
-# -- Configs
-
-
-def test_sizes_that_no_config_file_holds_are_measured(folder):
-    """As in the published folder, there is no extra file: nothing may fall back to BAGEL-7B's sizes."""
-    (folder / "golden_config.json").unlink()
-    config, golden = config_from_folder(folder), config_from_folder(CKPT)
-    assert (config.max_latent_size, config.vit_max_num_patch_per_side, config.latent_patch_size) == (16, 8, 2)
-    assert config.vae.ch_mult == (1, 2)
-    kept = {"special_tokens": golden.special_tokens, "vae": config.vae}
-    assert config.replace(**kept) == golden.replace(vae=config.vae)
-    same_tree(load_published(folder).params, load_published(CKPT).params)
-
-
-@pytest.mark.parametrize(
-    "file, change, why",
-    [
-        ("golden_config.json", lambda c: c["model"].update(max_latent_size=8), "max_latent_size is 8.* it is 16"),
-        ("golden_config.json", lambda c: c["vae"].update(z_channels=8), "z_channels is 8.* it is 4"),
-        ("golden_config.json", lambda c: c["vae"].update(unknown=1), "unknown"),
-        ("llm_config.json", lambda c: c.pop("num_key_value_heads"), "llm_config.json: lacks num_key_value_heads"),
-        ("llm_config.json", lambda c: c.pop("rope_theta"), "llm_config.json: lacks rope_theta"),
-        ("vit_config.json", lambda c: c.pop("image_size"), "vit_config.json: lacks image_size"),
-        ("llm_config.json", lambda c: c.update(num_key_value_heads=3), "do not fit"),
-        ("llm_config.json", lambda c: c.update(hidden_size="64"), "hidden_size '64'"),
-        ("llm_config.json", lambda c: c.update(hidden_size=64.0), "hidden_size 64.0"),
-        ("llm_config.json", lambda c: c.update(vocab_size=-200), "vocab_size -200"),
-        ("llm_config.json", lambda c: c.update(num_hidden_layers=10**9), "num_hidden_layers 1000000000"),
-        ("vit_config.json", lambda c: c.update(patch_size=True), "patch_size True"),
-        ("ema.safetensors", lambda t: t.update({TABLES[0]: np.zeros([250, 64], "f4")}), "250 .*no square"),
-    ],
-)
-def test_contradictory_configs(folder, file, change, why):
-    edit(folder / file, change)
-    with pytest.raises(CheckpointError, match=why) as caught:
-        load_published(folder)
-    assert str(folder) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "file, change, lines",
-    [
-        (
-            "llm_config.json",
-            lambda c: c.update(vocab_size=199),
-            ["2 misshaped", "lm_head.weight: [200, 64] in the file"],
-        ),
-        ("llm_config.json", lambda c: c.update(num_hidden_layers=4), ["28 missing", "layers.3.mlp.up_proj.weight"]),
-        ("llm_config.json", lambda c: c.update(num_hidden_layers=2), ["28 unexpected", "layers.2.mlp.up_proj.weight"]),
-        ("vit_config.json", lambda c: c.update(num_hidden_layers=4), ["16 missing", "encoder.layers.2.mlp.fc1.bias"]),
-        ("ae.safetensors", lambda t: t.pop("decoder.norm_out.bias"), ["1 missing", "decoder.norm_out.bias"]),
-    ],
-)
-def test_one_message_lists_every_wrong_name(folder, file, change, lines):
-    edit(folder / file, change)
-    with pytest.raises(CheckpointError) as caught:
-        load_published(folder)
-    for line in [str(folder), *lines]:
-        assert line in str(caught.value)
-
-
-def test_missing_unexpected_and_misshaped_at_once(folder):
-    def change(tensors):
-        tensors["extra"] = tensors.pop("connector.fc1.bias")
-        tensors["llm2vae.bias"] = tensors["llm2vae.bias"][:-1]
-
-    edit(folder / "ema.safetensors", change)
-    with pytest.raises(CheckpointError) as caught:
-        load_published(folder)
-    for line in ("1 missing:\n  connector.fc1.bias", "1 unexpected:\n  extra", "1 misshaped:\n  llm2vae.bias: [15] in"):
-        assert line in str(caught.value)
-
-
-# -- Damaged and wrong folders
-
-
-@pytest.mark.parametrize("file", ["llm_config.json", "vit_config.json", *FILES])
-@pytest.mark.parametrize("keep", [0, 100, -1])
-def test_truncated_files(folder, file, keep):
-    os.truncate(folder / file, keep if keep >= 0 else (folder / file).stat().st_size + keep)
-    with pytest.raises(CheckpointError, match=file):
-        load_published(folder)
-
-
-@pytest.mark.parametrize("file", ["llm_config.json", "vit_config.json", *FILES])
-def test_absent_files(folder, file):
-    (folder / file).unlink()
-    with pytest.raises(CheckpointError, match=f"{folder}: holds no {file}"):
-        load_published(folder)
-
-
-def test_wrong_folders(folder, tmp_path):
-    with pytest.raises(CheckpointError, match="absent: is not a folder"):
-        load_published(tmp_path / "absent")
-    with pytest.raises(CheckpointError, match="is not a folder"):
-        load_published(folder / "ema.safetensors")
-    with pytest.raises(CheckpointError, match="is not a folder"):
-        load_published(folder, base=tmp_path / "absent")
-    with pytest.raises(ValueError, match="choose read or recompute"):
-        load_published(folder, tables="keep")
 
 
 # -- Sharded
