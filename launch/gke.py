@@ -16,10 +16,10 @@ from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -85,10 +85,9 @@ def delete(shell: Shell, options: argparse.Namespace) -> None:
 COMMANDS = {"mount": mount, "submit": submit, "log": log, "status": status, "delete": delete}
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("gke", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("gke", __doc__.split("\n")[0])
     flags.add_argument("command", choices=COMMANDS)
     flags.add_argument("name", type=name, nargs="?", help="of the training")
     flags.add_argument("--cluster", required=True)
@@ -101,7 +100,13 @@ def run(arguments: Sequence[str]) -> int:
     flags.add_argument("--max-restarts", type=int, default=50)
     flags.add_argument("--priority", default="medium")
     flags.add_argument("--mount", action=Mount, default=[], metavar="gs://BUCKET/DIR=/POINT", help="data, read-only")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     if options.command != "mount" and not options.name:
         raise LaunchError(f"{options.command} needs the NAME of a training")

@@ -96,8 +96,8 @@ def mount_commands(bucket: str, folder: str, point: str, sudo: bool = True) -> l
 # -- Command lines -----------------------------------------------------------------------------------------------------
 
 
-def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """A parser with what all launchers take."""
+def base_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all launchers take."""
     made = argparse.ArgumentParser(prog=f"python -m sgt_jax.launch.{module}", description=description)
     made.add_argument("--dry-run", action="store_true", help="print every command, run none")
     return made

@@ -15,11 +15,11 @@ from sgt_jax.launch.shell import (
     STOPPED,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     mount_commands,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -59,10 +59,9 @@ def script(options: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("slurm", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("slurm", __doc__.split("\n")[0])
     flags.add_argument("command", choices=("submit", "status", "cancel"))
     flags.add_argument("name", type=name, help="of the job")
     flags.add_argument("--nodes", type=int, default=1)
@@ -78,7 +77,13 @@ def run(arguments: Sequence[str]) -> int:
     flags.add_argument("--output", default="%x-%j.log", help="where the job writes, with Slurm's patterns")
     flags.add_argument("--python", default="python3", help="of an environment with the extra [cuda13]")
     flags.add_argument("--mount", action=Mount, default=[], metavar="gs://BUCKET/DIR=/POINT", help="data, read-only")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     shell = Shell(options.dry_run)
     if options.command == "submit":

@@ -19,11 +19,11 @@ from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     mount_commands,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -164,10 +164,9 @@ _GCSFUSE = (
 )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("tpu", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("tpu", __doc__.split("\n")[0])
     flags.add_argument("command", choices=("up", "create", "install", "run", "status", "delete"))
     flags.add_argument("name", type=name, help="of the slice")
     flags.add_argument("--project", required=True)
@@ -181,7 +180,13 @@ def run(arguments: Sequence[str]) -> int:
     flags.add_argument("--retries", type=int, default=3, help="failures in a row on a slice that is there")
     flags.add_argument("--poll", type=float, default=30, help="seconds between looks at the queue")
     flags.add_argument("--delete", action="store_true", help="with up: give the slice back at the end")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     if options.command in ("up", "run"):
         check_train_arguments(train)

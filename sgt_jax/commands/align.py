@@ -22,17 +22,22 @@ from sgt_jax.data.proxies import PROXIES
 COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = analysis_parser("align", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("align", __doc__)
+    add = flags.add_argument
     add("--proxies", nargs="+", default=list(COMPARED), metavar="NAME", help=f"(default: {' '.join(COMPARED)})")
     add("--style", choices=("plain", "general"), help="of the instructions (default: plain for a tiny vocabulary)")
     add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
     add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
     add("--parameters", metavar="REGEX", help="look at parameters instead; searched in their paths")
     add("--n", type=positive, default=192, help="pictures (default: 192)")
-    return run(align, parser.parse_args(arguments))
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    return run(align, parser().parse_args(arguments))
 
 
 def align(options: argparse.Namespace) -> None:

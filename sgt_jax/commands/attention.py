@@ -43,10 +43,10 @@ from sgt_jax.evaluation import statistics
 PARTS = ("understanding", "generation")
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = analysis_parser("attention", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("attention", __doc__)
+    add = flags.add_argument
     add("parts", nargs="*", metavar="PART", help="understanding, generation (default: both)")
     add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
     add("--n", type=positive, default=96, help="questions, and prompts (default: 96)")
@@ -60,9 +60,14 @@ def main(arguments: list[str]) -> int:
     add(
         "--ranked", type=int, default=4, help="samples per batch whose hidden states are analysed (default: 4; 0: none)"
     )
-    options = parser.parse_intermixed_args(arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_intermixed_args(arguments)
     if wrong := [part for part in options.parts if part not in PARTS]:
-        parser.error(f"no part '{wrong[0]}'; choose understanding or generation")
+        parser().error(f"no part '{wrong[0]}'; choose understanding or generation")
     return run(attention, options)
 
 

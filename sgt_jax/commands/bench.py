@@ -14,22 +14,27 @@ import sys
 from sgt_jax.timing.step import SIZES, data_row, measure, routed_steps, step_parts, table
 
 
-def main(arguments: list[str]) -> int:
-    """Takes the arguments after the command's name."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=SIZES, default="nano")
-    parser.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
-    parser.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/attention")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    flags.add_argument("--size", choices=SIZES, default="nano")
+    flags.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
+    flags.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/attention")
+    flags.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     for lane, slots in (("und", 384), ("gen", 640), ("vit", 256), ("labels", 64)):
-        parser.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--mot", action="store_true", help="compare ways to route, not parts")
-    parser.add_argument("--data", metavar="CONFIG", help="a config whose data is timed, too")
-    parser.add_argument("--json", help="also write the rows to this file")
-    options = parser.parse_args(arguments)
+        flags.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
+    flags.add_argument("--repeats", type=int, default=5)
+    flags.add_argument("--mot", action="store_true", help="compare ways to route, not parts")
+    flags.add_argument("--data", metavar="CONFIG", help="a config whose data is timed, too")
+    flags.add_argument("--json", help="also write the rows to this file")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """Takes the arguments after the command's name."""
+    options = parser().parse_args(arguments)
     rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
     if options.data:
         rows.append(data_row(options.data, options.repeats))

@@ -15,12 +15,18 @@ import numpy as np
 from etils import epath
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
+    flags.add_argument("workdir")
+    flags.add_argument("out")
+    flags.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
+    return flags
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
-    parser.add_argument("workdir")
-    parser.add_argument("out")
-    parser.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
-    options = parser.parse_args(arguments)
+    """The command."""
+    options = parser().parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
 
     from sgt_jax import trees

@@ -22,12 +22,12 @@ from sgt_jax.data.stored.ingest import Progress
 LINE_S = 10.0  # between two lines of progress where there is no terminal
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error, 2 after a wrong command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = flags.add_argument
     add("words", nargs="+", metavar="SPEC... OUT", help="key=value of the source, and last the folder to write")
     add("--source", help="name of a source in the config, instead of a SPEC")
     add(
@@ -40,13 +40,18 @@ def main(arguments: list[str]) -> int:
     add("--check", choices=("headers", "all"), default="headers", help="all decodes every picture and mask, too")
     add("--shard-size", type=int, default=5000, help="records per part, where the source has no shards of its own")
     add("--verify", action="store_true", help="compare the hashes of parts that are there")
-    config = None
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error, 2 after a wrong command line."""
+    config, line = None, parser()
     if any(argument.startswith("--config") for argument in arguments):
         from sgt_jax.commands import configured
 
-        options, config = configured.parse(parser, arguments)
+        options, config = configured.parse(line, arguments)
     else:
-        options = parser.parse_intermixed_args(arguments)
+        options = line.parse_intermixed_args(arguments)
     from sgt_jax.data.stored.ingest import ingest
     from sgt_jax.errors import DataError
 
@@ -54,9 +59,9 @@ def main(arguments: list[str]) -> int:
     try:
         *words, out = options.words
         if "=" in out and not os.path.isdir(out):
-            parser.error(f"the last word, {out!r}, must be the folder to write")
+            line.error(f"the last word, {out!r}, must be the folder to write")
         if options.workers < 0 or options.shard_size < 1:
-            parser.error("--workers must not be negative and --shard-size at least 1")
+            line.error("--workers must not be negative and --shard-size at least 1")
         spec = _spec(words, options.source, config)
         with _shown() as report:
             manifest = ingest(

@@ -23,17 +23,23 @@ LEVELS = (0, 50, 90, 99, 100)
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax inspect-data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--samples", type=int, default=256, help="samples of each part of the mixture to measure")
-    parser.add_argument("--batches", type=int, default=8, help="batches to make")
-    parser.add_argument("--pictures", type=int, default=4, help="samples of each part to draw")
-    parser.add_argument(
+    flags.add_argument("--samples", type=int, default=256, help="samples of each part of the mixture to measure")
+    flags.add_argument("--batches", type=int, default=8, help="batches to make")
+    flags.add_argument("--pictures", type=int, default=4, help="samples of each part to draw")
+    flags.add_argument(
         "--out", type=Path, default=Path("inspect-data"), help="folder for lengths.json and pictures.png"
     )
-    options, config = configured.parse(parser, arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options, config = configured.parse(parser(), arguments)
     from sgt_jax.training import experiment
 
     def work() -> None:

@@ -13,12 +13,12 @@ import sys
 from sgt_jax.errors import DataError
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax mechanism", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = flags.add_argument
     add("folder", metavar="FOLDER", help="--out of the four commands")
     add("--study", metavar="RESULTS", help="results of a study (such as docs/results/proxies)")
     add(
@@ -29,7 +29,12 @@ def main(arguments: list[str]) -> int:
         help="align.json files instead of FOLDER's, of other proxies each",
     )
     add("--out", metavar="FILE", help="the page (default: FOLDER/mechanism.html)")
-    options = parser.parse_args(arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_args(arguments)
     from sgt_jax.analysis.mechanism import page
 
     try:

@@ -15,27 +15,32 @@ from sgt_jax.parallel import hardware
 from sgt_jax.planning.planning import estimated, plan, search, table
 
 
-def main(arguments: list[str]) -> int:
-    """Takes the arguments after the command's name."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    parser.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
+    flags.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    flags.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
+    flags.add_argument("--json", action="store_true", help="print one JSON object")
+    flags.add_argument(
         "--estimate",
         action="store_true",
         help="do not compile: state and work as they are, activations by a rule of thumb",
     )
-    parser.add_argument(
+    flags.add_argument(
         "--thorough", action="store_true", help="compile to the end: machine code is counted and every kernel tried"
     )
-    parser.add_argument(
+    flags.add_argument(
         "--search", action="store_true", help="rank meshes, remat policies, micro-batches; compile until three fit"
     )
-    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
-    options = parser.parse_args(arguments)
+    flags.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """Takes the arguments after the command's name."""
+    options = parser().parse_args(arguments)
     try:
         chip, sides = hardware.parse_topology(options.topology)
         chips = hardware.chips_in(sides)

@@ -49,11 +49,16 @@ def pairs(options: argparse.Namespace) -> list[separability_pairs.Pair]:
     return separability_pairs.scene_pairs(options.n, options.source)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("probe", __doc__)
+    add_pairs(flags)
+    return flags
+
+
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = analysis_parser("probe", __doc__)
-    add_pairs(parser)
-    return run(probe, parser.parse_args(arguments))
+    return run(probe, parser().parse_args(arguments))
 
 
 def probe(options: argparse.Namespace) -> None:

@@ -51,12 +51,17 @@ CARDS = (
 )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
+    flags.add_argument("--out", type=Path, help="folder for one picture per proxy (needs the test extra: imgviz)")
+    flags.add_argument("--seed", type=int, default=0, help="of wordings and of everything else that is random")
+    return flags
+
+
 def main(argv: list[str]) -> int:
     """Takes the arguments after the command's name; 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("--out", type=Path, help="folder for one picture per proxy (needs the test extra: imgviz)")
-    parser.add_argument("--seed", type=int, default=0, help="of wordings and of everything else that is random")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     print(table())
     if options.out is None:
         return 0

@@ -15,7 +15,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ class _Entry(argparse.Action):
             options.history = [*(options.history or []), (kind, value)]
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; `history` is a list of (kind, value)."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line; what it parses has `history`, a list of (kind, value)."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = flags.add_argument
     add("mode", choices=MODES)
     add("prompt", nargs="?", action=_Entry, help="the last text")
     add("--checkpoint", required=True, metavar="DIR")
@@ -65,13 +65,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--renorm-min", type=float, help="1 switches the renormalisation off")
     add("--vit-sides", type=int, nargs=2, metavar=("SHORT", "LONG"), help="limits of what the ViT sees, in pixels")
     add("--palette", help="colours of painted segmentations: distinct, tab20, random, or auto")
-    parser.set_defaults(history=[])
-    return parser.parse_intermixed_args(arguments)
+    flags.set_defaults(history=[])
+    return flags
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    options = parse(arguments)
+    options = parser().parse_intermixed_args(arguments)
     return errors.status(lambda: sample(options), also=(OSError,))
 
 

@@ -16,16 +16,22 @@ from sgt_jax.errors import DataError
 from sgt_jax.models.autoencoder.encoding import encoder
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax tokenize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part-size", type=int, default=256, help="records a file; what an interruption can cost")
-    parser.add_argument("--batch", type=int, default=4, help="pictures encoded at once")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that read and resize")
-    parser.add_argument("--share", default="0/1", metavar="I/N", help="make every N-th part, beginning with the I-th")
-    parser.add_argument("--dry-run", action="store_true", help="say how much would be written, and stop")
-    options, config = configured.parse(parser, arguments)
+    flags.add_argument("--part-size", type=int, default=256, help="records a file; what an interruption can cost")
+    flags.add_argument("--batch", type=int, default=4, help="pictures encoded at once")
+    flags.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that read and resize")
+    flags.add_argument("--share", default="0/1", metavar="I/N", help="make every N-th part, beginning with the I-th")
+    flags.add_argument("--dry-run", action="store_true", help="say how much would be written, and stop")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options, config = configured.parse(parser(), arguments)
 
     from sgt_jax.parallel.distributed import prepare_platform
 

@@ -15,14 +15,20 @@ from sgt_jax.data.stored.tokenised import read_settings
 from sgt_jax.errors import DataError
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax validate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source", action="append", help="only this one of config.data.sources; may be repeated")
-    parser.add_argument("--limit", type=int, help="look at the first so many records of each source")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
-    options, config = configured.parse(parser, arguments)
+    flags.add_argument("--source", action="append", help="only this one of config.data.sources; may be repeated")
+    flags.add_argument("--limit", type=int, help="look at the first so many records of each source")
+    flags.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error, or if a record is bad."""
+    options, config = configured.parse(parser(), arguments)
     from sgt_jax.training import experiment
 
     def work() -> int:

@@ -26,11 +26,17 @@ SIZE = (2250, 1500)
 CANVASES = ((688, 1024),)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    flags.add_argument("--photos", type=int, default=12)
+    flags.add_argument("--rounds", type=int, default=3, help="the best one counts")
+    return flags
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
-    options = parser.parse_args()
+    """Times all ways and prints a line for each."""
+    options = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_tree(root / "tree", options.photos)

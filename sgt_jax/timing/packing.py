@@ -3,6 +3,7 @@
 Packs samples of real lengths and no content with the pipeline's own row iterator, so what is measured is what trains.
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping
 
@@ -58,7 +59,14 @@ def measure(budgets: Mapping[str, int], pool_size: int, rows: int = 300, seed: i
     }
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command: none."""
+    return argparse.ArgumentParser(description=__doc__.partition(":")[0])
+
+
 def main() -> None:
+    """Prints a line for each row budget and pool size."""
+    parser().parse_args()
     from sgt_jax.configs import bagel_7b_sgt
 
     print(f"{'':36} decoder   und   gen   vit labels  samples/row  ratio  skipped")

@@ -9,6 +9,7 @@ allots beyond arguments and results, FLOPs are counted on the jaxpr. The default
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 
 
 def forms(options):
@@ -46,12 +47,18 @@ def forms(options):
     return {"label slots": at_labels, "all und slots": at_all, f"all, {options.chunk} at a time": in_chunks}
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = dict(und=1280, labels=384, width=256, vocabulary=8192, chunk=256, repeats=5)
     for name, size in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=size)
-    options = parser.parse_args(arguments)
+        flags.add_argument(f"--{name}", type=int, default=size)
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times the three forms in turns and prints a line for each."""
+    options = parser().parse_args(arguments)
     import jax
 
     from sgt_jax.planning.accounting import count
