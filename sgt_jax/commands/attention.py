@@ -6,7 +6,7 @@
 
 `understanding`: share of the attention of answer tokens and of question words on the picture's tokens, per layer, and on
 the object asked about. `generation`: attention of noisy latents on the prompt's words by category, over layers and times.
-These are the softmax weights that the model itself computed. docs/analysis.md defines every number.
+The numbers are the softmax weights that the model itself computed. docs/analysis.md defines every number.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--steps",
         type=positive,
         default=8,
-        help="of a painting: the times that are looked at (default: 8)",
+        help="sampling steps of a painting, all of which are measured (default: 8)",
     )
     add(
         "--ranked", type=int, default=4, help="samples per batch whose hidden states are analysed (default: 4; 0: none)"

@@ -1,9 +1,9 @@
 """python -m sgt_jax bench-sampling --checkpoint DIR: what the key-value cache and batched guidance save, in one run.
 
-Two comparisons on the same weights and inputs, each side compiled once and timed in turns (the machine may be noisy):
-a text written token by token with the cache against reading everything again for every token, and a guided picture
-whose branches are evaluated as one batch against one branch after another. Both sides must give the same result, or
-the command fails.
+It makes two comparisons on the same weights and inputs: text written with the cache against reading the whole sequence again
+for every token, and a guided picture whose branches run as one batch against one branch after another. Each side is
+compiled once and the two are timed in turns, so that a busy machine slows both. If they give different results, the
+command fails.
 """
 
 import argparse

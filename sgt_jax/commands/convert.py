@@ -1,7 +1,8 @@
 """python -m sgt_jax convert WORKDIR OUT: a run's weights as a folder in the published layout of its family.
 
-Tensors are read from the newest checkpoint and written one at a time. OUT gets ema.safetensors (in --dtype),
-ae.safetensors (as it is), the configs and the tokenizer; other files come from the folder that the run started from.
+The command reads tensors from the newest checkpoint and writes them one at a time, so memory holds no whole model. OUT gets
+ema.safetensors (in --dtype), ae.safetensors (unchanged), the configs and the tokenizer. Other files are copied from the
+folder that the run started from.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--weights", choices=("ema", "params"), default="ema", help="moving average or raw weights")
     flags.add_argument("--dtype", choices=tuple(DTYPES), default="bf16", help="of ema.safetensors")
     flags.add_argument("--step", type=int, help="a checkpoint other than the newest")
-    flags.add_argument("--copy-from", metavar="DIR", help="copy other files from here (default: the run's init_from)")
+    flags.add_argument("--copy-from", metavar="DIR", help="folder with the other files (default: the run's init_from)")
     return flags
 
 

@@ -2,8 +2,8 @@
 
     embed --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
 
-One PNG per pair: rows are checkpoints, columns are features (the same choices as `probe`). A map shows neighbourhoods
-only; whether two classes are apart is what the score above it says. docs/analysis.md has the details.
+Writes one PNG per pair; rows are checkpoints, columns are features (the same choices as `probe`). A map only shows
+neighbourhoods: the score above it says whether two classes are separable. docs/analysis.md has the details.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""python -m sgt_jax ingest SPEC... OUT: any data set as shards of records, which training reads at random.
+"""python -m sgt_jax ingest SPEC... OUT: converts a data set to shards of records, which training reads at random.
 
     ingest type=sam_sgt_tars root=data/SAM-SGT data/records/sam_sgt
     ingest type=llava_onevision root=data/LLaVA-OneVision-SGT/llava_onevision_balanced_500k --on-bad skip data/records/llava
     ingest --config=configs/bagel_7b_sgt.py --source=sam data/records/sam
 
 SPEC is type=NAME and that type's options as key=value (numbers, true, null and ["lists"] as in JSON); see docs/data.md.
-Pictures are copied as they are. The command may be killed at any time: the same one goes on with what is missing.
+Pictures are copied as they are. You may kill the command at any time and run it again: it makes the parts that are missing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 from sgt_jax.data.stored.ingest import Progress
 
-LINE_S = 10.0  # between two lines of progress where there is no terminal
+LINE_S = 10.0  # seconds between two lines of progress where there is no terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,11 +77,13 @@ def main(arguments: list[str]) -> int:
     except (DataError, OSError) as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
-        advice = "" if options.on_bad == "skip" or not hasattr(error, "kind") else " (--on-bad skip leaves such out)"
+        advice = (
+            "" if options.on_bad == "skip" or not hasattr(error, "kind") else " (--on-bad skip leaves bad records out)"
+        )
         print(f"error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
     _tell(manifest, out, time.monotonic() - started)
     return 0

@@ -1,7 +1,7 @@
-"""python -m sgt_jax inspect-data --config=FILE [--out DIR]: what a config feeds and supervises, before anything is trained.
+"""python -m sgt_jax inspect-data --config=FILE [--out DIR]: shows what a config feeds and supervises, before you train on it.
 
-Says how long its samples are, which lane budgets would suit them, how full the rows are, how many examples a second are read,
-and which mixture comes out; draws what is fed beside what is supervised. Runs without an accelerator.
+Prints how long the samples are, which lane budgets would suit them, how full the rows are, how many examples a second are
+read, and which mixture results. Draws each condition beside its target. Needs no accelerator.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What of painted instances can be read back: python -m sgt_jax mask-loss [--vae FOLDER]
+"""Measures how well painted instances can be read back: python -m sgt_jax mask-loss [--vae FOLDER]
 
-Renders known instances, damages the pictures, decodes them and scores what comes back: untouched, with noise, resized, and
-through an autoencoder. No model paints anything here, so these are the best scores that one could have.
+Renders known instances, damages the pictures (noise, resizing, an autoencoder, or nothing), decodes them and scores the
+result. No model paints here, so these scores are upper bounds for one that does.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Takes the arguments after the command's name; 1 after an error."""
+    """The command; 1 after an error."""
     options = parser().parse_args(argv)
     from sgt_jax.errors import CheckpointError
 

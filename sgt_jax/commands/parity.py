@@ -1,8 +1,8 @@
-"""Compares this code with numbers recorded from the PyTorch reference, section by section; depends only on the folder.
+"""Compares this code with numbers recorded from the PyTorch reference, section by section; needs only the folder.
 
 A folder holds `ckpt/` (published layout plus golden_config.json), `train_inputs.npz`, `train_expected.npz` and, where
-present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings come
-from there; `parity/` has a folder of sections for each family.
+present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings are read
+from the folder. The sections are in sgt_jax/parity.
 """
 
 import argparse

