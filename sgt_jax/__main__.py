@@ -17,12 +17,12 @@ COMMANDS = {
     "mask-loss": ("mask_loss", "measure how well painted masks can be read back after noise, resizing or encoding"),
     "mechanism": ("mechanism", "write one page from the results of probe, embed, attention and align"),
     "parity": ("parity", "compare this code with numbers recorded from the PyTorch reference"),
-    "plan": ("plan", "check whether a training step fits a TPU slice, without having one"),
+    "plan": ("plan", "check whether a training step fits a TPU slice, without needing one"),
     "probe": ("probe", "measure how well a linear classifier separates similar classes, layer by layer"),
     "proxies": ("proxies", "list the generative proxies, and draw an example of each"),
     "report": ("report", "rebuild the report of a run or study from its files"),
     "sample": ("sample", "ask a checkpoint questions, or let it draw, edit and segment pictures"),
-    "tokenize": ("tokenize", "encode the target pictures of a config once, so that training need not"),
+    "tokenize": ("tokenize", "encode the target pictures of a config once, before training"),
     "validate": ("validate", "read all data of a config and list the bad records"),
 }
 

@@ -1,6 +1,6 @@
-"""How full the rows of the 7B recipe are, on the committed model of real lengths: python -m sgt_jax.timing.packing
+"""Measures how full the rows of the 7B recipe are: python -m sgt_jax.timing.packing
 
-Packs samples of real lengths and no content with the pipeline's own row iterator, so what is measured is what trains.
+Packs empty samples of real lengths (sgt_jax/assets/real_lengths.json) with the row iterator that training uses.
 """
 
 import argparse

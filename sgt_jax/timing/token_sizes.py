@@ -1,6 +1,6 @@
-"""How large are the codes of place beside what they are added to? Root mean squares per channel of a model's picture tokens.
+"""How large are the position codes compared with what they are added to? Root mean squares of a model's picture tokens.
 
-    python -m sgt_jax.timing.token_sizes [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
+    python -m sgt_jax.timing.token_sizes        # or a folder in BAGEL's layout instead of the shipped nano model
 
 Prints, for fresh parameters and for FOLDER's, the connector's output, the part of it that differs by place (means over
 pictures), and the fixed table, on the first batch of configs/nano_sgt.py.

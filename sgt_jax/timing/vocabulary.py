@@ -1,9 +1,10 @@
-"""Where to pay for the vocabulary: at label slots only, at all und slots, or at all und slots chunk by chunk.
+"""Compares where to compute the logits: at label slots only, at all und slots, or at all und slots chunk by chunk.
 
-    python -m sgt_jax.timing.vocabulary [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
+    python -m sgt_jax.timing.vocabulary --und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256
 
-One row, forward and backward of head and cross-entropy with equal losses, timed in turns in one process. Memory is what XLA
-allots beyond arguments and results, FLOPs are counted on the jaxpr. The defaults keep the proportions of the 7B recipe.
+Times forward and backward of head and cross-entropy on one row, in turns in one process; all three forms compute the same
+loss. Memory is what XLA allocates beyond arguments and results; FLOPs are counted on the jaxpr. The numbers above are the
+defaults and keep the proportions of the 7B recipe.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The mechanism page: what `probe`, `embed`, `attention` and `align` found before and after tuning, as one HTML file.
 
-It is made from their files alone, so it can be built anywhere. Sections whose files are absent are left out, and the page
-says which command makes them.
+The page needs only their files, so it can be built anywhere. Sections whose files are missing are left out, and the page says
+which command makes them.
 """
 
 import json

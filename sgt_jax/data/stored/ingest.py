@@ -1,4 +1,4 @@
-"""Any source to a folder of records: shard by shard in several processes, killed and started again as one likes."""
+"""Converts any source to a folder of records, shard by shard in several processes; it may be killed and started again."""
 
 import contextlib
 import dataclasses
