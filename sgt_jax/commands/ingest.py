@@ -2,7 +2,7 @@
 
     ingest type=sam_sgt_tars root=data/SAM-SGT data/records/sam_sgt
     ingest type=llava_onevision root=data/LLaVA-OneVision-SGT/llava_onevision_balanced_500k --on-bad skip data/records/llava
-    ingest --config=configs/bagel_7b_sgt.py --source=sam data/records/sam
+    ingest --config=configs/mine.py --source=photos data/records/photos
 
 SPEC is type=NAME and that type's options as key=value (numbers, true, null and ["lists"] as in JSON); see docs/data.md.
 Pictures are copied as they are. You may kill the command at any time and run it again: it makes the parts that are missing.

@@ -29,7 +29,10 @@ DOORS = ("sgt_jax.main", "sgt_jax.study")
 # Programs of others: whoever reads the page has them, and there is nothing of ours to check.
 FOREIGN = ("export", "git", "mkdir", "source")
 # Files that the reader of a page writes, and a shipped one that stands in for them here.
-WRITTEN_BY_THE_READER = {"configs/study/silhouette.py": "configs/study/proxies.py"}
+WRITTEN_BY_THE_READER = {
+    "configs/mine.py": "configs/nano.py",
+    "configs/study/silhouette.py": "configs/study/proxies.py",
+}
 PYTEST_OPTIONS = ("-m", "-k", "-n", "--dist", "--durations", "-x", "-q")
 RUFF_OPTIONS = ("check", "format", "--check", "--fix", ".")
 
@@ -176,7 +179,9 @@ def _command(parser: argparse.ArgumentParser, words: list[str]) -> None:
             changes = [f"--config.{override}" for override in options.overrides]
             configured.parse(argparse.ArgumentParser(), [f"--config={options.config}", *changes])
         elif about_config:
-            configured.parse(parser, [_existing(word) for word in words])
+            options, config = configured.parse(parser, [_existing(word) for word in words])
+            if parser.prog.endswith(" validate") and (unknown := set(options.source or ()) - set(config.data.sources)):
+                raise CommandError(f"the config has no source {', '.join(sorted(unknown))}")
         else:
             parser.parse_intermixed_args(words)
     if train:
