@@ -7,8 +7,8 @@ Reaches:   see docs/nano_vae.md (measured). The second command measures the scal
            ae.safetensors and vae.json, which configs/nano.py uses.
 
 At this width every group of a group norm is one channel, so statistics depend on the picture's size and content. So the
-autoencoder is trained at the size at which it is used, half on photos and half on masks, on scenes with one to four objects: it
-reproduces colours of the palette that it has never seen badly.
+autoencoder is trained at the size at which it is used, half on photos and half on masks, on scenes with one to four
+objects: it reproduces colours of the palette that it has never seen badly.
 """
 
 import ml_collections
