@@ -1,13 +1,19 @@
 """Every command that the documents and docstrings show would start: it exists, its options do, its config loads."""
 
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 
+from sgt_jax.data.proxies import PROXIES, make_pair
+from sgt_jax.data.sources.scenes.source import Scenes
+from sgt_jax.data.text import templates
 from tests.support import command_lines
 from tests.support.command_lines import Command, CommandError
 from tests.support.paths import REPOSITORY
 
+OWN_PROXY = REPOSITORY / "docs" / "your_own_proxy.md"
 PAGES = sorted({*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")})
 MODULES = sorted(path for folder in ("sgt_jax", "configs", "launch") for path in (REPOSITORY / folder).rglob("*.py"))
 COMMANDS = [
@@ -49,6 +55,23 @@ def test_links_and_files_that_a_page_names_exist(page):
     named = re.findall(r"`((?:sgt_jax|configs|tests|launch|docs)/[\w/]+\.(?:py|md|json|safetensors))`", text)
     wanted = [name for name in named if name not in command_lines.WRITTEN_BY_THE_READER]
     assert [name for name in wanted if not (REPOSITORY / name).exists()] == []
+
+
+def test_the_example_of_a_proxy_works():
+    """docs/your_own_proxy.md as it is written: its arm stands in the study, and its target is what it says."""
+    (code,) = [code for _, language, code in command_lines.blocks(OWN_PROXY.read_text()) if language == "python"]
+    names: dict[str, Any] = {}
+    try:
+        exec(compile(code, OWN_PROXY.name, "exec"), names)
+        config = names["get_config"]()
+        scene = Scenes()[0]
+        pair = make_pair("silhouette", scene, np.random.default_rng(0), style="plain")
+    finally:
+        PROXIES.pop("silhouette", None)
+        templates.PLAIN.pop("silhouette", None)
+    assert config.name == "silhouette" and {"silhouette", "sft", "base"} <= set(config.arms)
+    np.testing.assert_array_equal(pair.target[..., 0] == 255, scene.masks.any(0))
+    assert pair.instruction == "paint the objects"
 
 
 @pytest.mark.parametrize(
