@@ -10,6 +10,7 @@ import configparser
 import contextlib
 import functools
 import importlib
+import importlib.util
 import io
 import re
 import shlex
@@ -173,7 +174,7 @@ def _command(parser: argparse.ArgumentParser, words: list[str]) -> None:
     words, train = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     about_config = [word for word in words if word.startswith("--config")]
     with _refusals():
-        if any("--config" in action.option_strings for action in parser._actions):
+        if "--config" in parser.format_usage():
             options = parser.parse_intermixed_args(words)  # of `plan`, whose overrides are FIELD=VALUE
             hardware.parse_topology(options.topology)
             changes = [f"--config.{override}" for override in options.overrides]
