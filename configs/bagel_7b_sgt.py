@@ -1,26 +1,26 @@
-"""BAGEL-7B-MoT post-trained with SGT: SAM-SGT photos are painted as segmentation maps, LLaVA-OneVision questions answered.
+"""Post-trains BAGEL-7B-MoT with SGT: paints SAM-SGT photos as segmentation maps and answers LLaVA-OneVision questions.
 
-Command, from the folder that holds data/ and checkpoints/ (docs/data.md says how they look and where they come from):
+Commands, in the folder that holds data/ and checkpoints/ (docs/data.md says what is in them):
 
-    python -m sgt_jax validate --config=configs/bagel_7b_sgt.py      # walks the data; bad records by kind and name
-    python -m sgt_jax tokenize --config=configs/bagel_7b_sgt.py      # once: targets through the autoencoder
+    python -m sgt_jax validate --config=configs/bagel_7b_sgt.py      # read all data, list the bad records
+    python -m sgt_jax tokenize --config=configs/bagel_7b_sgt.py      # encode the targets once
     python -m sgt_jax inspect-data --config=configs/bagel_7b_sgt.py  # lengths, fill, mixture, pictures of the targets
     python -m sgt_jax.main --config=configs/bagel_7b_sgt.py --workdir=runs/bagel_7b_sgt
     python -m sgt_jax convert runs/bagel_7b_sgt checkpoints/SGT-BAGEL
 
 Hardware:  8 devices with one pack of 16k slots each, as in the reference. Parameters, EMA and both Adam moments in float32
-           take 234 GB over all devices; `python -m sgt_jax plan` says what fits where.
-Reaches:   not run at this size by us. The paper, with its best ratio 2:1: overall understanding 66.05 -> 67.75, CV-Bench
+           take 234 GB over all devices; `python -m sgt_jax plan` says whether a slice fits.
+Reaches:   we have not run it at this size. The paper, with its best ratio 2:1: overall understanding 66.05 -> 67.75, CV-Bench
            73.21 -> 79.23, MMVP 83.00 -> 83.33, GenEval 78.21 -> 80.95; question answering alone: 66.44, 74.61, 82.67, 77.18.
 Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen
-                    hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md tells what was compiled.
-                    A cloud name such as v5p-16 counts cores, these count chips. :1xh200_gen trains the generation expert
-           :pixels  the autoencoder runs in the step, on a few canvases; nothing to tokenise
+                    hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md lists what was compiled.
+                    Cloud names such as v5p-16 count cores, these count chips. :1xh200_gen trains the generation expert
+           :pixels  the autoencoder runs in the step, on a few canvases; nothing is tokenised
            :32k     packs of 32k slots, the upstream default
-           :local   the same road with toy sizes on a CPU; `python tests/local_road.py DIR` makes its files
-           and several of them: configs/bagel_7b_sgt.py:local+pixels
+           :local   the same steps with toy sizes on a CPU; `python -m tests.support.local_road DIR` makes its files
+           Variants can be combined: configs/bagel_7b_sgt.py:local+pixels
 
-Paper, project page and released code contradict each other in places; such a choice is marked DISAGREEMENT.
+Paper, project page and released code contradict each other in places; comments mark our choices with DISAGREEMENT.
 """
 
 import ml_collections

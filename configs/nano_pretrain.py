@@ -1,16 +1,16 @@
-"""The base model of the post-training study: BAGEL's architecture at 2 M parameters, pretrained with its two skills apart.
+"""Pretrains the base model of all studies: BAGEL's architecture at 2 M parameters, with its two skills trained separately.
 
 Command:   python -m sgt_jax.main --config=configs/nano_pretrain.py --workdir=/tmp/nano_pretrain
            python -m sgt_jax convert /tmp/nano_pretrain /tmp/nano_base --dtype f32
-Hardware:  2 CPU cores, 2 GB of memory, about 40 minutes; it may be stopped and started again at any time.
+Hardware:  2 CPU cores, 2 GB of memory, about 40 minutes; you may stop it and start it again at any time.
 Reaches:   see docs/results.md (measured). ema.safetensors and the configs of /tmp/nano_base ship in sgt_jax/assets/nano.
 
 Understanding and generation are *decoupled*: questions are asked about some scenes, pictures are drawn from captions and
-edited on other scenes, and the understanding encoder never has a part in drawing. So nothing has yet tied the two
-together: that is what SGT is for (configs/nano_sgt.py, configs/study/proxies.py).
+edited on other scenes, and the understanding encoder never takes part in drawing. So nothing connects the two skills yet;
+SGT does that (configs/nano_sgt.py, configs/study/proxies.py).
 
 The schedule is warm-up, stable, decay: a run that was stopped at step S in the stable phase may be given any other end after
-S, and is the same run as one that had that end from the start. --config.total_steps=16000 goes on learning.
+S, and is the same run as one that had that end from the start. --config.total_steps=16000 continues to learn.
 """
 
 import ml_collections

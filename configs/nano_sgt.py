@@ -1,13 +1,13 @@
-"""Semantic generative tuning of the pretrained nano model, in about five minutes, on a laptop, with no download.
+"""Post-trains the pretrained nano model with SGT, in about five minutes on a laptop, with no download.
 
 Command:   python -m sgt_jax.main --config=configs/nano_sgt.py --workdir=/tmp/nano_sgt
 Hardware:  2 CPU cores, 2 GB of memory.
 Reaches:   see the README (measured) and report.html in the work directory.
 
-It starts from the weights that ship with the package (configs/nano_pretrain.py made them, docs/results.md tells how), in
-BAGEL's published layout; --config.init_from=FOLDER takes others. There questions and drawings never met; here the model
-paints the segmentation of what it sees through its understanding encoder, answers questions, and goes on drawing and
-editing (without that it forgets how).
+It starts from the weights that ship with the package (configs/nano_pretrain.py made them, docs/results.md says how), in
+BAGEL's published layout; --config.init_from=FOLDER takes others. Pretraining kept questions and drawing apart. Here the model
+paints the segmentation of what it sees through its understanding encoder, answers questions, and continues to draw and edit
+(without that it forgets how).
 """
 
 import ml_collections

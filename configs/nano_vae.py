@@ -1,4 +1,4 @@
-"""The autoencoder of the nano models: FLUX's layout at 0.7 M parameters, for 32x32 photos and painted masks.
+"""Trains the autoencoder of the nano models: FLUX's layout at 0.7 M parameters, for 32x32 photos and painted masks.
 
 Command:   python -m sgt_jax.main --config=configs/nano_vae.py --workdir=/tmp/nano_vae
            python -m sgt_jax export-vae /tmp/nano_vae sgt_jax/assets/nano
@@ -6,9 +6,9 @@ Hardware:  2 CPU cores, 1 GB of memory, about twelve minutes.
 Reaches:   see docs/nano_vae.md (measured). The second command measures the scale and the shift of the latents and writes
            ae.safetensors and vae.json, which configs/nano.py uses.
 
-Every group of a group norm is one channel at this width, so statistics depend on the picture's size and content: it is
-trained at the very size that it is used at, half on photos, half on masks, of scenes with one to four objects: a colour of
-the palette that it has never seen it paints badly.
+At this width every group of a group norm is one channel, so statistics depend on the picture's size and content. So the
+autoencoder is trained at the size at which it is used, half on photos and half on masks, on scenes with one to four
+objects: it reproduces colours of the palette that it has never seen badly.
 """
 
 import ml_collections

@@ -1,11 +1,11 @@
-"""TPU and GPU node pools of a GKE cluster through XPK: mount buckets, submit a training, follow its log, delete it.
+"""Runs on TPU and GPU node pools of a GKE cluster through XPK: mount buckets, submit a run, follow its log, delete it.
 
     python -m sgt_jax.launch.gke mount --cluster=C --project=P --zone=Z --mount=gs://BUCKET/data=/data
-    python -m sgt_jax.launch.gke submit NAME --cluster=C --project=P --zone=Z --tpu-type=v5p-16 --image=IMAGE \\
-        -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/NAME
+    python -m sgt_jax.launch.gke submit sgt-7b --cluster=C --project=P --zone=Z --tpu-type=v5p-16 --image=IMAGE \\
+        -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/sgt-7b
 
-IMAGE holds this repository, installed with the extra [tpu] or [cuda13]. A pod that is evicted saves, ends with a status
-that is not 0, and is started again, up to --max-restarts times; the run continues from its last checkpoint.
+IMAGE holds this repository, installed with the extra [tpu] or [cuda13]. A pod that is evicted saves and exits with a status
+other than 0, and Kubernetes starts it again, up to --max-restarts times; the run continues from its last checkpoint.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -30,11 +30,11 @@ def _where(options: argparse.Namespace) -> list[str]:
 
 
 def mount(shell: Shell, options: argparse.Namespace) -> None:
-    """Makes buckets appear read-only in every training of the cluster, through gcsfuse."""
+    """Mounts buckets read-only in every run of the cluster, through gcsfuse."""
     if not options.mount:
         raise LaunchError("no --mount=gs://BUCKET/DIR=/mount/point")
     for bucket, folder, point in options.mount:
-        # A file system of its own per folder; the driver wants a size and ignores it.
+        # Each folder is a file system of its own. The driver requires --size and ignores it.
         extra = [f"--mount-options=only-dir={folder},implicit-dirs" if folder else "--mount-options=implicit-dirs"]
         title = "-".join(point.strip("/").lower().replace("_", "-").split("/"))
         shell.must(
@@ -85,12 +85,11 @@ def delete(shell: Shell, options: argparse.Namespace) -> None:
 COMMANDS = {"mount": mount, "submit": submit, "log": log, "status": status, "delete": delete}
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("gke", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("gke", __doc__.split("\n")[0])
     flags.add_argument("command", choices=COMMANDS)
-    flags.add_argument("name", type=name, nargs="?", help="of the training")
+    flags.add_argument("name", type=name, nargs="?", help="name of the run")
     flags.add_argument("--cluster", required=True)
     flags.add_argument("--project", required=True)
     flags.add_argument("--zone", required=True)
@@ -101,7 +100,13 @@ def run(arguments: Sequence[str]) -> int:
     flags.add_argument("--max-restarts", type=int, default=50)
     flags.add_argument("--priority", default="medium")
     flags.add_argument("--mount", action=Mount, default=[], metavar="gs://BUCKET/DIR=/POINT", help="data, read-only")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     if options.command != "mount" and not options.name:
         raise LaunchError(f"{options.command} needs the NAME of a training")

@@ -1,9 +1,9 @@
-"""Starts real processes on this machine, each with virtual CPU devices, as on a cluster: to try things out.
+"""Starts several processes on this machine, each with virtual CPU devices, to try out what a cluster does.
 
     python -m sgt_jax.launch.local -n 4 -- --config=configs/nano.py --workdir=/tmp/four
 
-Lines of the processes but the first are marked with their number. SIGTERM and SIGINT go to all. If one fails, the others
-get --grace seconds to notice; then they are killed. The exit status is that of the first that failed.
+Output lines carry the number of their process, but for the first. SIGTERM and SIGINT go to all processes. If one fails, the
+others get --grace seconds to notice and are then killed. The exit status is that of the first process that failed.
 """
 
 import argparse
@@ -73,27 +73,35 @@ def run(started: Sequence[Sequence[str]], grace: float) -> int:
     return failed if failed >= 0 else 128 - failed
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax.launch.local",
         description=__doc__.split("\n")[0],
         epilog="Behind '--': arguments of sgt_jax.main.",
     )
-    parser.add_argument("-n", "--processes", type=int, default=2)
-    parser.add_argument("--devices", type=int, default=1, help="virtual devices of each process")
-    parser.add_argument("--grace", type=float, default=150, help="seconds that the others get when one has failed")
-    parser.add_argument("--dry-run", action="store_true", help="print every command, run none")
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="arguments of sgt_jax.main")
-    options = parser.parse_args(arguments)
+    flags.add_argument("-n", "--processes", type=int, default=2)
+    flags.add_argument("--devices", type=int, default=1, help="virtual devices of each process")
+    flags.add_argument(
+        "--grace", type=float, default=150, help="seconds until the others are killed when one has failed"
+    )
+    flags.add_argument("--dry-run", action="store_true", help="print every command, run none")
+    flags.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="arguments of sgt_jax.main")
+    return flags
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    flags = parser()
+    options = flags.parse_args(arguments)
     if options.processes < 1 or options.devices < 1:
-        parser.error("-n and --devices must be at least 1")
+        flags.error("-n and --devices must be at least 1")
     planned = commands(options.processes, options.devices, free_port(), options.arguments)
     if options.dry_run:
         for command in planned:
             print(f"+ {shlex.join(command)}")
         return 0
-    # Run as a file, too: the package lies next to this folder.
+    # The package lies next to this folder, also when this file is run by its path.
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return run(planned, options.grace)

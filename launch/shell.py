@@ -1,4 +1,4 @@
-"""What all launchers share: commands that are shown or run, and the words that start a training on some machine."""
+"""Shared by all launchers: commands that are printed or run, and the command that starts training on a machine."""
 
 import argparse
 import re
@@ -8,16 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-# Exit status of a run that was told to stop, saved and left (main.py --stopped_status): start it again.
+# Exit status of a run that was told to stop and has saved (sgt_jax.main --stopped_status): start it again.
 STOPPED = 75
 
 
 class LaunchError(RuntimeError):
-    """Something that a user can mend, in one line."""
+    """An error that the user can correct; printed as one line."""
 
 
 class Shell:
-    """Runs commands of other programs, or only shows them.
+    """Runs commands of other programs, or only prints them.
 
     Attributes:
       dry_run: print every command that would be run, run none; questions are answered as if all went well.
@@ -36,7 +36,7 @@ class Shell:
     def must(self, command: Sequence[str], stdin: str | None = None) -> None:
         """`run`, or LaunchError if the command fails."""
         if status := self.run(command, stdin):
-            raise LaunchError(f"{' '.join(command[:6])} ... ended with status {status}; its own message stands above")
+            raise LaunchError(f"{' '.join(command[:6])} ... ended with status {status}; see its message above")
 
     def ask(self, command: Sequence[str], dry_answer: str) -> str | None:
         """What a command prints, None if it fails; a dry run shows it and answers `dry_answer`."""
@@ -49,7 +49,7 @@ class Shell:
     @staticmethod
     def _start(command: Sequence[str], **options: object) -> subprocess.CompletedProcess:
         if not shutil.which(command[0]):
-            raise LaunchError(f"'{command[0]}' is not on PATH; install it, or see what would be run with --dry-run")
+            raise LaunchError(f"'{command[0]}' is not on PATH; install it, or use --dry-run to see what would be run")
         return subprocess.run(command, check=False, **options)
 
 
@@ -96,8 +96,8 @@ def mount_commands(bucket: str, folder: str, point: str, sudo: bool = True) -> l
 # -- Command lines -----------------------------------------------------------------------------------------------------
 
 
-def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """A parser with what all launchers take."""
+def base_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all launchers take."""
     made = argparse.ArgumentParser(prog=f"python -m sgt_jax.launch.{module}", description=description)
     made.add_argument("--dry-run", action="store_true", help="print every command, run none")
     return made

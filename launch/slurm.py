@@ -1,7 +1,7 @@
-"""GPUs under Slurm: submits a job that saves before its time is up or it is preempted, and queues itself again.
+"""Runs on GPUs under Slurm: submits a job that saves before its time limit or a preemption, and queues itself again.
 
-    python -m sgt_jax.launch.slurm submit NAME --nodes=4 --gpus=8 --time=24:00:00 --python=/path/to/venv/bin/python \\
-        -- --config=configs/bagel_7b_sgt.py --workdir=/shared/runs/NAME
+    python -m sgt_jax.launch.slurm submit sgt-7b --nodes=4 --gpus=8 --time=24:00:00 --python=/path/to/venv/bin/python \\
+        -- --config=configs/bagel_7b_sgt.py --workdir=/shared/runs/sgt-7b
 
 One process per GPU; JAX reads the rest from Slurm's environment. The work directory must be shared by all nodes.
 """
@@ -15,11 +15,11 @@ from sgt_jax.launch.shell import (
     STOPPED,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     mount_commands,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -31,13 +31,13 @@ def script(options: argparse.Namespace) -> str:
         "job-name": options.name,
         "nodes": options.nodes,
         "ntasks-per-node": options.gpus,
-        # Not --gpus-per-task: every process must see all GPUs of its node; JAX takes the one of its number.
+        # Not --gpus-per-task: every process must see all GPUs of its node; JAX takes the one with the process's number.
         "gpus-per-node": options.gpus,
         "cpus-per-task": options.cpus,
         "time": options.time,
         "output": options.output,
         "open-mode": "append",
-        # Tells the processes, not this script, in time to save.
+        # Signals the processes, not this script, in time to save.
         "signal": f"TERM@{options.grace}",
     }
     optional = {"partition": options.partition, "account": options.account, "qos": options.qos}
@@ -50,7 +50,7 @@ def script(options: argparse.Namespace) -> str:
     lines += [
         f"srun --kill-on-bad-exit=1 {shlex.join(train_command(options.arguments, options.python))}",
         "status=$?",
-        "# Told to stop, and saved: again, unless the job was cancelled meanwhile.",
+        "# The run was told to stop and has saved: queue it again, unless the job was cancelled meanwhile.",
         f'if [ $status -eq {STOPPED} ] && [ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]; then',
         "  scontrol requeue $SLURM_JOB_ID",
         "fi",
@@ -59,12 +59,11 @@ def script(options: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("slurm", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("slurm", __doc__.split("\n")[0])
     flags.add_argument("command", choices=("submit", "status", "cancel"))
-    flags.add_argument("name", type=name, help="of the job")
+    flags.add_argument("name", type=name, help="name of the job")
     flags.add_argument("--nodes", type=int, default=1)
     flags.add_argument("--gpus", type=int, default=8, help="per node")
     flags.add_argument("--cpus", type=int, default=8, help="per process")
@@ -76,9 +75,15 @@ def run(arguments: Sequence[str]) -> int:
     flags.add_argument("--account")
     flags.add_argument("--qos")
     flags.add_argument("--output", default="%x-%j.log", help="where the job writes, with Slurm's patterns")
-    flags.add_argument("--python", default="python3", help="of an environment with the extra [cuda13]")
+    flags.add_argument("--python", default="python3", help="interpreter of an environment with the extra [cuda13]")
     flags.add_argument("--mount", action=Mount, default=[], metavar="gs://BUCKET/DIR=/POINT", help="data, read-only")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     shell = Shell(options.dry_run)
     if options.command == "submit":

@@ -1,11 +1,11 @@
-"""Cloud TPU VM slices through queued resources: create, install, run on all workers, retry after preemption, delete.
+"""Runs on Cloud TPU slices through queued resources: create, install, run on all workers, retry after preemption, delete.
 
-    python -m sgt_jax.launch.tpu up NAME --project=P --zone=Z --accelerator-type=v5p-16 --spot \\
-        --mount=gs://BUCKET/data=/data -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/NAME
+    python -m sgt_jax.launch.tpu up sgt-7b --project=P --zone=Z --accelerator-type=v5p-16 --spot \\
+        --mount=gs://BUCKET/data=/data -- --config=configs/bagel_7b_sgt.py --workdir=gs://BUCKET/runs/sgt-7b
 
-`up` does everything: it asks for the slice and waits for it, installs this repository on every worker, trains, and starts
-over with a new slice when the old one is taken away; the run continues from its last checkpoint. The other commands do
-one of these things each. Workers find each other through JAX, without addresses.
+`up` does everything: it requests the slice and waits for it, installs this repository on every worker, and trains. When the
+slice is preempted it requests a new one, and the run continues from its last checkpoint. The other commands do one of these
+steps each. Workers find each other through JAX, without addresses.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from sgt_jax.launch.shell import (
     LaunchError,
     Mount,
     Shell,
+    base_parser,
     check_train_arguments,
     main,
     mount_commands,
     name,
-    parser,
     split_arguments,
     train_command,
 )
@@ -51,7 +51,7 @@ class Slice:
         return self.shell.ask(self._gcloud(*words), dry_answer) or ""
 
     def create(self) -> None:
-        """Asks for the slice; it comes when there is one."""
+        """Requests the slice; it is granted when one is free."""
         options = self.options
         if not options.accelerator_type:
             raise LaunchError("--accelerator-type is needed to create a slice (v5p-16, v6e-16, v5litepod-32, ...)")
@@ -130,7 +130,7 @@ class Slice:
         while True:
             state = self.state(dry_answer="")
             if state and state != READY and state not in WAITING:
-                print(f"slice {self.options.name} is {state}: a new one is asked for", flush=True)
+                print(f"slice {self.options.name} is {state}: requesting a new one", flush=True)
                 self.delete()
                 state = ""
             if not state:
@@ -141,10 +141,10 @@ class Slice:
             if status == 0:
                 break
             if (state := self.state()) == READY:
-                # The machines are there and the program ended: a maintenance event, or its own mistake.
+                # The slice is still there, so the program itself ended: a maintenance event, or an error of its own.
                 failures += 1
                 print(
-                    f"the training ended with status {status} on a slice that is there ({failures} in a row)",
+                    f"the training ended with status {status} though the slice is there ({failures} in a row)",
                     flush=True,
                 )
                 if failures > self.options.retries:
@@ -164,24 +164,31 @@ _GCSFUSE = (
 )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The command."""
-    own, train = split_arguments(arguments)
-    flags = parser("tpu", __doc__.split("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    """The options of the launcher."""
+    flags = base_parser("tpu", __doc__.split("\n")[0])
     flags.add_argument("command", choices=("up", "create", "install", "run", "status", "delete"))
-    flags.add_argument("name", type=name, help="of the slice")
+    flags.add_argument("name", type=name, help="name of the slice")
     flags.add_argument("--project", required=True)
     flags.add_argument("--zone", required=True)
     flags.add_argument("--accelerator-type", help="v5p-16 (counts cores), v6e-16, v5litepod-32, ...")
     flags.add_argument("--runtime-version", help="software image; by default the generation's")
-    flags.add_argument("--spot", action="store_true", help="cheaper, may be taken away at any time")
-    flags.add_argument("--reserved", action="store_true", help="from a reservation")
+    flags.add_argument("--spot", action="store_true", help="cheaper, but may be preempted at any time")
+    flags.add_argument("--reserved", action="store_true", help="use a reservation")
     flags.add_argument("--service-account")
     flags.add_argument("--mount", action=Mount, default=[], metavar="gs://BUCKET/DIR=/POINT", help="data, read-only")
-    flags.add_argument("--retries", type=int, default=3, help="failures in a row on a slice that is there")
+    flags.add_argument(
+        "--retries", type=int, default=3, help="how many failures in a row to accept while the slice is there"
+    )
     flags.add_argument("--poll", type=float, default=30, help="seconds between looks at the queue")
     flags.add_argument("--delete", action="store_true", help="with up: give the slice back at the end")
-    options = flags.parse_args(own)
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command."""
+    own, train = split_arguments(arguments)
+    options = parser().parse_args(own)
     options.arguments = train
     if options.command in ("up", "run"):
         check_train_arguments(train)

@@ -1,6 +1,6 @@
-"""Errors that are the user's to mend, and how a command shows them: one line on stderr instead of a traceback.
+"""User-facing errors: one line on stderr instead of a traceback.
 
-Whatever is not a `UserError` is a fault of ours and keeps its traceback.
+Any other exception is a fault of ours and keeps its traceback.
 """
 
 import os
@@ -11,11 +11,11 @@ AGAIN = "Download or copy the file again."
 
 
 class UserError(ValueError):
-    """Something that a user can mend. The message names the file, field or record and says what to do."""
+    """An error that the user can correct. The message names the file, field or record and says what to do."""
 
 
 class ConfigError(UserError):
-    """A field of a config, or an option of a command, has a value that cannot be."""
+    """A field of a config, or an option of a command, has a value that is not allowed."""
 
 
 class DataError(UserError):
@@ -39,7 +39,7 @@ class StartError(UserError, TimeoutError):
 
 
 def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...] = ()) -> int:
-    """Does the work of a command and returns its exit status: 1 with one line on stderr after an error of the user's.
+    """Runs the work of a command and returns its exit status: 1 with one line on stderr after an error of the user's.
 
     Args:
       work: returns the status, or None for 0.

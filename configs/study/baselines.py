@@ -1,4 +1,4 @@
-"""Beside its relatives: RecA (paint the photo again) and UniMRG (photo, depth and outlines), under the same code.
+"""Compares SGT with RecA (paint the photo again) and UniMRG (photo, depth and outlines), in the same code.
 
 Command:   python -m sgt_jax.study --config=configs/study/baselines.py --workdir=/tmp/baselines \
                --results=docs/results/baselines --reuse=docs/results/proxies
@@ -6,8 +6,8 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
   segmentation    SGT: proxy : understanding = 1.5 : 1
   reconstruction  RecA's target, mixed with SFT like every other proxy
-  reca            RecA's own recipe: reconstruction without understanding data, and all that understands is frozen, so that
-                  answers cannot change; what it may change is drawing
+  reca            RecA's own recipe: reconstruction without understanding data, with everything frozen that answers depend
+                  on, so that only drawing can change
   unimrg          UniMRG's three targets taking turns, together as many as the other arms' one; its own proportions, one
                   understanding example to one of each, would be twice as many
 

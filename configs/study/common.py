@@ -1,7 +1,7 @@
-"""What the studies share: base experiment, SFT alone, arms with a proxy, and the scores of the tables.
+"""Shared by all studies: base experiment, SFT alone, arms with a proxy, and the scores of the tables.
 
-Every study starts from the same pretrained nano model and scores alike, and arms that mean the same have the same config
-in all of them, whatever they are called: so a study can take finished runs from another one (`--reuse`).
+Every study starts from the same pretrained nano model and scores in the same way. Arms that mean the same have the same
+config in all studies, whatever they are called, so a study can take finished runs from another one (`--reuse`).
 """
 
 import ml_collections

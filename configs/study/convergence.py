@@ -1,14 +1,14 @@
-"""Does the proxy make understanding converge faster? SFT with and without segmentation, scored all along the run.
+"""Does the proxy make understanding converge faster? SFT with and without segmentation, scored many times during the run.
 
 Command:   python -m sgt_jax.study --config=configs/study/convergence.py --workdir=/tmp/convergence \
                --results=docs/results/convergence
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Both arms see the same understanding examples at the same step, so steps and understanding tokens agree between them; decoder
-slots (compute) do not: SFT alone goes on to 400 steps, where it has computed as many slots as SFT with segmentation has in
-its 300. So curves are compared at equal steps on the way, and at equal compute at their ends. The learning rate falls over
-the last 30 % of each arm's steps, which lifts the end of its curve: compare on the way up to step 210, from where only one of
-them still has the full rate. Scores along the way cost time, so only answers, POPE and masks are scored, and masks on fewer
+slots (compute) do not: SFT alone continues to 400 steps, where it has computed as many slots as SFT with segmentation has in
+its 300. So curves compare at equal steps during the run, and at equal compute at their ends. The learning rate falls over the
+last 30 % of each arm's steps, which lifts the end of its curve: compare the curves up to step 210, after which only one arm
+still has the full rate. Scores during the run take time, so only answers, POPE and masks are scored, and masks on fewer
 pictures.
 """
 

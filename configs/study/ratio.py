@@ -5,8 +5,8 @@ Command:   python -m sgt_jax.study --config=configs/study/ratio.py --workdir=/tm
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 All arms see the same understanding examples, 16 conversations a step for 300 steps, and the same replay per conversation;
-rows are as long as their proxies need. So compute grows with the ratio: this asks what more painting adds, not
-what is best for a given cost.
+rows are as long as their proxies need. So compute grows with the ratio: the study asks what more painting adds, not what is
+best for a given cost.
 """
 
 import ml_collections

@@ -1,18 +1,18 @@
-"""What of the recipe matters? One change at a time to SFT with segmentation, mixed, everything trained.
+"""Which parts of the recipe matter? Each arm makes one change to SFT with segmentation (`mixed`, everything trained).
 
 Command:   python -m sgt_jax.study --config=configs/study/recipe.py --workdir=/tmp/recipe \
                --results=docs/results/recipe --reuse=docs/results/proxies
 Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
-All arms see the same understanding examples, and about as many segmentations (7,200) but for `photo_target`:
+All arms see the same understanding examples and, except `photo_target`, about as many segmentations (7,200):
 
   mixed         the base: proxy, understanding and replay in every step
   two_stage     first the proxy (and replay), then SFT (and replay) as in the arm `sft`; as many examples of both, but more
                 steps, since the stages come one after the other; the learning rate falls over the last 90 steps in both
   frozen_vit    the understanding encoder is not trained
-  latents       the painter sees the photo as clean latents, too, and need not understand it
+  latents       the model also sees the photo as clean latents while it paints, and need not understand it
   text_weight   the text loss counts 1.5, as in the released script, and not 1
-  photo_target  the segmentation prompt with the input photo as target: the fault of the released loader's first weeks
+  photo_target  the segmentation prompt with the input photo as target: the fault of the released loader in its first weeks
 """
 
 import ml_collections

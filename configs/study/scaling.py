@@ -1,4 +1,4 @@
-"""How many different proxy scenes? From 30 to 30,000, painted equally often in all (the paper's data scaling).
+"""How many different proxy scenes? From 30 to 30,000, with the same number of paintings (the paper's data scaling).
 
 Command:   python -m sgt_jax.study --config=configs/study/scaling.py --workdir=/tmp/scaling \
                --results=docs/results/scaling --reuse=docs/results/proxies
@@ -6,8 +6,8 @@ Hardware:  2 CPU cores; kill it anywhere and run the same command again.
 
 Arms differ in the number of *distinct* scenes whose segmentation is painted and in nothing else: steps, compute,
 understanding examples, replay and the number of paintings (about 7,200) are the same, so a small pool is repeated: 30 scenes
-240 times each, and of 30,000 fewer than a quarter are seen. Whether the paper's runs with more samples also trained for
-longer is not said; here only variety grows.
+240 times each, and of 30,000 fewer than a quarter are seen. The paper does not say whether its runs with more samples also
+trained for longer; here only variety grows.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""Questions about procedural scenes, with the objects that each asks about: what the analyses of answering look at."""
+"""Questions about procedural scenes, with the objects that each asks about, for the analyses of answering."""
 
 import re
 from collections.abc import Sequence

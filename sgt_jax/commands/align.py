@@ -1,11 +1,11 @@
-"""python -m sgt_jax align --checkpoint DIR: do a generative proxy and understanding pull a model the same way?
+"""python -m sgt_jax align --checkpoint DIR: do the gradients of a proxy and of understanding agree?
 
     align --checkpoint DIR --proxies segmentation depth edges reconstruction
     align --checkpoint DIR --parameters 'layers_0/und/(q|k|v)_proj/kernel'
 
 Compares the gradient of each proxy's flow loss with that of the understanding loss on the same pictures: at the output of
-an early pre-attention RMSNorm of the understanding branch, or for the parameters that match a pattern. It needs no training
-and predicts, cheaply and roughly, what a proxy will do. docs/analysis.md defines every number.
+an early pre-attention RMSNorm of the understanding branch, or for the parameters that match a pattern. No training is
+needed. docs/analysis.md defines every number and says how to recognise one that is only noise.
 """
 
 import argparse
@@ -22,17 +22,26 @@ from sgt_jax.data.proxies import PROXIES
 COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = analysis_parser("align", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("align", __doc__)
+    add = flags.add_argument
     add("--proxies", nargs="+", default=list(COMPARED), metavar="NAME", help=f"(default: {' '.join(COMPARED)})")
     add("--style", choices=("plain", "general"), help="of the instructions (default: plain for a tiny vocabulary)")
     add("--palette", default="distinct", help="of segmentation targets (default: distinct)")
-    add("--layer", type=int, default=0, help="whose pre-attention norm is looked at (default: 0)")
-    add("--parameters", metavar="REGEX", help="look at parameters instead; searched in their paths")
+    add("--layer", type=int, default=0, help="decoder layer whose pre-attention norm is used (default: 0)")
+    add(
+        "--parameters",
+        metavar="REGEX",
+        help="use the gradients of the parameters whose path matches, not of activations",
+    )
     add("--n", type=positive, default=192, help="pictures (default: 192)")
-    return run(align, parser.parse_args(arguments))
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    return run(align, parser().parse_args(arguments))
 
 
 def align(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@
 
 `understanding`: share of the attention of answer tokens and of question words on the picture's tokens, per layer, and on
 the object asked about. `generation`: attention of noisy latents on the prompt's words by category, over layers and times.
-These are the softmax weights that the model itself computed. docs/analysis.md defines every number.
+The numbers are the softmax weights that the model itself computed. docs/analysis.md defines every number.
 """
 
 import argparse
@@ -43,10 +43,10 @@ from sgt_jax.evaluation import statistics
 PARTS = ("understanding", "generation")
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = analysis_parser("attention", __doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("attention", __doc__)
+    add = flags.add_argument
     add("parts", nargs="*", metavar="PART", help="understanding, generation (default: both)")
     add("--layers", type=int, nargs="+", help="decoder layers (default: at most eight, evenly spaced)")
     add("--n", type=positive, default=96, help="questions, and prompts (default: 96)")
@@ -55,14 +55,19 @@ def main(arguments: list[str]) -> int:
         "--steps",
         type=positive,
         default=8,
-        help="of a painting: the times that are looked at (default: 8)",
+        help="sampling steps of a painting, all of which are measured (default: 8)",
     )
     add(
         "--ranked", type=int, default=4, help="samples per batch whose hidden states are analysed (default: 4; 0: none)"
     )
-    options = parser.parse_intermixed_args(arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_intermixed_args(arguments)
     if wrong := [part for part in options.parts if part not in PARTS]:
-        parser.error(f"no part '{wrong[0]}'; choose understanding or generation")
+        parser().error(f"no part '{wrong[0]}'; choose understanding or generation")
     return run(attention, options)
 
 

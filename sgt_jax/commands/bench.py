@@ -1,10 +1,11 @@
-"""Times a training step and its parts on whatever device is here, against what the device can do at most.
+"""Times a training step and its parts on this machine's device and compares them with the device's peak rates.
 
-    python -m sgt_jax bench [--size nano|7b] [--layers N] [--und N --gen N --vit N --labels N] [--json FILE]
-    python -m sgt_jax bench --mot            the step with three ways to route slots to two experts, in one run
-    python -m sgt_jax bench --data FILE.py   also the time of making a batch of a config's data
+    python -m sgt_jax bench --size 7b --layers 2 --json times.json
+    python -m sgt_jax bench --mot
+    python -m sgt_jax bench --data configs/nano.py
 
-Needs jax, flax and optax only, but for --data. Random numbers: times depend on shapes, and on the mask of a typical pack.
+--mot compares three ways to route slots to the two experts. --data also times how long a config's data takes to make a batch;
+all else needs only jax, flax and optax. Inputs are random: the times depend on shapes and on the mask of a typical pack.
 """
 
 import argparse
@@ -14,22 +15,29 @@ import sys
 from sgt_jax.timing.step import SIZES, data_row, measure, routed_steps, step_parts, table
 
 
-def main(arguments: list[str]) -> int:
-    """Takes the arguments after the command's name."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=SIZES, default="nano")
-    parser.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
-    parser.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/attention")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    flags.add_argument("--size", choices=SIZES, default="nano")
+    flags.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
+    flags.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/models/attention")
+    flags.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     for lane, slots in (("und", 384), ("gen", 640), ("vit", 256), ("labels", 64)):
-        parser.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--mot", action="store_true", help="compare ways to route, not parts")
-    parser.add_argument("--data", metavar="CONFIG", help="a config whose data is timed, too")
-    parser.add_argument("--json", help="also write the rows to this file")
-    options = parser.parse_args(arguments)
+        flags.add_argument(f"--{lane}", type=int, default=slots, help=f"slots of lane {lane}")
+    flags.add_argument("--repeats", type=int, default=5)
+    flags.add_argument(
+        "--mot", action="store_true", help="compare ways to route slots to experts, instead of timing the parts"
+    )
+    flags.add_argument("--data", metavar="CONFIG", help="also time the data of this config")
+    flags.add_argument("--json", help="also write the rows to this file")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    options = parser().parse_args(arguments)
     rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
     if options.data:
         rows.append(data_row(options.data, options.repeats))

@@ -1,9 +1,9 @@
 """python -m sgt_jax bench-sampling --checkpoint DIR: what the key-value cache and batched guidance save, in one run.
 
-Two comparisons on the same weights and inputs, each side compiled once and timed in turns (the machine may be noisy):
-a text written token by token with the cache against reading everything again for every token, and a guided picture
-whose branches are evaluated as one batch against one branch after another. Both sides must give the same result, or
-the command fails.
+It makes two comparisons on the same weights and inputs: text written with the cache against reading the whole sequence again
+for every token, and a guided picture whose branches run as one batch against one branch after another. Each side is
+compiled once and the two are timed in turns, so that a busy machine slows both. If they give different results, the
+command fails.
 """
 
 import argparse
@@ -12,16 +12,21 @@ import json
 from sgt_jax.timing.sampling import time_picture, time_text
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax bench-sampling", description=__doc__)
+    flags.add_argument("--checkpoint", required=True, metavar="DIR", help="a published folder or a work directory")
+    flags.add_argument("--tokens", type=int, default=64, help="length of the text")
+    flags.add_argument("--batch", type=int, default=4, help="texts or pictures at a time")
+    flags.add_argument("--steps", type=int, default=10, help="of the painting")
+    flags.add_argument("--repeats", type=int, default=5, help="timings of each side; medians are compared")
+    flags.add_argument("--json", action="store_true")
+    return flags
+
+
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error or if the two ways disagree."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax bench-sampling", description=__doc__)
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="a published folder or a work directory")
-    parser.add_argument("--tokens", type=int, default=64, help="length of the text")
-    parser.add_argument("--batch", type=int, default=4, help="texts or pictures at a time")
-    parser.add_argument("--steps", type=int, default=10, help="of the painting")
-    parser.add_argument("--repeats", type=int, default=5, help="timings of each side; medians are compared")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     from sgt_jax.inference import load
 
     model = load.load(options.checkpoint)

@@ -1,7 +1,8 @@
 """python -m sgt_jax convert WORKDIR OUT: a run's weights as a folder in the published layout of its family.
 
-Tensors are read from the newest checkpoint and written one at a time. OUT gets ema.safetensors (in --dtype),
-ae.safetensors (as it is), the configs and the tokenizer; other files come from the folder that the run started from.
+The command reads tensors from the newest checkpoint and writes them one at a time, so memory holds no whole model. OUT gets
+ema.safetensors (in --dtype), ae.safetensors (unchanged), the configs and the tokenizer. Other files are copied from the
+folder that the run started from.
 """
 
 import argparse
@@ -17,17 +18,23 @@ from sgt_jax import errors
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("workdir", help="the --workdir of a run")
-    parser.add_argument("out", help="the folder to write; it must not exist")
-    parser.add_argument("--weights", choices=("ema", "params"), default="ema", help="moving average or raw weights")
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="bf16", help="of ema.safetensors")
-    parser.add_argument("--step", type=int, help="a checkpoint other than the newest")
-    parser.add_argument("--copy-from", metavar="DIR", help="copy other files from here (default: the run's init_from)")
-    options = parser.parse_args(arguments)
+    flags.add_argument("workdir", help="the --workdir of a run")
+    flags.add_argument("out", help="the folder to write; it must not exist")
+    flags.add_argument("--weights", choices=("ema", "params"), default="ema", help="moving average or raw weights")
+    flags.add_argument("--dtype", choices=tuple(DTYPES), default="bf16", help="of ema.safetensors")
+    flags.add_argument("--step", type=int, help="a checkpoint other than the newest")
+    flags.add_argument("--copy-from", metavar="DIR", help="folder with the other files (default: the run's init_from)")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
 
     def work() -> None:

@@ -2,8 +2,8 @@
 
     embed --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
 
-One PNG per pair: rows are checkpoints, columns are features (the same choices as `probe`). A map shows neighbourhoods
-only; whether two classes are apart is what the score above it says. docs/analysis.md has the details.
+Writes one PNG per pair; rows are checkpoints, columns are features (the same choices as `probe`). A map only shows
+neighbourhoods: the score above it says whether two classes are separable. docs/analysis.md has the details.
 """
 
 import argparse
@@ -13,15 +13,20 @@ from sgt_jax.commands import probe
 from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, checkpoints, percent, run, write
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = analysis_parser("embed", __doc__)
-    probe.add_pairs(parser)
-    parser.add_argument("--perplexity", type=float, default=30.0)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("embed", __doc__)
+    probe.add_pairs(flags)
+    flags.add_argument("--perplexity", type=float, default=30.0)
+    flags.add_argument(
         "--features", nargs="+", help="such as vit connector 'layer 3' (default: ViT, first, last layer)"
     )
-    return run(embed, parser.parse_args(arguments))
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    return run(embed, parser().parse_args(arguments))
 
 
 def embed(options: argparse.Namespace) -> None:

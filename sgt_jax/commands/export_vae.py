@@ -1,7 +1,7 @@
-"""python -m sgt_jax export-vae WORKDIR OUT: the autoencoder of a run, as ae.safetensors and vae.json.
+"""python -m sgt_jax export-vae WORKDIR OUT: writes the autoencoder of a run as ae.safetensors and vae.json.
 
-The scale and the shift of the latents (scaled latent = scale * (z - shift)) are measured on pictures of the run's own
-mixture, so that scaled latents have mean 0 and standard deviation 1 over all channels together.
+It measures the scale and the shift of the latents (scaled latent = scale * (z - shift)) on pictures of the run's mixture, so
+that scaled latents have mean 0 and standard deviation 1 over all channels together.
 """
 
 import argparse
@@ -15,12 +15,18 @@ import numpy as np
 from etils import epath
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
+    flags.add_argument("workdir", help="the --workdir of a nano_vae run")
+    flags.add_argument("out", help="the folder to write")
+    flags.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
+    return flags
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
-    parser.add_argument("workdir")
-    parser.add_argument("out")
-    parser.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
-    options = parser.parse_args(arguments)
+    """The command."""
+    options = parser().parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")
 
     from sgt_jax import trees

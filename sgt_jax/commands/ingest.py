@@ -1,11 +1,11 @@
-"""python -m sgt_jax ingest SPEC... OUT: any data set as shards of records, which training reads at random.
+"""python -m sgt_jax ingest SPEC... OUT: converts a data set to shards of records, which training reads at random.
 
     ingest type=sam_sgt_tars root=data/SAM-SGT data/records/sam_sgt
     ingest type=llava_onevision root=data/LLaVA-OneVision-SGT/llava_onevision_balanced_500k --on-bad skip data/records/llava
-    ingest --config=configs/bagel_7b_sgt.py --source=sam data/records/sam
+    ingest --config=configs/mine.py --source=photos data/records/photos
 
 SPEC is type=NAME and that type's options as key=value (numbers, true, null and ["lists"] as in JSON); see docs/data.md.
-Pictures are copied as they are. The command may be killed at any time: the same one goes on with what is missing.
+Pictures are copied as they are. You may kill the command at any time and run it again: it makes the parts that are missing.
 """
 
 import argparse
@@ -19,15 +19,15 @@ from typing import Any
 
 from sgt_jax.data.stored.ingest import Progress
 
-LINE_S = 10.0  # between two lines of progress where there is no terminal
+LINE_S = 10.0  # seconds between two lines of progress where there is no terminal
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error, 2 after a wrong command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = flags.add_argument
     add("words", nargs="+", metavar="SPEC... OUT", help="key=value of the source, and last the folder to write")
     add("--source", help="name of a source in the config, instead of a SPEC")
     add(
@@ -40,13 +40,18 @@ def main(arguments: list[str]) -> int:
     add("--check", choices=("headers", "all"), default="headers", help="all decodes every picture and mask, too")
     add("--shard-size", type=int, default=5000, help="records per part, where the source has no shards of its own")
     add("--verify", action="store_true", help="compare the hashes of parts that are there")
-    config = None
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error, 2 after a wrong command line."""
+    config, line = None, parser()
     if any(argument.startswith("--config") for argument in arguments):
         from sgt_jax.commands import configured
 
-        options, config = configured.parse(parser, arguments)
+        options, config = configured.parse(line, arguments)
     else:
-        options = parser.parse_intermixed_args(arguments)
+        options = line.parse_intermixed_args(arguments)
     from sgt_jax.data.stored.ingest import ingest
     from sgt_jax.errors import DataError
 
@@ -54,9 +59,9 @@ def main(arguments: list[str]) -> int:
     try:
         *words, out = options.words
         if "=" in out and not os.path.isdir(out):
-            parser.error(f"the last word, {out!r}, must be the folder to write")
+            line.error(f"the last word, {out!r}, must be the folder to write")
         if options.workers < 0 or options.shard_size < 1:
-            parser.error("--workers must not be negative and --shard-size at least 1")
+            line.error("--workers must not be negative and --shard-size at least 1")
         spec = _spec(words, options.source, config)
         with _shown() as report:
             manifest = ingest(
@@ -72,11 +77,13 @@ def main(arguments: list[str]) -> int:
     except (DataError, OSError) as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
-        advice = "" if options.on_bad == "skip" or not hasattr(error, "kind") else " (--on-bad skip leaves such out)"
+        advice = (
+            "" if options.on_bad == "skip" or not hasattr(error, "kind") else " (--on-bad skip leaves bad records out)"
+        )
         print(f"error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
     _tell(manifest, out, time.monotonic() - started)
     return 0

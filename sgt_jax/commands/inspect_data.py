@@ -1,7 +1,7 @@
-"""python -m sgt_jax inspect-data --config=FILE [--out DIR]: what a config feeds and supervises, before anything is trained.
+"""python -m sgt_jax inspect-data --config=FILE [--out DIR]: shows what a config feeds and supervises, before you train on it.
 
-Says how long its samples are, which lane budgets would suit them, how full the rows are, how many examples a second are read,
-and which mixture comes out; draws what is fed beside what is supervised. Runs without an accelerator.
+Prints how long the samples are, which lane budgets would suit them, how full the rows are, how many examples a second are
+read, and which mixture results. Draws each condition beside its target. Needs no accelerator.
 """
 
 import argparse
@@ -23,17 +23,23 @@ LEVELS = (0, 50, 90, 99, 100)
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax inspect-data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--samples", type=int, default=256, help="samples of each part of the mixture to measure")
-    parser.add_argument("--batches", type=int, default=8, help="batches to make")
-    parser.add_argument("--pictures", type=int, default=4, help="samples of each part to draw")
-    parser.add_argument(
+    flags.add_argument("--samples", type=int, default=256, help="samples of each part of the mixture to measure")
+    flags.add_argument("--batches", type=int, default=8, help="batches to make")
+    flags.add_argument("--pictures", type=int, default=4, help="samples of each part to draw")
+    flags.add_argument(
         "--out", type=Path, default=Path("inspect-data"), help="folder for lengths.json and pictures.png"
     )
-    options, config = configured.parse(parser, arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options, config = configured.parse(parser(), arguments)
     from sgt_jax.training import experiment
 
     def work() -> None:

@@ -1,7 +1,7 @@
-"""What of painted instances can be read back: python -m sgt_jax mask-loss [--vae FOLDER]
+"""Measures how well painted instances can be read back: python -m sgt_jax mask-loss [--vae FOLDER]
 
-Renders known instances, damages the pictures, decodes them and scores what comes back: untouched, with noise, resized, and
-through an autoencoder. No model paints anything here, so these are the best scores that one could have.
+Renders known instances, damages the pictures (noise, resizing, an autoencoder, or nothing), decodes them and scores the
+result. No model paints here, so these scores are upper bounds for one that does.
 """
 
 import argparse
@@ -22,16 +22,21 @@ PALETTES = {"distinct": "distinct", "random": "random", "class": "class", "tab20
 UNIQUE = ("distinct", "random", "class")
 
 
-def main(argv: list[str]) -> int:
-    """Takes the arguments after the command's name; 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax mask-loss", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax mask-loss", description=__doc__.partition(":")[0] + ".")
+    flags.add_argument(
         "--vae",
         default=NANO,
         help="folder with ae.safetensors, and vae.json with its sizes unless they are those of FLUX (default: %(default)s)",
     )
-    parser.add_argument("--pictures", type=int, default=8, help="pictures per line (default: %(default)s)")
-    options = parser.parse_args(argv)
+    flags.add_argument("--pictures", type=int, default=8, help="pictures per line (default: %(default)s)")
+    return flags
+
+
+def main(argv: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_args(argv)
     from sgt_jax.errors import CheckpointError
 
     try:

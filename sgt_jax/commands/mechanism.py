@@ -1,10 +1,10 @@
-"""python -m sgt_jax mechanism FOLDER: one page on what tuning changed inside a model, from the four analyses' files.
+"""python -m sgt_jax mechanism FOLDER: writes one page on what tuning changed inside a model, from the four analyses' files.
 
     mechanism analysis/
     mechanism analysis/ --study docs/results/proxies --out docs/results/mechanism.html
 
-FOLDER holds what probe, embed, attention and align wrote with --before BASE, all or some of them. With --study, the results
-of a study whose arms are proxies, the alignment of gradients before tuning is held against the gains after it.
+FOLDER holds what probe, embed, attention and align wrote with --before BASE; any of them may be missing. --study names the
+results of a study whose arms are proxies: the page then compares the alignment of gradients before tuning with the gains.
 """
 
 import argparse
@@ -13,23 +13,28 @@ import sys
 from sgt_jax.errors import DataError
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 1 after an error."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax mechanism", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("folder", metavar="FOLDER", help="--out of the four commands")
+    add = flags.add_argument
+    add("folder", metavar="FOLDER", help="the --out of probe, embed, attention and align")
     add("--study", metavar="RESULTS", help="results of a study (such as docs/results/proxies)")
     add(
         "--align",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="align.json files instead of FOLDER's, of other proxies each",
+        help="align.json files to use instead of FOLDER's, each of other proxies",
     )
     add("--out", metavar="FILE", help="the page (default: FOLDER/mechanism.html)")
-    options = parser.parse_args(arguments)
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_args(arguments)
     from sgt_jax.analysis.mechanism import page
 
     try:

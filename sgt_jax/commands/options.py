@@ -1,4 +1,4 @@
-"""What the four analysis commands share: options, loading one or two checkpoints, sources, files, one-line errors."""
+"""Shared by the four analysis commands: options, loading of one or two checkpoints, sources, result files, errors."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def analysis_parser(name: str, description: str) -> argparse.ArgumentParser:
     add = found.add_argument
     places = "a published folder, the work directory of a run, or package:nano"
     add("--checkpoint", required=True, metavar="DIR", help=places)
-    add("--before", metavar="DIR", help="a second checkpoint: what the first is compared with, on the same inputs")
+    add("--before", metavar="DIR", help="a second checkpoint, to compare the first with on the same inputs")
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
@@ -78,7 +78,7 @@ def named_source(checkpoint: str, name: str) -> dict[str, Any]:
         known = json.loads(path.read_text(encoding="utf-8"))["data"]["sources"]
     except (OSError, ValueError, KeyError, TypeError):
         advice = "write it as type=...,KEY=VALUE"
-        raise DataError(f"{path}: is not a run's config, so nobody says what --source {name} is; {advice}") from None
+        raise DataError(f"{path}: is not the config of a run, so --source {name} has no meaning; {advice}") from None
     if name not in known:
         raise DataError(f"{path}: has no source '{name}'; there are {', '.join(sorted(known))}")
     return known[name]

@@ -1,8 +1,8 @@
-"""Compares this code with numbers recorded from the PyTorch reference, section by section; depends only on the folder.
+"""Compares this code with numbers recorded from the PyTorch reference, section by section; needs only the folder.
 
 A folder holds `ckpt/` (published layout plus golden_config.json), `train_inputs.npz`, `train_expected.npz` and, where
-present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings come
-from there; `parity/` has a folder of sections for each family.
+present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings are read
+from the folder. The sections are in sgt_jax/parity.
 """
 
 import argparse
@@ -12,15 +12,20 @@ from sgt_jax.errors import DataError
 from sgt_jax.parity import sections, table
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax parity", description=__doc__.split("\n")[0])
+    flags.add_argument("folder", metavar="DIR", help="a folder of recorded numbers")
+    flags.add_argument("sections", metavar="SECTION", nargs="*", help="all by default")
+    flags.add_argument("--json", action="store_true", help="print every check as one JSON object")
+    flags.add_argument("--strict", action="store_true", help="absent files are failures")
+    flags.add_argument("--all", action="store_true", help="list every array, not only each section's worst")
+    return flags
+
+
 def main(arguments: list[str]) -> int:
     """The command; exit status 1 if anything is out of bounds, or absent under --strict; 2 if called wrongly."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax parity", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", metavar="DIR", help="a folder of recorded numbers")
-    parser.add_argument("sections", metavar="SECTION", nargs="*", help="all by default")
-    parser.add_argument("--json", action="store_true", help="print every check as one JSON object")
-    parser.add_argument("--strict", action="store_true", help="absent files are failures")
-    parser.add_argument("--all", action="store_true", help="list every array, not only each section's worst")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser().parse_intermixed_args(arguments)
     try:
         family = sections.of_folder(options.folder)
     except DataError as error:

@@ -1,9 +1,9 @@
-"""What a training step takes on a TPU slice, before renting it: memory, work, collectives and time per chip.
+"""Plans a training step for a TPU slice before you rent it: memory, work, collectives and time per chip.
 
-    python -m sgt_jax plan --config configs/bagel_7b_sgt.py:v5p_2x2x4 --topology v5p:2x2x4 [FIELD=VALUE ...]
+    python -m sgt_jax plan --config configs/bagel_7b_sgt.py:v5p_2x2x4 --topology v5p:2x2x4 model.remat=dots
 
-Compiles the real step ahead of time with libtpu (pip install 'sgt_jax[plan]'); no TPU is needed. Exit status: 0 it fits,
-1 it does not, 2 it cannot be planned.
+Compiles the real step with libtpu (pip install 'sgt_jax[plan]'); no TPU is needed. FIELD=VALUE changes the config. Exit
+status: 0 if the step fits, 1 if it does not, 2 if it cannot be planned.
 """
 
 import argparse
@@ -15,27 +15,36 @@ from sgt_jax.parallel import hardware
 from sgt_jax.planning.planning import estimated, plan, search, table
 
 
-def main(arguments: list[str]) -> int:
-    """Takes the arguments after the command's name."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    parser.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
+    flags.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
+    flags.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
+    flags.add_argument("--json", action="store_true", help="print one JSON object")
+    flags.add_argument(
         "--estimate",
         action="store_true",
-        help="do not compile: state and work as they are, activations by a rule of thumb",
+        help="do not compile: count state and work, guess activations",
     )
-    parser.add_argument(
-        "--thorough", action="store_true", help="compile to the end: machine code is counted and every kernel tried"
+    flags.add_argument(
+        "--thorough",
+        action="store_true",
+        help="compile to machine code, which also counts its size and tries every kernel",
     )
-    parser.add_argument(
-        "--search", action="store_true", help="rank meshes, remat policies, micro-batches; compile until three fit"
+    flags.add_argument(
+        "--search",
+        action="store_true",
+        help="rank meshes, remat policies and micro-batches; compile the best until three fit",
     )
-    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
-    options = parser.parse_args(arguments)
+    flags.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the config, such as model.remat=dots")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 0, 1 or 2 as described above."""
+    options = parser().parse_args(arguments)
     try:
         chip, sides = hardware.parse_topology(options.topology)
         chips = hardware.chips_in(sides)

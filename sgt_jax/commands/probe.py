@@ -1,11 +1,11 @@
-"""python -m sgt_jax probe --checkpoint DIR [--before DIR]: how well a linear rule tells fine-grained classes apart.
+"""python -m sgt_jax probe --checkpoint DIR [--before DIR]: how well a linear classifier separates similar classes.
 
     probe --checkpoint DIR
     probe --checkpoint AFTER --before BEFORE --pair grand_piano/ upright_piano/
     probe --checkpoint DIR --source type=scenes,max_objects=1 --classes circle square
 
-Features are means over the image tokens of the ViT, of the connector and of chosen decoder layers. Without --pair and
---classes five pairs of procedural scenes are used. docs/analysis.md defines every number.
+Features are means over the image tokens after the ViT, the connector and some decoder layers. Without --pair or --classes
+the command uses five pairs of procedural scenes. docs/analysis.md defines every number.
 """
 
 import argparse
@@ -49,11 +49,16 @@ def pairs(options: argparse.Namespace) -> list[separability_pairs.Pair]:
     return separability_pairs.scene_pairs(options.n, options.source)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = analysis_parser("probe", __doc__)
+    add_pairs(flags)
+    return flags
+
+
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    parser = analysis_parser("probe", __doc__)
-    add_pairs(parser)
-    return run(probe, parser.parse_args(arguments))
+    return run(probe, parser().parse_args(arguments))
 
 
 def probe(options: argparse.Namespace) -> None:

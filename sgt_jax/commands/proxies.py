@@ -1,7 +1,7 @@
 """Lists the generative proxies: python -m sgt_jax proxies [--out FOLDER]
 
-With --out it draws one picture per proxy from real photographs that ship inside packages: what is shown, what is to be
-painted, and one of the instructions. docs/proxies.md holds both.
+With --out it also draws one picture per proxy, from photographs that ship inside Python packages: the condition, the target
+and one of the instructions. docs/proxies.md holds the list and the pictures.
 """
 
 import argparse
@@ -51,12 +51,17 @@ CARDS = (
 )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
+    flags.add_argument("--out", type=Path, help="folder for one picture per proxy (needs the test extra: imgviz)")
+    flags.add_argument("--seed", type=int, default=0, help="of wordings and of everything else that is random")
+    return flags
+
+
 def main(argv: list[str]) -> int:
-    """Takes the arguments after the command's name; 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("--out", type=Path, help="folder for one picture per proxy (needs the test extra: imgviz)")
-    parser.add_argument("--seed", type=int, default=0, help="of wordings and of everything else that is random")
-    options = parser.parse_args(argv)
+    """The command; 1 after an error."""
+    options = parser().parse_args(argv)
     print(table())
     if options.out is None:
         return 0

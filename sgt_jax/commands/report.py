@@ -1,4 +1,4 @@
-"""Rebuilds the report of a finished run or study from its files: python -m sgt_jax report FOLDER"""
+"""Rebuilds the report of a run or study from its files: python -m sgt_jax report FOLDER"""
 
 import argparse
 import sys
@@ -8,12 +8,17 @@ from sgt_jax.reporting import run_page
 from sgt_jax.study import page, records, tables
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(prog="python -m sgt_jax report", description=__doc__.partition(":")[0] + ".")
+    flags.add_argument("folder", help="the work directory of a run (with results.json), or the results of a study")
+    flags.add_argument("--markdown", action="store_true", help="print a study's claim and tables, and write nothing")
+    return flags
+
+
 def main(argv: list[str]) -> None:
-    """Takes the arguments after the command's name."""
-    parser = argparse.ArgumentParser(prog="python -m sgt_jax report", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("folder", help="the work directory of a run (with results.json), or the results of a study")
-    parser.add_argument("--markdown", action="store_true", help="print a study's claim and tables, and write nothing")
-    options = parser.parse_args(argv)
+    """The command."""
+    options = parser().parse_args(argv)
     folder = options.folder
     try:
         if options.markdown:

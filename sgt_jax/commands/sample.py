@@ -1,21 +1,20 @@
-"""python -m sgt_jax sample --checkpoint DIR MODE ...: talk to a checkpoint, let it draw, edit and segment.
+"""python -m sgt_jax sample --checkpoint DIR MODE ...: ask a checkpoint questions, or let it draw, edit and segment.
 
     sample --checkpoint DIR chat --image cup.jpg "What is left of the cup?"
     sample --checkpoint DIR t2i "a tall tower at night" --num 4 --out tower.png
     sample --checkpoint DIR edit --image cup.jpg "make it darker" --out dark.png
     sample --checkpoint DIR segment --image cup.jpg --out parts.png
 
-DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. --image
-and --text may be repeated; they are read in the order in which they are given, the last text may stand without --text.
-`segment` also writes parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run
-lengths).
+DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. You may
+repeat --image and --text; the model reads them in the order given. The last text needs no --text. `segment` also writes
+parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
 """
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,12 @@ class _Entry(argparse.Action):
             options.history = [*(options.history or []), (kind, value)]
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; `history` is a list of (kind, value)."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line; what it parses has `history`, a list of (kind, value)."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = flags.add_argument
     add("mode", choices=MODES)
     add("prompt", nargs="?", action=_Entry, help="the last text")
     add("--checkpoint", required=True, metavar="DIR")
@@ -50,28 +49,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--image", action=_Entry, metavar="FILE")
     add("--text", action=_Entry)
     add("--out", type=Path, default=Path("sample.png"), help="the picture to write (several: NAME_0.png, ...)")
-    add("--seed", type=int, default=0, help="of the first result; the next have the next numbers")
-    add("--num", type=int, default=1, help="results, as one batch")
+    add("--seed", type=int, default=0, help="seed of the first result; further results count up from it")
+    add("--num", type=int, default=1, help="number of results, made as one batch")
     add("--think", action="store_true", help="let it reason before it answers or paints")
     add("--max-new-tokens", type=int, help="of an answer (500) or a thought (1000)")
     add("--temperature", type=float, default=0.0, help="of an answer; 0 is greedy")
-    add("--size", metavar="WxH", help="of the painting (default: follows the last picture, else a square)")
+    add("--size", metavar="WxH", help="size of the painting (default: that of the last picture, or a square)")
     add("--steps", type=int, help="evaluations of the model per branch")
-    add("--shift", type=float, help="of the time grid")
+    add("--shift", type=float, help="shift of the time grid")
     add("--text-scale", type=float, help="guidance by the text; 1 is off")
     add("--image-scale", type=float, help="guidance by the picture; 1 is off")
-    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="times at which guidance acts")
+    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="times between which guidance is applied")
     add("--renorm", choices=("global", "channel", "text_channel"))
     add("--renorm-min", type=float, help="1 switches the renormalisation off")
-    add("--vit-sides", type=int, nargs=2, metavar=("SHORT", "LONG"), help="limits of what the ViT sees, in pixels")
+    add(
+        "--vit-sides",
+        type=int,
+        nargs=2,
+        metavar=("SHORT", "LONG"),
+        help="limits of the sides of pictures that the ViT sees, in pixels",
+    )
     add("--palette", help="colours of painted segmentations: distinct, tab20, random, or auto")
-    parser.set_defaults(history=[])
-    return parser.parse_intermixed_args(arguments)
+    flags.set_defaults(history=[])
+    return flags
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    options = parse(arguments)
+    options = parser().parse_intermixed_args(arguments)
     return errors.status(lambda: sample(options), also=(OSError,))
 
 
@@ -80,7 +85,7 @@ def sample(options: argparse.Namespace) -> None:
     from sgt_jax.data.pictures.reading import load_rgb
 
     _check(options)
-    # Whatever is wrong with the pictures shows before minutes of loading.
+    # Read the pictures before the model, which takes minutes to load: a bad one is reported at once.
     history = [load_rgb(value) if kind == "image" else value for kind, value in options.history]
     from sgt_jax.inference import load
 

@@ -1,9 +1,10 @@
-"""python -m sgt_jax tokenize --config=FILE: targets through the autoencoder once, so that training never runs it again.
+"""python -m sgt_jax tokenize --config=FILE: encodes the target pictures once, so that training never runs the autoencoder.
 
-Each part of config.data.mixture that names a folder `tokenised` is read from its source, its pictures to paint are encoded at
-their own sizes, and mean and log-variance are stored in 16 bits beside the condition: the latent is still drawn in every
-training step. What a task draws at random (a palette, a corruption) is drawn once, here; instructions stay fresh. Run it
-again after an interruption: parts that are there are kept. Several machines may share the work by --share.
+The command handles each part of config.data.mixture that names a folder `tokenised`. It reads the part's source, encodes
+every target at its own size, and stores mean and log-variance in 16 bits beside the condition; training still draws a new
+latent in every step. A palette or corruption that a task draws at random is drawn once, here; instructions are drawn anew in
+training. Run the command again after an interruption: it keeps the parts that are there. --share splits the work between
+machines.
 """
 
 import argparse
@@ -16,20 +17,28 @@ from sgt_jax.errors import DataError
 from sgt_jax.models.autoencoder.encoding import encoder
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax tokenize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--part-size", type=int, default=256, help="records a file; what an interruption can cost")
-    parser.add_argument("--batch", type=int, default=4, help="pictures encoded at once")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that read and resize")
-    parser.add_argument("--share", default="0/1", metavar="I/N", help="make every N-th part, beginning with the I-th")
-    parser.add_argument("--dry-run", action="store_true", help="say how much would be written, and stop")
-    options, config = configured.parse(parser, arguments)
+    flags.add_argument(
+        "--part-size", type=int, default=256, help="records per file; an interruption loses at most one file"
+    )
+    flags.add_argument("--batch", type=int, default=4, help="pictures encoded at once")
+    flags.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads that read and resize")
+    flags.add_argument("--share", default="0/1", metavar="I/N", help="make every N-th part, beginning with the I-th")
+    flags.add_argument("--dry-run", action="store_true", help="say how much would be written, and stop")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options, config = configured.parse(parser(), arguments)
 
     from sgt_jax.parallel.distributed import prepare_platform
 
-    prepare_platform(config.platform, 0)  # one device encodes; --share spreads the work
+    prepare_platform(config.platform, 0)  # one device encodes; --share splits the work
     from sgt_jax.training import experiment
 
     def work() -> None:

@@ -1,7 +1,7 @@
-"""python -m sgt_jax validate --config=FILE: walks every source of a config before a run does; exit 1 if a record is bad.
+"""python -m sgt_jax validate --config=FILE: checks all data of a config before training; exits with 1 if a record is bad.
 
-Every record is read and decoded, and every part of the mixture that uses its source makes its sample of it, so that what
-training would skip or stop at is known beforehand: per kind the number, and the first one with its path and the reason.
+It reads and decodes every record and makes the sample of every part of the mixture that uses its source, so it finds what
+training would skip or stop at. For each kind of bad record it prints how many there are, and the first one's path and reason.
 """
 
 import argparse
@@ -15,14 +15,20 @@ from sgt_jax.data.stored.tokenised import read_settings
 from sgt_jax.errors import DataError
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(
         prog="python -m sgt_jax validate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source", action="append", help="only this one of config.data.sources; may be repeated")
-    parser.add_argument("--limit", type=int, help="look at the first so many records of each source")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="that decode")
-    options, config = configured.parse(parser, arguments)
+    flags.add_argument("--source", action="append", help="check only this one of config.data.sources; may be repeated")
+    flags.add_argument("--limit", type=int, help="check only the first LIMIT records of each source")
+    flags.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads that decode")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error, or if a record is bad."""
+    options, config = configured.parse(parser(), arguments)
     from sgt_jax.training import experiment
 
     def work() -> int:

@@ -1,4 +1,4 @@
-"""Looks at data before a run does: every record read once, lengths measured, budgets suggested."""
+"""Checks data before training: reads every record once, measures lengths, suggests lane budgets."""
 
 import concurrent.futures
 import inspect

@@ -121,7 +121,7 @@ def _check(settings: Settings) -> None:
 
 
 def _wait_for_coordinator(settings: Settings) -> None:
-    """JAX ends a process that cannot connect without a word in Python, so somebody must knock first."""
+    """Tests the coordinator's port first: JAX kills a process that cannot connect, without a Python exception."""
     host, _, port = settings.coordinator.rpartition(":")
     deadline = time.monotonic() + settings.timeout
     while True:

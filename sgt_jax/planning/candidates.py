@@ -1,4 +1,4 @@
-"""What of a config can be changed without changing the mathematics, ranked before anything is compiled."""
+"""Ranks changes of a config that leave the mathematics as it is, before anything is compiled."""
 
 import itertools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
     inputs travel to the host is not counted; "full_offload" stands behind "full" for it.
 
     Args:
-      analyse: overrides -> facts, as `commands.plan.analyse` gives them; ValueError if the mesh divides something badly.
+      analyse: overrides -> facts, as `planning.analyse` gives them; ValueError if the mesh divides something badly.
     """
     found = []
     for tensor, context, remat, accumulate in itertools.product(TENSOR, CONTEXT, REMAT, ACCUMULATE):

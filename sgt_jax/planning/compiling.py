@@ -1,7 +1,7 @@
-"""Compiles a config's training step for a TPU slice that is not there, and says what it takes. Runs in a process of its own.
+"""Compiles a config's training step for a TPU slice that need not exist, and reports what it needs, in its own process.
 
-libtpu compiles for a named topology on any Linux machine, but it holds a lock file, reads its facts from the environment,
-and is slow to start: so `plan` starts `python -m sgt_jax.planning.compiling` with an environment of its own and reads one
+libtpu compiles for a named topology on any Linux machine, but it holds a lock file, reads its settings from the environment,
+and is slow to start. So `plan` starts `python -m sgt_jax.planning.compiling` with an environment of its own and reads one
 line of JSON from it.
 """
 

@@ -1,4 +1,4 @@
-"""What a TPU compiler has decided about memory, read from its dump before it writes machine code.
+"""Reads what the TPU compiler has decided about memory from its dump, before it writes machine code.
 
 Code for every kernel takes nine tenths of a compilation and changes nothing of what a plan asks for: once buffers have
 their places, memory, schedule and collectives are final.

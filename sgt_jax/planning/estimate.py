@@ -1,4 +1,4 @@
-"""From shapes and counted work to numbers per chip: bytes of state, a first guess of activations, a roofline of the step.
+"""Turns shapes and counted work into numbers per chip: bytes of state, a first guess of activations, a roofline of the step.
 
 The roofline divides work by what the chip can do at most; it knows nothing of latencies or of how well a kernel runs. Two
 times are given: if products, memory and interconnect overlap perfectly, and if none of them does.

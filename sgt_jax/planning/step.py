@@ -1,6 +1,7 @@
 """The training step of a config as shapes and shardings only: what `plan` compiles and counts. Allocates nothing.
 
-It is the step that `train.py` runs (`train.make_step`, the table of `partitioning.py`), for devices that may not exist.
+It is the step that training runs (`training.step.make_step` under the table of `parallel/partitioning.py`), for devices that
+need not exist.
 """
 
 import dataclasses

@@ -1,14 +1,14 @@
-"""Runs a study: arms x seeds of one experiment, each scored alike, one small JSON file for each, and a report of them all.
+"""Runs a study: several arms and seeds of one experiment, all scored in the same way, one small JSON file for each run.
 
-    python -m sgt_jax.study --config=configs/study/NAME.py --workdir=DIR
+    python -m sgt_jax.study --config=configs/study/ratio.py --workdir=/tmp/ratio
 
-A study's config (see configs/study/proxies.py) has `base`, a whole experiment, and `arms`: name -> what differs from it. An
-arm of `total_steps=0` scores the model that all start from; it runs once, the others once a seed. Arms that are done are
-skipped, an arm that was interrupted continues from its own checkpoint, so killing and restarting loses at most the steps
-since then and changes no number. The same command started twice shares the runs out: a run has one worker at a time, and
-two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two. What other studies have run with
-the very same settings is taken from their results (--reuse=FOLDER,...). Results go to `results` (default DIR/results), which
-is all that a report needs.
+A study's config (see configs/study/proxies.py) has `base`, a whole experiment, and `arms`: name -> what differs from
+it. An arm of `total_steps=0` scores the model that all start from; it runs once, the others once per seed. Finished
+runs are skipped, and an interrupted run continues from its checkpoint, so killing and restarting loses at most the
+steps since then and changes no number. If you start the same command twice, the processes share the runs: each run has
+one worker at a time, and two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two.
+--reuse=FOLDER,... takes runs of the same settings from the results of other studies. A report needs only the folder
+--results (default WORKDIR/results).
 """
 
 import json

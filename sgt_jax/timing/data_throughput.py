@@ -1,9 +1,10 @@
-"""Samples a second and core of the SAM-SGT road against the plain way, same pictures:
-python -m sgt_jax.timing.data_throughput
+"""Times our ways to read SAM-SGT samples against the plain way, on the same pictures.
 
-The plain way is the reference's, as specified: open photo and mask, convert both to RGB, resize the mask to the photo's size,
-photo through the encoder's resize, mask and photo through the autoencoder's, all three to float tensors. Ours starts from the
-same files and ends with the lanes of a row: from the tree, from ingested records, and from tokenised targets.
+    python -m sgt_jax.timing.data_throughput
+
+The plain way is what the reference does: open photo and mask, convert both to RGB, resize the mask to the photo's size, apply
+the encoder's resize to the photo and the autoencoder's to mask and photo, convert all three to float tensors. Ours starts
+from the same files (the tree, ingested records, or tokenised targets) and ends with the lanes of a row.
 """
 
 import argparse
@@ -26,11 +27,17 @@ SIZE = (2250, 1500)
 CANVASES = ((688, 1024),)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    flags.add_argument("--photos", type=int, default=12)
+    flags.add_argument("--rounds", type=int, default=3, help="the best one counts")
+    return flags
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3, help="the best one counts")
-    options = parser.parse_args()
+    """Times all ways and prints a line for each."""
+    options = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_tree(root / "tree", options.photos)

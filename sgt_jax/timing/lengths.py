@@ -1,4 +1,4 @@
-"""Samples with real lengths and no content, from a committed model (real_lengths.json): what packing is measured on."""
+"""Empty samples with the lengths of real data (sgt_jax/assets/real_lengths.json), for measuring how rows are packed."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,9 @@
-"""How full the rows of the 7B recipe are, on the committed model of real lengths: python -m sgt_jax.timing.packing
+"""Measures how full the rows of the 7B recipe are: python -m sgt_jax.timing.packing
 
-Packs samples of real lengths and no content with the pipeline's own row iterator, so what is measured is what trains.
+Packs empty samples of real lengths (sgt_jax/assets/real_lengths.json) with the row iterator that training uses.
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping
 
@@ -58,7 +59,14 @@ def measure(budgets: Mapping[str, int], pool_size: int, rows: int = 300, seed: i
     }
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command: none."""
+    return argparse.ArgumentParser(description=__doc__.partition(":")[0])
+
+
 def main() -> None:
+    """Prints a line for each row budget and pool size."""
+    parser().parse_args()
     from sgt_jax.configs import bagel_7b_sgt
 
     print(f"{'':36} decoder   und   gen   vit labels  samples/row  ratio  skipped")

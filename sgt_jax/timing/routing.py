@@ -1,7 +1,7 @@
-"""Two other ways to send slots through two experts, with the weights of `DecoderLayer`: for comparison (`bench --mot`).
+"""Two other ways to route slots to two experts with the weights of `DecoderLayer`, for comparison (`bench --mot`).
 
 A model that keeps all slots in one array must either compute both experts for every slot and select, or call a grouped
-product. Both give the numbers of static lanes; what they cost is in docs/performance.md.
+product. Both give the same numbers as static lanes; docs/performance.md says what they cost.
 """
 
 from typing import Any

@@ -1,15 +1,24 @@
-"""How large are the codes of place beside what they are added to? Root mean squares per channel of a model's picture tokens.
+"""How large are the position codes compared with what they are added to? Root mean squares of a model's picture tokens.
 
-    python -m sgt_jax.timing.token_sizes [FOLDER]        # a folder in BAGEL's layout; default: the shipped nano model
+    python -m sgt_jax.timing.token_sizes        # or a folder in BAGEL's layout instead of the shipped nano model
 
 Prints, for fresh parameters and for FOLDER's, the connector's output, the part of it that differs by place (means over
 pictures), and the fixed table, on the first batch of configs/nano_sgt.py.
 """
 
-import sys
+import argparse
 
 
-def main(arguments: list[str]) -> None:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    flags.add_argument("folder", metavar="FOLDER", nargs="?", help="in BAGEL's layout (default: the nano model)")
+    return flags
+
+
+def main() -> None:
+    """Prints one line for fresh parameters and one for trained ones."""
+    options = parser().parse_args()
     from sgt_jax.parallel.distributed import prepare_platform
 
     prepare_platform("cpu", 1)
@@ -21,7 +30,7 @@ def main(arguments: list[str]) -> None:
     from sgt_jax.training import experiment
 
     config = nano_sgt.get_config()
-    config.init_from = arguments[0] if arguments else config.init_from
+    config.init_from = options.folder or config.init_from
     mesh = partitioning.make_mesh(config.mesh)
     with jax.set_mesh(mesh):
         task = experiment.build(config)
@@ -42,4 +51,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,14 +1,16 @@
-"""Where to pay for the vocabulary: at label slots only, at all und slots, or at all und slots chunk by chunk.
+"""Compares where to compute the logits: at label slots only, at all und slots, or at all und slots chunk by chunk.
 
-    python -m sgt_jax.timing.vocabulary [--und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256]
+    python -m sgt_jax.timing.vocabulary --und 1280 --labels 384 --width 256 --vocabulary 8192 --chunk 256
 
-One row, forward and backward of head and cross-entropy with equal losses, timed in turns in one process. Memory is what XLA
-allots beyond arguments and results, FLOPs are counted on the jaxpr. The defaults keep the proportions of the 7B recipe.
+Times forward and backward of head and cross-entropy on one row, in turns in one process; all three forms compute the same
+loss. Memory is what XLA allocates beyond arguments and results; FLOPs are counted on the jaxpr. The numbers above are the
+defaults and keep the proportions of the 7B recipe.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 
 
 def forms(options):
@@ -46,12 +48,18 @@ def forms(options):
     return {"label slots": at_labels, "all und slots": at_all, f"all, {options.chunk} at a time": in_chunks}
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = dict(und=1280, labels=384, width=256, vocabulary=8192, chunk=256, repeats=5)
     for name, size in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=size)
-    options = parser.parse_args(arguments)
+        flags.add_argument(f"--{name}", type=int, default=size)
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times the three forms in turns and prints a line for each."""
+    options = parser().parse_args(arguments)
     import jax
 
     from sgt_jax.planning.accounting import count

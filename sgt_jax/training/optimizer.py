@@ -3,7 +3,7 @@
 Config fields read here (an ml_collections ConfigDict, or anything with these attributes):
 
   total_steps                    length of the run, for schedules that end
-  accumulate                     micro-batches that a step is computed in (read by train.py)
+  accumulate                     micro-batches that a step is computed in (read by step.py)
   freeze                         regular expressions; a parameter whose path ("decoder/layers_0/und/q_proj/kernel")
                                  matches one anywhere is not trained: no gradient, no optimizer state, no EMA
   ema_decay                      d in ema = d * ema + (1 - d) * parameter

@@ -92,9 +92,11 @@ def run(folder, *arguments):
 
 
 def test_history_keeps_the_order_of_the_command_line():
-    options = sample.parse(["chat", "--text", "a", "--image", "b", "--text", "c", "d", "--checkpoint", "e"])
+    options = sample.parser().parse_intermixed_args(
+        ["chat", "--text", "a", "--image", "b", "--text", "c", "d", "--checkpoint", "e"]
+    )
     assert options.history == [("text", "a"), ("image", "b"), ("text", "c"), ("text", "d")]
-    assert sample.parse(["chat", "--checkpoint", "e"]).history == []
+    assert sample.parser().parse_intermixed_args(["chat", "--checkpoint", "e"]).history == []
 
 
 def test_command_chat_writes_to_stdout(folder, photo, capsys):

@@ -1,4 +1,4 @@
-"""Do two losses pull the same way? Cosines between mean gradients, plain and in the subspace that both losses share.
+"""Do the gradients of two losses agree? Cosines between mean gradients, plain and in the subspace that both losses share.
 
 Pure functions of per-example gradients, float [n, P]: example i of both losses is about the same picture.
 """

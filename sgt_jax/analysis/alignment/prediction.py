@@ -1,4 +1,4 @@
-"""Does the alignment of gradients before training tell what a proxy gains? Proxies of a study, one point each."""
+"""Does the alignment of gradients before training predict what a proxy gains? One point for each proxy of a study."""
 
 import itertools
 import math

@@ -1,7 +1,7 @@
 """The mechanism page: what `probe`, `embed`, `attention` and `align` found before and after tuning, as one HTML file.
 
-It is made from their files alone, so it can be built anywhere. Sections whose files are absent are left out, and the page
-says which command makes them.
+The page needs only their files, so it can be built anywhere. Sections whose files are missing are left out, and the page says
+which command makes them.
 """
 
 import json
@@ -284,7 +284,7 @@ def prediction_of_gains(
     halves = min(e["reliability"][1] for e in entries.values())
     if halves < RELIABLE:
         section["said"] = (
-            "Foretelling: the mean gradient of the answers' loss is mostly noise here (two halves of its own pictures agree "
+            "Prediction: the mean gradient of the answers' loss is mostly noise here (two halves of its own pictures agree "
             f"with a cosine of {gain(halves)}), as on a model that has long been trained on answers, so no alignment "
             "with it means much; more pictures (align --n) may help. "
         )
@@ -298,7 +298,7 @@ def prediction_of_gains(
     section["reference"] = reference
     section["figure"] = figures.gain_over_alignment(known, measures["score"], [gains[p] for p in known], reference)
     r = section["correlations"]["score"]
-    section["said"] = (section["said"] or "Foretelling: ") + (
+    section["said"] = (section["said"] or "Prediction: ") + (
         f"Over {r.n} proxies, the alignment of gradients before tuning and the gain in overall understanding over "
         f"{reference} correlate with r = {r.pearson:+.2f} (p = {r.p:.2g} by re-ordering the proxies)."
     )

@@ -1,4 +1,4 @@
-"""t-SNE maps that come out the same every time; they are for looking at, the numbers beside them come from a probe."""
+"""t-SNE maps that come out the same every time. They are for looking at; the numbers beside them come from a probe."""
 
 import numpy as np
 from sklearn.decomposition import PCA

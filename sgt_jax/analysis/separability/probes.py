@@ -1,4 +1,4 @@
-"""How well a linear rule tells two classes apart: a cross-validated probe, and measures of the classes themselves.
+"""How well a linear classifier separates two classes: a cross-validated probe, and measures of the classes themselves.
 
 A picture of a feature space proves little, so every t-SNE map here stands beside these numbers. Features are float
 [n, width], labels 0 or 1.

@@ -1,8 +1,8 @@
-"""Ways to spoil a photo, for proxies that ask for the clean one: pure functions of a picture, a generator and strengths.
+"""Corruptions of photos, for proxies that ask for the clean photo: pure functions of a picture, a generator and strengths.
 
-Pictures are uint8 [H, W, 3]. Strengths are those of the reference, which meant COCO photos; lengths in pixels are
-understood on a picture whose short side is 480 and scaled to the picture at hand, so that a large photo is spoilt as
-visibly as a small one. A result is always rounded and clipped, never wrapped around.
+Pictures are uint8 [H, W, 3]. Strengths are those of the reference, which used COCO photos. Lengths in pixels are meant for a
+picture whose short side is 480 and are scaled to the given picture, so that a large photo is corrupted as visibly as a small
+one. Results are rounded and clipped and never wrap around.
 """
 
 import io

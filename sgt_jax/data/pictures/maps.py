@@ -1,4 +1,4 @@
-"""Maps computed beforehand (depth, normals) that lie in a folder beside a data set, paired by the example's name.
+"""Reads precomputed maps (depth, normals) from a folder beside a data set, paired by the example's name.
 
     FOLDER/sam_selection/part_1/photo.png      for the example "sam_selection/part_1/photo.jpg"; also
     FOLDER/part_1/photo.png, FOLDER/photo.png  where the leading folders of the name are left out

@@ -1,4 +1,4 @@
-"""Instance masks to pictures and back: the target that a model paints, and what its painting says.
+"""Converts instance masks to pictures, the targets that a model paints, and painted pictures back to masks.
 
 Masks are bool [N, H, W] and may overlap; pictures are uint8 [H, W, 3]. `render` paints the large masks first unless told
 otherwise, so small ones stay visible. `decode` is its inverse and tolerates what a generator and an autoencoder do to flat

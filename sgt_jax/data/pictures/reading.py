@@ -1,4 +1,4 @@
-"""Encoded pictures to arrays: colours, orientation, and errors that name the file."""
+"""Decodes pictures to arrays: converts colours, applies the orientation, and names the file in errors."""
 
 import io
 import struct

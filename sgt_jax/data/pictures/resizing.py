@@ -1,4 +1,4 @@
-"""Loads, resizes and normalises pictures exactly as the reference does, for arrays uint8 [H, W, 3] RGB."""
+"""Resizes and normalises pictures (uint8 [H, W, 3] RGB) exactly as the reference does."""
 
 import dataclasses
 import math

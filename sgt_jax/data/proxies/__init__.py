@@ -1,8 +1,8 @@
 """Generative proxies: from an example to (condition, instruction, target).
 
 A proxy is one small function, decorated with its name, its level and what it needs, in a module with its closest
-relatives; add a new module to the import below and wordings to `sgt_jax.data.text.templates`, and every config, task and
-report can use it. `python -m sgt_jax proxies` lists them all; docs/proxies.md shows them.
+relatives. To add one, list its module in the import below and its wordings in `sgt_jax.data.text.templates`; then every
+config, task and report can use it. `python -m sgt_jax proxies` lists them all; docs/proxies.md shows them.
 """
 
 from sgt_jax.data.proxies import (

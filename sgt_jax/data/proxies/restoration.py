@@ -1,4 +1,4 @@
-"""Low-level proxies that show a spoilt photo and ask for the clean one. Condition and target lie on the same pixels."""
+"""Low-level proxies that show a corrupted photo and ask for the clean one. Condition and target lie on the same pixels."""
 
 import numpy as np
 from PIL import Image

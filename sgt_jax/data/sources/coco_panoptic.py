@@ -26,7 +26,7 @@ class CocoPanoptic(Source):
       root: the data set's folder.
       split: "train2017" or "val2017": what files and folders are called after.
       annotations, labels, photos: other places below `root`; by default the official ones of the split.
-      crowds: regions of many objects that nobody told apart (iscrowd): "void" paints them as nothing, "keep" as one.
+      crowds: regions of many objects annotated as one (iscrowd): "void" paints them as nothing, "keep" as one.
       on_bad: what to do on opening with annotations that cannot be used: "error", or "skip", which lists them in
         `left_out`. A record that turns out bad when read is a BadRecord either way.
       limit: use only the first so many records.

@@ -1,6 +1,6 @@
-"""Any folder of pictures, with what else lies beside them: captions, masks, depth maps, the right picture of a pair.
+"""Reads any folder of pictures, with captions, masks, depth maps or the right picture of a stereo pair beside them.
 
-Tars of pictures, with captions of the same stem or without, are read here, too (`PictureTars`).
+`PictureTars` reads tars of pictures, with or without captions of the same stem.
 
     ROOT/PHOTOS/**/NAME.jpg
     ROOT/PHOTOS/**/NAME.txt             captions="txt"

@@ -4,7 +4,7 @@
                            or a JSON object whose values are captions)
                            editing: `image_list` (bytes) and `instruction_list` (one entry fewer: the wordings of a step)
 
-How many row groups a file has stands in its footer, so the reference's `parquet_info` is not needed.
+A file's footer says how many row groups it has, so the reference's `parquet_info` is not needed.
 """
 
 import dataclasses

@@ -1,13 +1,13 @@
 """A folder of ingested records: one ArrayRecord shard per shard of the source, and what is known about each.
 
-    FOLDER/settings.json            what is being ingested: source, shards, checks. A later run must be about the same
+    FOLDER/settings.json            what is being ingested: source, shards, checks. A later run must have the same
     FOLDER/part-00000.array_record  records, see `sgt_jax.data.stored.record`
     FOLDER/part-00000.parquet       name, picture sizes, text lengths and bytes of every record in it
-    FOLDER/part-00000.json          counts, size and SHA-256, bad records: there once the part is whole
-    FOLDER/manifest.json            all of that together: there once every part is
+    FOLDER/part-00000.json          counts, size and SHA-256, bad records; written when the part is complete
+    FOLDER/manifest.json            all of that together; written when every part is complete
 
-Every file is written under another name and renamed (see `atomic`), so what has its name is complete, whenever the writer
-was killed.
+Every file is written under another name and then renamed (see `atomic`), so a file with its final name is complete even if
+the writer was killed.
 """
 
 import contextlib

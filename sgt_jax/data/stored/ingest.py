@@ -1,4 +1,4 @@
-"""Any source to a folder of records: shard by shard in several processes, killed and started again as one likes."""
+"""Converts any source to a folder of records, shard by shard in several processes; it may be killed and started again."""
 
 import contextlib
 import dataclasses
@@ -51,10 +51,10 @@ def ingest(
 
     Args:
       spec: of the source, as in a config: {"type": NAME, **options}.
-      out: folder to write to; see `record_files`.
+      out: folder to write to; see `stored.folder`.
       workers: processes; 0 works in this one.
       on_bad: "error" ends the run at the first bad record, "skip" leaves such records out, counted and named.
-      check: of `record_files.CHECKS`.
+      check: one of `folder.CHECKS`.
       shard_size: records per part where the source has no pieces of its own.
       verify: compare the hashes of parts that are there; damaged ones are written again.
       report: is told of the progress several times a second.

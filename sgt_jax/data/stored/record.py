@@ -1,8 +1,8 @@
-"""A stored example: pictures as encoded files, masks as run lengths, text. What readers yield and ingest writes.
+"""A stored example: pictures as encoded files, masks as run lengths, text. Readers yield it and `ingest` writes it.
 
 `Record` is what a foreign format holds, untouched: nothing is decoded and encoded again, so ingesting loses nothing and is
 as fast as copying. `decode` turns it into the `Example` that tasks work on; `to_bytes` and `from_bytes` are the form in
-ArrayRecord files. `Source` is the face of everything that can be read at random.
+ArrayRecord files. `Source` is the interface of everything that can be read at random.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
 """Tokenised examples on disk: what `sgt_jax tokenize` writes once and training reads in place of pixels.
 
-    FOLDER/settings.json            what the targets are and which autoencoder made them: a run compares this with its own
+    FOLDER/settings.json            what the targets are and which autoencoder made them; a run compares this with its config
     FOLDER/part-00000.array_record  records in the order of the source: condition, moments of the targets, a preview
     FOLDER/part-00000.json          how many records the part holds, and what was left out and why
 
-A part is written under another name and renamed, so one that is there is complete; those that are not can be made later,
-also by other machines.
+A part is written under another name and then renamed, so a part that exists is complete; missing ones can be made later, also
+by other machines.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Text to ids and back: wraps a `tokenizer.json` and checks BAGEL's special tokens."""
+"""Converts text to ids and back: wraps a `tokenizer.json` and checks BAGEL's special tokens."""
 
 import json
 from collections.abc import Iterable

@@ -113,7 +113,7 @@ def test_the_page_says_what_was_planted_and_stands_alone(folder, study, capsys):
     assert "does better after tuning in 1, worse in 0, and not distinguishably otherwise in 1" in page
     assert "changes most in layer 1, by −31.0 (−33.0 to −29.0) %; in 1 of the 2 layers" in page
     assert "position words have 10.0\xa0% before and 25.0\xa0% after" in page
-    assert "Foretelling: Over 4 proxies" in page and ("r = +0.9" in page or "r = +1.0" in page)
+    assert "Prediction: Over 4 proxies" in page and ("r = +0.9" in page or "r = +1.0" in page)
     assert "<b>−31.0</b>" in page and "var(--s2) 60%" in page and "<b>+1.0</b>" not in page
     # The paper's numbers beside ours, and two sentences for every figure.
     assert "+20.9" in page and "28.1" in page and "0.80 over 7 skills" in page
@@ -165,7 +165,7 @@ def test_missing_parts_are_left_out_and_named(folder):
         (folder / f"{name}.json").unlink()
     page = mechanism_page.build(folder).read_text()
     assert "no probe.json: <code>python -m sgt_jax probe" in page and "no align.json" in page
-    assert "Where does it look when it answers?" in page and "What can be told apart" not in page
+    assert "Where does it look when it answers?" in page and "Which classes can be separated" not in page
     (folder / "attention.json").unlink()
     with pytest.raises(DataError, match="holds none of probe.json"):
         mechanism_page.build(folder)

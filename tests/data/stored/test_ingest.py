@@ -206,7 +206,7 @@ def test_errors_of_the_command_are_one_line(tmp_path, capsys):
     assert command.main([*words, str(tmp_path / "out"), "--workers=2"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") or "\nerror: " in told
-    assert "nowhere.jpg" in told and "(--on-bad skip leaves such out)" in told
+    assert "nowhere.jpg" in told and "(--on-bad skip leaves bad records out)" in told
     assert command.main(["type=sam_sgt", "root=gs://bucket/x", str(tmp_path / "out2")]) == 1
     assert "mount the bucket" in capsys.readouterr().err
     assert command.main(["type=sam_sgt", "what", str(tmp_path / "out2")]) == 1

@@ -1,10 +1,10 @@
-"""LLaVA-style items: pictures with a conversation. From one item of JSON or parquet to a Record, or the reason why not.
+"""LLaVA-style items, pictures with a conversation: converts one item of JSON or parquet to a Record, or says why it cannot.
 
     {"id": "17", "image": "General/a.jpg" | ["a.jpg", "b.jpg"] | null, "video": ["f0.jpg", "f1.jpg"],
      "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cup."}, ...]}
 
-A `<image>` in a human turn stands for one picture, in order over the whole conversation. Tags and pictures must agree:
-what does not is a bad record with a kind of its own, and never a picture that nobody sees.
+A `<image>` in a human turn stands for one picture, in order over the whole conversation. If tags and pictures
+disagree, the item is a bad record of a kind of its own; no picture is dropped silently.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Finding, pairing and reading files: what every source that reads folders shares.
+"""Finds, pairs and reads files, for every source that reads folders.
 
 Paths are relative to a folder and written with "/". Suffixes count in any case, and `._NAME`, which archives made on macOS
 hold beside every NAME, is never a file of the data.

@@ -1,4 +1,4 @@
-"""Pictures whose pixel values are class or instance ids: what their numbers mean becomes the segments of a record."""
+"""Reads pictures whose pixel values are class or instance ids into the segments of a record."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Photos with partner files (label picture, json, depth map, caption) of the same stem, in other folders or in a tar.
 
-The union of all kinds is listed, so a photo without partner and a partner without photo are bad records that are
-counted and named, not holes that nobody sees.
+The union of all kinds is listed, so a photo without partner and a partner without photo are bad records, counted and named,
+instead of silent gaps.
 """
 
 import dataclasses

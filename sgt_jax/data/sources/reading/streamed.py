@@ -1,4 +1,4 @@
-"""Sources whose format has no random access (tars, parquet): they are read in order, shard by shard, by `ingest`."""
+"""Sources whose format has no random access (tars, parquet): `ingest` reads them in order, shard by shard."""
 
 from collections.abc import Sequence
 from typing import NoReturn

@@ -1,7 +1,7 @@
-"""Tar archives read in place: where every member lies, so that they can be paired in any order and none is unpacked.
+"""Reads tar archives in place: knows where every member is, so members pair in any order and nothing is unpacked.
 
-Nothing is ever written to disk, so a hostile path can do no harm; it is counted as bad all the same, as are links. A
-`._NAME` of macOS and folders are no members.
+Nothing is written to disk, so a hostile path can do no harm; it is counted as bad all the same, as are links. Folders and
+the `._NAME` files of macOS are ignored.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""Procedural scenes: pictures with exact masks, depth, captions and questions, with no download and no end.
+"""Procedural scenes: any number of pictures with exact masks, depth, captions and questions, without a download.
 
 `Scenes` is a random-access source: record i is a pure function of (seed, split, i). The splits are disjoint
 ranges of one index space, so no held-out scene is ever a training scene. Defaults are the regime that a nano
 model learns in minutes (32 px, one or two objects, all equally common). Harder ones have up to four objects, more kinds of
-questions, captions without colours, and a world in which some things are common and some keep company (`prior`,
-`company`): there a model can believe in things that it does not see.
+questions, captions without colours, and a world in which some objects are common and some occur together (`prior`,
+`company`): there a model can come to expect objects that are not in the picture.
 """
 
 import dataclasses
