@@ -117,12 +117,12 @@ def test_a_family_is_imported_in_its_own_rooms_only(importer, allowed):
 def test_the_face_of_a_family_is_opened_by_the_registry_alone():
     name = "OPENS = 'sgt_jax.models.bagel.family'"
     face = {"models__bagel__family": "from sgt_jax.models import family"}
-    found = test_house.without_registry(imports_of(models__family=name, **face))
+    found = test_house.without_registries(imports_of(models__family=name, **face))
     assert house.circles(found) == [] and house.imports_of_families(found, ["bagel"], []) == []
     for breaking in ("from sgt_jax.models.bagel import family", "OPENS = 'sgt_jax.models.bagel.model'"):
-        found = test_house.without_registry(imports_of(models__family=breaking, **face))
+        found = test_house.without_registries(imports_of(models__family=breaking, **face))
         assert house.imports_of_families(found, ["bagel"], [])
-    found = test_house.without_registry(imports_of(training__loop=name, models__family="", **face))
+    found = test_house.without_registries(imports_of(training__loop=name, models__family="", **face))
     assert house.imports_of_families(found, ["bagel"], [])
 
 
