@@ -38,7 +38,7 @@ def test_the_state_and_the_data_go_on_to_the_bit_on_every_machine(resumed):
 
 
 def test_it_ends_where_the_run_that_never_stopped_ended(resumed):
-    """Bits depend on the processor and on the versions of JAX and XLA, so they are compared where these are the recorded ones.
+    """Bits depend on the processor and the versions of JAX and XLA: they are compared where these are the recorded ones.
 
     Elsewhere sums are taken in another order. Losses then agree to 1e-4 relative, and parameters to a hundredth of the way
     that the last ten steps went: {measured}. An error of ours is far above this: the optimizer's state or its count lost
