@@ -1,11 +1,13 @@
 """A run that an old commit made and lost at step 10 of 20 goes on with today's code, to the same numbers."""
 
 import json
+import sys
 import tarfile
 
 import numpy as np
 import pytest
 
+from sgt_jax.inference import load
 from sgt_jax.reporting.metrics import read_metrics
 from tests.support import old_run
 from tests.support.fingerprint import digest, saved_params
@@ -22,7 +24,7 @@ def resumed(tmp_path_factory):
     with tarfile.open(FOLDER / "run.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     assert not (folder / "run/checkpoints/20").exists()
-    old_run.start_child(REPOSITORY, old_run.sys.executable, folder / "run", folder / "seen")
+    old_run.start_child(REPOSITORY, sys.executable, folder / "run", folder / "seen")
     return folder / "run", folder / "seen"
 
 
@@ -58,6 +60,7 @@ def test_it_ends_where_the_run_that_never_stopped_ended(resumed):
         assert digest(params) == EXPECTED["params"]
 
 
-def test_a_config_written_before_there_were_families_is_bagels(resumed):
-    written = json.loads((resumed[0] / "config.json").read_text())
-    assert "family" not in written
+def test_a_run_from_before_there_were_families_opens_as_bagel(resumed):
+    workdir, _ = resumed
+    assert "family" not in json.loads((workdir / "config.json").read_text())
+    assert load.load(workdir, weights="params").family.name == "bagel"
