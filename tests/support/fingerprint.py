@@ -46,10 +46,11 @@ def digest(tree: object) -> str:
     return found.hexdigest()
 
 
-def saved_params(workdir: Path) -> dict:
-    """The parameters of the newest checkpoint in a work directory, as NumPy arrays."""
+def saved_params(workdir: Path, step: int | None = None) -> dict:
+    """The parameters of a checkpoint in a work directory, the newest by default, as NumPy arrays."""
     folder = Path(workdir).absolute() / "checkpoints"
-    path = folder / max((p.name for p in folder.iterdir() if p.name.isdigit()), key=int) / "state"
+    newest = max((p.name for p in folder.iterdir() if p.name.isdigit()), key=int)
+    path = folder / (newest if step is None else str(step)) / "state"
     with ocp.PyTreeCheckpointer() as reader:
         metadata = reader.metadata(path).item_metadata.tree
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)

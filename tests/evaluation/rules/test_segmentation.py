@@ -57,6 +57,12 @@ def test_panoptic_quality_counts():
     assert segmentation.panoptic_quality(TRUTH[:0], TRUTH[:0]).pq == 1
 
 
+@pytest.mark.parametrize("rows, iou", [(4, 0.0), (5, 0.0), (6, 0.6)])
+def test_panoptic_quality_matches_above_one_half_only(rows, iou):
+    found = segmentation.panoptic_quality(boxes((0, 0, rows, 10)), TRUTH[:1])
+    assert found.iou == pytest.approx(iou) and found.matched == (iou > 0)
+
+
 def test_panoptic_quality_of_several_pictures_is_that_of_the_summed_counts():
     total = segmentation.panoptic_quality(TRUTH, TRUTH) + segmentation.panoptic_quality(TRUTH[:0], TRUTH)
     assert total == segmentation.Panoptic(2.0, 2, 0, 2) and total.pq == pytest.approx(2 / 3)
