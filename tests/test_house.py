@@ -77,12 +77,8 @@ MOST_ENTRIES = 22
 KNOWN_ARROWS: tuple[str, ...] = ()
 KNOWN_CIRCLES: tuple[str, ...] = ()
 KNOWN_FAMILY_IMPORTS: tuple[str, ...] = ()
-KNOWN_LONG_FUNCTIONS = (
-    "sgt_jax/data/layouts/bagel.py lay_out",
-    "sgt_jax/models/bagel/sampling.py write_text",
-    "sgt_jax/training/loop.py _train",
-)
-KNOWN_LONG_FILES = ("tests/data/stored/test_ingest.py",)
+KNOWN_LONG_FUNCTIONS: tuple[str, ...] = ()
+KNOWN_LONG_FILES: tuple[str, ...] = ()
 
 NOTHING = {"new": [], "no longer needed": []}
 

@@ -119,7 +119,9 @@ def test_ctrl_c_ends_the_run_and_its_workers(waiting):
     time.sleep(0.3)
     (root / "go").touch()  # the shard that is being read comes to its next record
     _, told = run.communicate(timeout=60)
-    assert run.returncode == 130 and "stopped; run the same command again to continue" in told and "Traceback" not in told
+    assert (
+        run.returncode == 130 and "stopped; run the same command again to continue" in told and "Traceback" not in told
+    )
     assert gone(worker) and not list(out.glob(".part*")) and not (out / "manifest.json").exists()
 
 
