@@ -11,6 +11,7 @@ import functools
 import json
 import sys
 
+from sgt_jax.errors import UserError
 from sgt_jax.parallel import hardware
 from sgt_jax.planning.planning import estimated, plan, search, table
 
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
             return search(options, chip, chips)
         make = estimated if options.estimate else functools.partial(plan, thorough=options.thorough)
         result = make(options.config, options.overrides, options.topology, chip, chips)
-    except ValueError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(result, indent=1) if options.json else table(result))

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning import estimate
 
@@ -37,7 +38,7 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
         changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
         try:
             facts = analyse(changes)
-        except ValueError:
+        except ConfigError:
             continue  # this mesh does not divide the model or the rows
         sent = facts["sent"]
         line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], sent["weights"])

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
-from sgt_jax.errors import PlanError
+from sgt_jax.errors import PlanError, UserError
 from sgt_jax.parallel import hardware
 
 GIB = hardware.GIB
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = load(config_file, overrides)
         planned = plan_step(config, partitioning.make_mesh(config.mesh, devices))
-    except ValueError as error:
+    except UserError as error:
         return say(error=str(error))
     lowered, shape = planned.lower(), dict(planned.mesh.shape)
     try:

@@ -7,7 +7,7 @@ import pytest
 
 from sgt_jax import trees
 from sgt_jax.commands import plan
-from sgt_jax.errors import PlanError
+from sgt_jax.errors import ConfigError, PlanError
 from sgt_jax.parallel import hardware, partitioning
 from sgt_jax.planning import candidates, estimate, planning
 from sgt_jax.planning.step import plan_step
@@ -36,7 +36,7 @@ def test_what_fits_comes_first_then_what_is_fast_then_what_sends_less():
         mesh, remat, accumulate = changes
         asked.append(mesh)
         if mesh != "mesh={'data': 1, 'fsdp': 64, 'tensor': 1, 'context': 1}":
-            raise ValueError("does not divide")
+            raise ConfigError("does not divide")
         return order.get(f"{remat.removeprefix('model.')} {accumulate}") or facts(guess=50e9)
 
     found = candidates.ranked(analyse, V6E, 64)
