@@ -142,7 +142,7 @@ def contrast_of_parts(parts: Sequence[tuple[Any, Any, Any]], *, resamples: int =
     for first, second, _ in pairs:
         if first.ndim != 2 or second.shape not in (first.shape, (1, first.shape[-1])):
             raise ValueError(f"arms of different seeds or items: {list(first.shape)} against {list(second.shape)}")
-    value, low, high = _crossed([(a - b, groups) for a, b, groups in pairs], resamples, seed)
+    value, low, high = _bootstrap_seeds_and_items([(a - b, groups) for a, b, groups in pairs], resamples, seed)
     means = np.mean([a.mean(1) - b.mean(1) for a, b, _ in pairs], axis=0)
     p = None
     if len(means) > 1:
@@ -160,7 +160,7 @@ def mean_over_seeds(items: Any, groups: Any = None, *, resamples: int = RESAMPLE
 def mean_of_parts(parts: Sequence[tuple[Any, Any]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """The plain mean of several scores, each given as (items, groups) of `mean_over_seeds`."""
     results = [(np.asarray(items, np.float64), groups) for items, groups in parts]
-    value, low, high = _crossed(results, resamples, seed)
+    value, low, high = _bootstrap_seeds_and_items(results, resamples, seed)
     return Estimate(value, sum(r.shape[1] for r, _ in results), low, high, "bootstrap of seeds and items")
 
 
@@ -175,7 +175,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _crossed(parts: Sequence[tuple[np.ndarray, Any]], resamples: int, seed: int) -> tuple[float, float, float]:
+def _bootstrap_seeds_and_items(
+    parts: Sequence[tuple[np.ndarray, Any]], resamples: int, seed: int
+) -> tuple[float, float, float]:
     """Mean and percentile interval of the mean of several [seeds, items], seeds and (groups of) items resampled."""
     summed = []
     for results, groups in parts:
@@ -190,7 +192,9 @@ def _crossed(parts: Sequence[tuple[np.ndarray, Any]], resamples: int, seed: int)
     seeds = summed[0][0].shape[0]
     units = tuple(results.shape[1] for results, _ in summed)
     draws = []
-    for blocks, chosen in (_kept if resamples * sum(units) <= _KEPT else _resampled)(units, seeds, resamples, seed):
+    for blocks, chosen in (_cached_resamples if resamples * sum(units) <= _KEPT else _resampled)(
+        units, seeds, resamples, seed
+    ):
         per_seed = np.zeros(chosen.shape)
         for (results, counts), block in zip(summed, blocks, strict=True):
             weights = block.astype(np.float64)
@@ -213,7 +217,9 @@ def _resampled(
 
 
 @functools.lru_cache(maxsize=16)
-def _kept(units: tuple[int, ...], seeds: int, resamples: int, seed: int) -> list[tuple[list[np.ndarray], np.ndarray]]:
+def _cached_resamples(
+    units: tuple[int, ...], seeds: int, resamples: int, seed: int
+) -> list[tuple[list[np.ndarray], np.ndarray]]:
     """The same, remembered: every cell of a table is resampled alike, and drawing is nearly all of the work."""
     return list(_resampled(units, seeds, resamples, seed))
 
