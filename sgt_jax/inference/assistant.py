@@ -66,7 +66,7 @@ class Assistant:
         """Answers to a history, one per seed; greedy at temperature 0. Pictures go through the ViT only."""
         plan = self._plan(history, settings or self.defaults["chat"], vae=False, max_pixels=CHAT_PIXELS)
         plan = self._thinking(THINK_TO_ANSWER, plan) if think else plan
-        return self._sampler(()).answer(
+        return self.sampler(()).answer(
             self.params, [plan] * len(seeds), max_new_tokens=max_new_tokens, batch=len(seeds), temperature=temperature,
             seeds=seeds,
         )  # fmt: skip
@@ -117,7 +117,7 @@ class Assistant:
             raise DataError("an empty history: give a text or a picture")
         height, width = self._output_shape(history, shape)
         canvases = tuple(sorted({item.data.shape[:2] for item in plan if item.type == "vae_image"}))
-        sampler, count = self._sampler(canvases), len(seeds)
+        sampler, count = self.sampler(canvases), len(seeds)
         thoughts: list[list[int]] = [[]] * count
         if think:
             plan = self._thinking(THINK_TO_PAINT, plan)
@@ -137,7 +137,8 @@ class Assistant:
         return self.family.layout(self.config, self.tokenizer, canvases=canvases)
 
     @functools.cache  # noqa: B019  one assistant lives as long as its compiled programs
-    def _sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
+    def sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
+        """The sampler for pictures of these (height, width) in front of the autoencoder."""
         notify = None if self.notify is None else lambda value: self.notify(value)
         return Sampler(self.family, self.model, self.layout(canvases), self.tokenizer.decode, notify)
 

@@ -168,7 +168,7 @@ def test_branches_of_one_picture_see_the_same_draw_of_its_posterior(model, quick
 
 def test_text_stops_row_by_row_and_ids_are_reproducible(model):
     plans = [[PlanItem("text", model.tokenizer.encode(t))] for t in ("red", "what is this ?", "paint each object")]
-    sampler = model._sampler(())
+    sampler = model.sampler(())
     many = sampler.answer_ids(model.params, plans, max_new_tokens=6, batch=4)
     for plan, ids in zip(plans, many):
         assert sampler.answer_ids(model.params, [plan], max_new_tokens=6, batch=4) == [ids]

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 
 from sgt_jax.evaluation.subject import Subject, paint_each
+from sgt_jax.inference.subject import CheckpointSubject
 from sgt_jax.training.subject import RunSubject
 from tests.support.oracle_subject import OracleSubject
 
@@ -29,7 +30,7 @@ def test_subjects_have_the_whole_face():
     wanted = {name: value for name, value in vars(Subject).items() if not name.startswith("_")}
     assert set(wanted) == {"canvases", "source", "task", "answer", "paint", "through_autoencoder", "held_out_batches",
                            "losses"}  # fmt: skip
-    for one in (RunSubject, OracleSubject):
+    for one in (RunSubject, CheckpointSubject, OracleSubject):
         for name, value in wanted.items():
             assert hasattr(one, name), (one, name)
             if inspect.isfunction(value):
