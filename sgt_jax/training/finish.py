@@ -37,6 +37,6 @@ def close(
     }
     (workdir / "run.json").write_text(json.dumps(summary, indent=2))
     if config.report:
-        page = run_results.write(config, start.task, workdir, evaluations.results, summary, start.abstract.params)
+        page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params)
         log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict())))
         log.message(f"report: {page}")
