@@ -43,10 +43,15 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max() + 1e-6)
 
 
+def observed(model, method):
+    """Compiled: (variables, input) -> (output, what every module inside gave)."""
+    return jax.jit(functools.partial(model.apply, method=method, capture_intermediates=True))
+
+
 def test_encoder(vae, golden):
     model, params = vae
     pixels = golden["preprocess.output"].transpose(0, 2, 3, 1)
-    moments, state = model.apply({"params": params}, pixels, method="encode", capture_intermediates=True)
+    moments, state = observed(model, "encode")({"params": params}, pixels)
     inner = state["intermediates"]["encoder"]
     for level in range(4):
         close(channels_first(inner[f"down_{level}"]["__call__"][0]), golden[f"act.encoder.down_blocks.{level}"])
@@ -62,7 +67,7 @@ def test_decoder(vae, golden):
     model, params = vae
     latent = golden["decode.latent_scaled"].transpose(0, 2, 3, 1)
     z = latent / model.config.scale_factor + model.config.shift_factor
-    image, state = model.apply({"params": params}, z, method="decode", capture_intermediates=True)
+    image, state = observed(model, "decode")({"params": params}, z)
     inner = state["intermediates"]["decoder"]
     close(channels_first(inner["mid"]["__call__"][0]), golden["act.decoder.mid_block"])
     # Levels are numbered from the finest here, from the coarsest there.

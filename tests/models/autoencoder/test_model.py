@@ -1,5 +1,7 @@
 """The autoencoder beyond the recorded numbers: batch independence, large pictures, fresh parameters."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,23 +26,34 @@ def pictures():
     return jax.random.uniform(jax.random.key(1), (3, 12, 8, 3), minval=-1.0)
 
 
-def test_shapes(model, params, pictures):
-    moments = model.apply(params, pictures, method="encode")
+@pytest.fixture(scope="module")
+def encode(model):
+    """One program, not one for each operation: (params, pictures) -> moments."""
+    return jax.jit(functools.partial(model.apply, method="encode"))
+
+
+@pytest.fixture(scope="module")
+def moments(encode, params, pictures):
+    return encode(params, pictures)
+
+
+def test_shapes(model, params, pictures, moments):
     assert model.config.downsample == 2
     assert moments.shape == (3, 6, 4, 6)
-    assert model.apply(params, moments[..., :3], method="decode").shape == pictures.shape
+    decode = functools.partial(model.apply, method="decode")
+    assert jax.eval_shape(decode, params, moments[..., :3]).shape == pictures.shape
 
 
-def test_pictures_of_a_batch_do_not_touch(model, params, pictures):
-    together = model.apply(params, pictures, method="encode")
-    alone = model.apply(params, pictures[1:2], method="encode")
-    np.testing.assert_allclose(together[1], alone[0], atol=1e-5)
+def test_pictures_of_a_batch_do_not_touch(encode, params, pictures, moments):
+    alone = encode(params, pictures[1:2])
+    np.testing.assert_allclose(moments[1], alone[0], atol=1e-5)
 
 
-def test_large_pictures_take_another_road_to_the_same_numbers(model, params, pictures, monkeypatch):
-    dense = model.apply(params, pictures, method="encode")
+def test_large_pictures_take_another_road_to_the_same_numbers(model, params, pictures, moments, monkeypatch):
     monkeypatch.setattr(autoencoder_model, "_DENSE_PIXELS", 5)
-    np.testing.assert_allclose(model.apply(params, pictures, method="encode"), dense, atol=1e-5)
+    other_road = jax.jit(lambda params, pictures: model.apply(params, pictures, method="encode"))
+    assert "scan" in str(other_road.trace(params, pictures).jaxpr)
+    np.testing.assert_allclose(other_road(params, pictures), moments, atol=1e-5)
 
 
 def test_every_parameter_matters(model, params, pictures):

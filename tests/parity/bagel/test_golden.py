@@ -46,6 +46,12 @@ def test_every_recorded_array_is_compared(folder, checks_of):
     assert skipped == {f"unpadded/vae_moments_{i}" for i in range(8)}
 
 
+def test_inference_compares_every_recorded_array(folder, checks_of):
+    recorded = set(folder.arrays("inference.npz"))
+    inputs = {name for name in recorded if name.endswith(("image_rgb", "vae_eps", "init_noise", "image_shape"))}
+    assert recorded - inputs == {check.array for check in checks_of("inference")}
+
+
 def test_a_picture_alone_differs_from_the_padded_canvas_as_specified(folder):
     """The specification (weak point 1) says by 19-48 %: the only word on this that the broken recording leaves."""
     pixels = folder.inputs["padded_images"].transpose(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""The parity command on the public folder: data and inference sections, absent files, wrong numbers, exit status."""
+"""The parity command on the public folder: packing and resizing, absent files, wrong numbers, exit status."""
 
 import json
 import shutil
@@ -9,13 +9,12 @@ import pytest
 from sgt_jax.commands import parity
 from sgt_jax.data.layouts import bagel
 from sgt_jax.parity import sections
-from sgt_jax.parity.bagel import data, positions
+from sgt_jax.parity.bagel import positions
 from sgt_jax.parity.bagel.folder import Folder
 from sgt_jax.parity.bagel.sections import SECTIONS
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "bagel"
-DATA = tuple(data.SECTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +33,6 @@ def part(tmp_path):
 
 def failures(checks):
     return [check.array for check in checks if check.ok is False]
-
-
-@pytest.mark.parametrize("section", DATA)
-def test_data_section(folder, section):
-    checks = sections.run(folder, SECTIONS, [section])
-    assert checks and not failures(checks)
-
-
-def test_inference_agrees_and_compares_every_recorded_array(folder):
-    checks = sections.run(folder, SECTIONS, ["inference"])
-    assert not failures(checks)
-    recorded = set(folder.arrays("inference.npz"))
-    inputs = {name for name in recorded if name.endswith(("image_rgb", "vae_eps", "init_noise", "image_shape"))}
-    assert recorded - inputs == {check.array for check in checks}
 
 
 def test_every_array_of_a_packing_case_is_compared(folder):
