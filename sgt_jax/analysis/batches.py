@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.mixture import Layout
+from sgt_jax.data.layouts import Layout
 from sgt_jax.data.packing import lane_budgets, stack_samples
 from sgt_jax.data.pictures import resizing
 from sgt_jax.inference.assistant import Assistant

@@ -7,19 +7,31 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from numpy.typing import DTypeLike
 
 from sgt_jax import trees
 from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.checkpoints.writer import Writer
 
-# path joined by "/" -> the leaf: a jax.Array, a NumPy array, or anything with shape, dtype and read(layer, dtype)
-GetLeaf = Callable[[str], Any]
+
+class LazyLeaf(Protocol):
+    """A leaf that is read when it is needed, such as `stored.StoredLeaf`."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, layer: int | None, dtype: DTypeLike) -> np.ndarray:
+        """One layer of a stacked leaf, or all of it."""
+
+
+Leaf = jax.Array | np.ndarray | LazyLeaf
+GetLeaf = Callable[[str], Leaf]  # path joined by "/" -> the leaf
 _BLOCK = 1 << 24  # bytes gathered from other processes at a time
 
 
@@ -27,7 +39,7 @@ def write_published(
     path: str | os.PathLike,
     names: NameMap,
     leaf: GetLeaf,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     metadata: Mapping[str, str] | None = None,
 ):
     """Writes one safetensors file with the tensors of a name map; `dtype` None keeps each leaf's.
@@ -65,7 +77,7 @@ def published_arrays(params: trees.Tree, names: NameMap) -> dict[str, np.ndarray
     }
 
 
-def _fetch(leaf: Any, layer: int | None, dtype: np.dtype) -> np.ndarray:
+def _fetch(leaf: Leaf, layer: int | None, dtype: np.dtype) -> np.ndarray:
     """One layer of a leaf, or all of it, in memory of this host."""
     if hasattr(leaf, "read"):
         return leaf.read(layer, dtype)
@@ -114,7 +126,7 @@ def _gather(leaf: jax.Array, layer: int | None, dtype: np.dtype) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 5, 6))
 def _cut(
-    leaf: jax.Array, layer: Any, stacked: bool, dtype: Any, start: Any = 0, axis: int | None = None, size: int = 0
+    leaf: jax.Array, layer: int, stacked: bool, dtype: DTypeLike, start: int = 0, axis: int | None = None, size: int = 0
 ) -> jax.Array:
     """A layer of a stack (or all of the leaf), or a part of it along one axis."""
     part = jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False) if stacked else leaf

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sgt_jax.errors import AGAIN, CheckpointError
 
@@ -157,7 +158,7 @@ def parse_header(path: str, raw: bytes, size: int) -> tuple[dict[str, Tensor], d
 
 
 def format_header(
-    path: str, tensors: Mapping[str, tuple[Any, Sequence[int]]], metadata: Mapping[str, str] | None
+    path: str, tensors: Mapping[str, tuple[DTypeLike, Sequence[int]]], metadata: Mapping[str, str] | None
 ) -> tuple[bytes, dict[str, Tensor], int]:
     """(the first bytes of the file, its tensors by name, its size) for (dtype, shape) by name."""
     entries = {name: (np.dtype(dtype), tuple(map(int, shape))) for name, (dtype, shape) in tensors.items()}

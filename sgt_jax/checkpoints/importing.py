@@ -7,12 +7,13 @@ megabytes.
 
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sgt_jax import trees
 from sgt_jax.checkpoints.header import Tensor, shown
@@ -51,7 +52,9 @@ class Files:
         return self._owner[name].read(name, index, out)
 
 
-def check_names(where: Any, tensors: Mapping[str, Tensor], names: NameMap, optional: frozenset[str] = frozenset()):
+def check_names(
+    where: str | os.PathLike, tensors: Mapping[str, Tensor], names: NameMap, optional: frozenset[str] = frozenset()
+):
     """Raises one CheckpointError that lists every missing, unexpected and misshaped name; `optional` may lack."""
     missing = [name for name in names if name not in tensors and name not in optional]
     unexpected = [name for name in tensors if name not in names]
@@ -70,7 +73,9 @@ def check_names(where: Any, tensors: Mapping[str, Tensor], names: NameMap, optio
     raise CheckpointError(where, "\n".join(lines) + "\n", advice)
 
 
-def load_tree(files: Files, names: NameMap, sharding: Sharding | None = None, dtype: Any = None) -> dict[str, Any]:
+def load_tree(
+    files: Files, names: NameMap, sharding: Sharding | None = None, dtype: DTypeLike | None = None
+) -> trees.Tree:
     """All leaves that a name map fills, as a nested dict; the arguments are those of `load_leaf`.
 
     Raises:
@@ -79,14 +84,16 @@ def load_tree(files: Files, names: NameMap, sharding: Sharding | None = None, dt
     return trees.nested({leaf.path: load_leaf(files, leaf, names, sharding, dtype) for leaf in leaves(names)})
 
 
-def load_leaf(files: Files, leaf: Leaf, names: NameMap, sharding: Sharding | None, dtype: Any = None) -> jax.Array:
+def load_leaf(
+    files: Files, leaf: Leaf, names: NameMap, sharding: Sharding | None, dtype: DTypeLike | None = None
+) -> jax.Array:
     """One leaf of the tree as a jax.Array; `dtype` None keeps the files' dtype (the widest one of a stack)."""
     if dtype is None:
         dtype = functools.reduce(jnp.promote_types, {files.tensors[name].dtype for name in leaf.names})
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     place = sharding(leaf.path, leaf.shape) if sharding else device
-    buffers: dict[Any, np.ndarray] = {}  # devices that hold the same part share one buffer
+    buffers: dict[tuple[tuple[int, int], ...], np.ndarray] = {}  # devices that hold the same part share one buffer
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
         ranges = tuple(s.indices(side)[:2] for s, side in zip(index, leaf.shape, strict=True))
@@ -135,7 +142,7 @@ def _fill(files: Files, name: str, source: Source, index: Sequence[slice], out: 
         block[...] = piece
 
 
-def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+def aligned_empty(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
     """Like np.empty, at an address that JAX on CPU adopts without copying."""
     count = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(count + 64, np.uint8)

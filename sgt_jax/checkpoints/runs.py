@@ -88,7 +88,7 @@ class RunCheckpoints:
         self._manager.close()
 
 
-def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | None = None) -> tuple[Any, int]:
+def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | None = None) -> tuple[trees.Tree, int]:
     """Parameters of a run as NumPy arrays, without its config: `weights` is "params" or "ema" (frozen parts included).
 
     Raises:
@@ -112,7 +112,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     return state["params"], step
 
 
-def _pieces(array: Any) -> ocp.SaveArgs:
+def _pieces(array: jax.Array | np.ndarray) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=_CHUNK, shard_axes=(0,) if np.ndim(array) > 2 else ())
 
 

@@ -6,11 +6,11 @@ Orbax writes every array of the state as a chunked Zarr array in one OCDBT store
 import itertools
 import json
 import math
-from typing import Any
 
 import numpy as np
 import tensorstore
 from etils import epath
+from numpy.typing import DTypeLike
 
 from sgt_jax.errors import CheckpointError
 
@@ -81,9 +81,9 @@ class StoredLeaf:
             raise self._damaged(error) from None
         self.shape = tuple(self._store.shape)
         self.dtype = np.dtype(self._store.dtype.numpy_dtype)
-        self._group: tuple[Any, np.ndarray] | None = None
+        self._group: tuple[tuple[int, DTypeLike], np.ndarray] | None = None
 
-    def read(self, layer: int | None, dtype: Any) -> np.ndarray:
+    def read(self, layer: int | None, dtype: DTypeLike) -> np.ndarray:
         """One layer of a stacked leaf, or all of it, cast block by block."""
         if layer is None:
             return self._blocks((), dtype)
@@ -97,7 +97,7 @@ class StoredLeaf:
             self._group = ((start, dtype), self._blocks((slice(start, start + together),), dtype))
         return self._group[1][layer - start]
 
-    def _blocks(self, index: tuple[Any, ...], dtype: Any) -> np.ndarray:
+    def _blocks(self, index: tuple[int | slice, ...], dtype: DTypeLike) -> np.ndarray:
         store = self._store
         if index and isinstance(index[0], slice):
             store = store[index[0].start : min(index[0].stop, self.shape[0])].translate_to[0]

@@ -11,9 +11,9 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sgt_jax.checkpoints.header import format_header
 from sgt_jax.errors import CheckpointError
@@ -35,7 +35,7 @@ class Writer:
     def __init__(
         self,
         path: str | os.PathLike,
-        tensors: Mapping[str, tuple[Any, Sequence[int]]],
+        tensors: Mapping[str, tuple[DTypeLike, Sequence[int]]],
         metadata: Mapping[str, str] | None = None,
     ):
         """`tensors`: (dtype, shape) by name."""
@@ -59,7 +59,7 @@ class Writer:
             self._discard()
             raise
 
-    def _put(self, raw: Any, begin: int):
+    def _put(self, raw: bytes | np.ndarray, begin: int):
         view = memoryview(raw)
         done = 0
         while done < len(view):

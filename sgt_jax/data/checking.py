@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sgt_jax.data.mixture import Layout, Mixture
+from sgt_jax.data.examples import Example, Source
+from sgt_jax.data.layouts import Layout
+from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.packing import check_fits, choose, lengths
 from sgt_jax.data.pipeline import Component, component_stream
 from sgt_jax.data.stored.record import Bad, Record, decode
@@ -43,7 +45,7 @@ def validate(
     parts = {n: part.to_dict() for n, part in mixture.config.mixture.items() if part.source == name}
     makes = {n: _maker(mixture, layout, n, part) for n, part in parts.items()}
 
-    def look(item: Any) -> list[Bad]:
+    def look(item: Record | Bad | int) -> list[Bad]:
         try:
             if isinstance(item, Bad):
                 return [item]
@@ -82,14 +84,14 @@ def validate(
     return not bad
 
 
-def _items(source: Any) -> Iterator[Any]:
+def _items(source: Source) -> Iterator[Record | Bad | int]:
     """Everything that a source has: records and bad ones, or indices where it makes its examples on the fly."""
     if hasattr(source, "shards"):
         return itertools.chain.from_iterable(source.shards())
     return iter(range(len(source)))
 
 
-def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) -> Callable[[Any], None]:
+def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) -> Callable[[Example], object]:
     """Makes a sample as training (or tokenising) would, and checks that it fits the budgets."""
     from sgt_jax.data.pictures import resizing
 
@@ -99,7 +101,7 @@ def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) ->
         return lambda example: make(example, np.random.default_rng(0))
     make = mixture.task(spec)
 
-    def run(example: Any) -> None:
+    def run(example: Example) -> None:
         sample = make(example, np.random.default_rng(0))
         check_fits(sample.name, layout.lay_out(sample.plan, name=sample.name), dict(data.budgets))
 
@@ -112,7 +114,7 @@ BLOCK = 128  # budgets are suggested in multiples of this, those of rows below 4
 ROUNDS = 60  # rows that a suggestion is tried on
 
 
-def measured(part: Any, layout: Any, n: int, seed: int) -> tuple[list[dict[str, int]], dict[str, int]]:
+def measured(part: Component, layout: Layout, n: int, seed: int) -> tuple[list[dict[str, int]], dict[str, int]]:
     """Slots per lane of the first n samples of a part's stream, without those that cannot be used: reason -> how many."""
     no_limit = {lane: np.iinfo(np.int64).max for lane in layout.spec}
     stream = component_stream(part, layout, no_limit, seed, "skip")

@@ -1,7 +1,8 @@
 """The one record type that every data source yields, and the plan items that tasks turn it into."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -83,6 +84,20 @@ class Moments(NamedTuple):
     values: np.ndarray
 
 
+class Source(Protocol):
+    """Examples at random access. A source may also have `example(index, rng)`, for draws that change from epoch to epoch."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int) -> Example:
+        """One of them.
+
+        Raises:
+          DataError: the record cannot be used.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class PlanItem:
     """One item of a sample's plan, in the vocabulary of the reference's `sequence_plan`.
@@ -99,7 +114,7 @@ class PlanItem:
     """
 
     type: str
-    data: Any
+    data: Sequence[int] | np.ndarray | Moments
     loss: bool = False
     droppable: bool = False
     closing_label: int | None = None

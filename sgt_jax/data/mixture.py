@@ -4,32 +4,19 @@ Imports no JAX: whoever builds it hands over the layout, and how to tell one aut
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from sgt_jax.data import tasks
-from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.packing import Lanes, Spec
+from sgt_jax.data.examples import Source
+from sgt_jax.data.layouts import Layout
 from sgt_jax.data.pictures.resizing import Canvases, VitSize
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
-
-
-class Layout(Protocol):
-    """How a plan of texts and pictures becomes lanes; a family has one (see models/family.py)."""
-
-    @property
-    def spec(self) -> Spec:
-        """The fields of every lane. Lane "labels" holds supervised text: `target`, `weight` (0: padding), `sample`."""
-
-    def lay_out(
-        self, plan: tuple[PlanItem, ...], uniform: Callable[[], float] | None = None, name: str = "sample"
-    ) -> Lanes:
-        """One sample; `uniform` draws for condition dropout, `name` is for errors."""
 
 
 class Mixture:
@@ -47,10 +34,10 @@ class Mixture:
         self.canvases = tuple(tuple(c) for c in config.canvases)
         self.vit_size = VitSize(**config.vit_size)
         self.tokenised = {name: part.tokenised for name, part in config.mixture.items() if part.get("tokenised")}
-        self._sources: dict[str, Sequence[Any]] = {}
+        self._sources: dict[str, Source] = {}
         self._opened: dict[str, Tokenised] = {}
 
-    def source(self, name: str) -> Sequence[Any]:
+    def source(self, name: str) -> Source:
         """One source by its name in config.data.sources, opened when it is first asked for."""
         if name not in self.config.sources:
             raise DataError(f"no source '{name}'; config.data.sources has {', '.join(self.config.sources)}")

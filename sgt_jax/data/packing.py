@@ -5,7 +5,7 @@ budget and pads the rest. Fields that point into another lane are shifted by wha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> di
     return row
 
 
-def lane_budgets(laid: Sequence[Any], spec: Spec, multiple: int = 16) -> dict[str, int]:
+def lane_budgets(laid: Sequence[Lanes], spec: Spec, multiple: int = 16) -> dict[str, int]:
     """The longest length per lane, rounded up so that few shapes are ever compiled."""
     budgets = {}
     for lane in spec:
@@ -130,7 +130,7 @@ def lane_budgets(laid: Sequence[Any], spec: Spec, multiple: int = 16) -> dict[st
     return budgets
 
 
-def stack_samples(laid: Sequence[Any], spec: Spec, budgets: dict[str, int]) -> PackedBatch:
+def stack_samples(laid: Sequence[Lanes], spec: Spec, budgets: dict[str, int]) -> PackedBatch:
     """One laid-out sample per row; an empty dict gives a row of padding."""
     packs = [pack([sample] if sample else [], spec, budgets) for sample in laid]
     return {lane: {f: np.stack([p[lane][f] for p in packs]) for f in packs[0][lane]} for lane in packs[0]}

@@ -16,7 +16,10 @@ import grain
 import numpy as np
 
 from sgt_jax.batch import PackedBatch, real_slots
-from sgt_jax.data.packing import Lanes, check_fits, choose, lengths, pack
+from sgt_jax.data.examples import Source
+from sgt_jax.data.layouts import Layout
+from sgt_jax.data.packing import Lanes, Spec, check_fits, choose, lengths, pack
+from sgt_jax.data.tasks import Task
 from sgt_jax.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,8 @@ class Component:
     """
 
     name: str
-    source: Any
-    task: Any
+    source: Source
+    task: Task
     weight: float
 
 
@@ -84,7 +87,7 @@ class _ToLanes(grain.transforms.RandomMap):
     """index -> LaidOut; DataErrors become counted skips where the config allows that."""
 
     component: Component
-    layout: Any
+    layout: Layout
     budgets: Mapping[str, int]
     on_bad: str
 
@@ -107,8 +110,10 @@ class _ToLanes(grain.transforms.RandomMap):
         return LaidOut(part.name, sample.name, lanes)
 
 
-def component_stream(part: Component, layout: Any, budgets: Mapping[str, int], seed: int, on_bad: str) -> Any:
-    """The endless stream of one component, reshuffled every epoch: a Grain MapDataset of LaidOut.
+def component_stream(
+    part: Component, layout: Layout, budgets: Mapping[str, int], seed: int, on_bad: str
+) -> grain.MapDataset[LaidOut]:
+    """The endless stream of one component, reshuffled every epoch.
 
     Raises:
       DataError: the source is empty.
@@ -176,8 +181,8 @@ class RowDataset:
     There is one stream, or one for each stage; `ends` are the packs after which the next one begins.
     """
 
-    streams: Sequence[Any]
-    spec: Any
+    streams: Sequence[grain.MapDataset[LaidOut]]
+    spec: Spec
     budgets: Mapping[str, int]
     pool_size: int
     read_threads: int
@@ -235,7 +240,7 @@ class Batches(grain.IterDataset):
     def __init__(
         self,
         components: Sequence[Component],
-        layout: Any,
+        layout: Layout,
         budgets: Mapping[str, int],
         *,
         rows: int,
@@ -289,7 +294,7 @@ class Batches(grain.IterDataset):
 _NEXT_TURN = 7_919_009  # apart from every seed * 1009 + number of a component that a person would choose
 
 
-def _mixed(streams: Sequence[Any], weights: Sequence[float]) -> Any:
+def _mixed(streams: Sequence[grain.MapDataset], weights: Sequence[float]) -> grain.MapDataset:
     return streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, weights=weights)
 
 
@@ -318,12 +323,12 @@ def _staged(components: Sequence[Component], stages: Sequence[Mapping[str, Any]]
     return found
 
 
-def prefetched(batches: Batches, buffer: int) -> Any:
+def prefetched(batches: Batches, buffer: int) -> grain.IterDataset:
     """The same batches, made `buffer` ahead in a thread; state stays that of the batch last taken."""
     return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=buffer)
 
 
-def sample_lengths(part: Component, layout: Any, n: int, seed: int = 0) -> list[dict[str, int]]:
+def sample_lengths(part: Component, layout: Layout, n: int, seed: int = 0) -> list[dict[str, int]]:
     """Slots per lane of the first n samples of a component's stream: what budgets are chosen from."""
     budgets = {lane: np.iinfo(np.int64).max for lane in layout.spec}
     stream = component_stream(part, layout, budgets, seed, "error")

@@ -17,7 +17,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.mixture import Layout
+from sgt_jax.data.layouts import Layout
 from sgt_jax.data.pictures.resizing import TransformSpec
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import UserError

@@ -19,6 +19,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sgt_jax.batch import PackedBatch
 from sgt_jax.errors import ConfigError
 from sgt_jax.trees import path_name
 
@@ -83,13 +84,13 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | int | No
     return Mesh(placed, AXES, axis_types=auto)
 
 
-def shards(name: str, mesh: Any = None) -> int:
+def shards(name: str, mesh: Mesh | AbstractMesh | None = None) -> int:
     """Into how many parts the current mesh (or `mesh`) cuts a logical axis; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
     return math.prod(mesh.shape.get(axis, 1) for axis in LOGICAL[name])
 
 
-def check_rows(rows: int, mesh: Mesh, accumulate: int = 1) -> None:
+def check_rows(rows: int, mesh: Mesh | AbstractMesh, accumulate: int = 1) -> None:
     """Raises ValueError if the rows of the batch cannot be spread evenly over micro-batches and the mesh."""
     parts = shards("rows", mesh)
     if rows % (parts * accumulate):
@@ -99,7 +100,7 @@ def check_rows(rows: int, mesh: Mesh, accumulate: int = 1) -> None:
         raise ConfigError(f"config.data.rows={rows} cannot be shared by {what}; use a multiple of {parts * accumulate}")
 
 
-def check_divides(mesh: Mesh, name: str, sizes: Mapping[str, int]) -> None:
+def check_divides(mesh: Mesh | AbstractMesh, name: str, sizes: Mapping[str, int]) -> None:
     """Raises ValueError if the mesh cuts a logical axis into parts that one of `sizes` {what it counts: n} cannot give."""
     parts = shards(name, mesh)
     for what, size in sizes.items():
@@ -120,7 +121,7 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     logical = next((axes for pattern, axes in PARAMETERS if re.search(pattern, path)), None)
     if logical is None or len(shape) < len(logical):
         return P()
-    spec: list[Any] = [None] * (len(shape) - len(logical))
+    spec: list[tuple[str, ...] | None] = [None] * (len(shape) - len(logical))
     for size, name in zip(shape[len(shape) - len(logical) :], logical):
         axes = tuple(a for a in LOGICAL[name] if mesh.shape[a] > 1) if name else ()
         parts = math.prod(mesh.shape[a] for a in axes)
@@ -146,13 +147,13 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 # -- Activations -------------------------------------------------------------------------------------------------------
 
 
-def _current() -> Any:
+def _current() -> AbstractMesh | None:
     """The mesh set by `jax.set_mesh`, if it has several devices and we are not on one of them already."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty or mesh.size == 1 or mesh.manual_axes else mesh
 
 
-def _spec(shape: Sequence[int], logical: Sequence[str | None], mesh: Any) -> P:
+def _spec(shape: Sequence[int], logical: Sequence[str | None], mesh: AbstractMesh) -> P:
     """Partition of an activation; what a dimension cannot be cut into stays whole (a single row that is evaluated)."""
     return P(*(
         LOGICAL[name] if name and shards(name, mesh) > 1 and size % shards(name, mesh) == 0 else None
@@ -203,13 +204,13 @@ def own_rows(rows: int, mesh: Mesh) -> list[int]:
     return sorted({row for (part,) in places.values() for row in range(*part.indices(rows))})
 
 
-def to_devices(batch: Any, mesh: Mesh) -> Any:
+def to_devices(batch: PackedBatch, mesh: Mesh) -> PackedBatch:
     """This process's rows of a host batch, in the order of `own_rows` -> global arrays, sharded by rows."""
     parts = shards("rows", mesh)
     own = len(own_rows(parts, mesh))
     sharding = batch_sharding(mesh)
 
-    def place(x: Any) -> jax.Array:
+    def place(x: np.ndarray) -> jax.Array:
         x = np.asarray(x)
         rows = len(x) * parts // own
         position = {row: i for i, row in enumerate(own_rows(rows, mesh))}

@@ -5,19 +5,23 @@ need not exist.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
-from sgt_jax.data.mixture import Layout
+from sgt_jax.data.layouts import Layout
 from sgt_jax.models.family import Costs, ModelConfig
 from sgt_jax.parallel import partitioning
 from sgt_jax.training import experiment, optimizer
 from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
+from sgt_jax.training.state import TrainState
+
+AbstractBatch = Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]  # {lane: {field: shape with its sharding}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +36,21 @@ class PlannedStep:
       mesh: of devices.
     """
 
-    step: Callable[..., Any]
-    state: Any
-    batch: Any
+    step: Callable[[TrainState, AbstractBatch], tuple[TrainState, dict[str, jax.Array]]]
+    state: TrainState
+    batch: AbstractBatch
     model: ModelConfig
     costs: Costs
     freeze: tuple[str, ...]
-    mesh: Any
+    mesh: Mesh | AbstractMesh
 
-    def jaxpr(self) -> Any:
+    def jaxpr(self) -> ClosedJaxpr:
         """The step traced for the whole mesh."""
-        mesh = self.mesh if isinstance(self.mesh, jax.sharding.AbstractMesh) else self.mesh.abstract_mesh
+        mesh = self.mesh if isinstance(self.mesh, AbstractMesh) else self.mesh.abstract_mesh
         with jax.sharding.use_abstract_mesh(mesh):
             return jax.make_jaxpr(self.step)(self.state, self.batch)
 
-    def lower(self) -> Any:
+    def lower(self) -> jax.stages.Lowered:
         """The step lowered, with the state donated as in a run."""
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         whole = jax.NamedSharding(self.mesh, jax.P())
@@ -55,7 +59,7 @@ class PlannedStep:
             return jitted.lower(self.state, self.batch)
 
 
-def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
+def plan_step(config: ConfigDict, mesh: Mesh | AbstractMesh, shapes: TrainState | None = None) -> PlannedStep:
     """The step of a config on a mesh of devices, which may be those of a topology description.
 
     `shapes` are those of the state, from a plan of the same model and optimizer, if there was one: tracing takes seconds.
@@ -69,7 +73,7 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     for name, sizes in blueprint.divisible().items():
         partitioning.check_divides(mesh, name, sizes)
 
-    def create(key: jax.Array) -> state_lib.TrainState:
+    def create(key: jax.Array) -> TrainState:
         return state_lib.create(blueprint.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
 
     if shapes is None:
@@ -87,7 +91,7 @@ def plan_step(config: Any, mesh: Any, shapes: Any = None) -> PlannedStep:
     )
 
 
-def abstract_batch(config: ConfigDict, layout: Layout, mesh: jax.sharding.Mesh) -> dict[str, dict[str, Any]]:
+def abstract_batch(config: ConfigDict, layout: Layout, mesh: Mesh | AbstractMesh) -> AbstractBatch:
     """{lane: {field: shape}} of a global batch, by the layout's fields and the config's budgets."""
     sharding = partitioning.batch_sharding(mesh)
     rows, budgets = config.data.rows, dict(config.data.budgets)

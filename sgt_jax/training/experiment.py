@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from sgt_jax.assets import resource
 from sgt_jax.batch import PIXELS, PackedBatch
-from sgt_jax.data.mixture import Layout, Mixture
+from sgt_jax.data.layouts import Layout
+from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.pipeline import Batches
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -133,7 +133,7 @@ def encoded(items: list[Ready | Bad], encode: Callable, batch: int) -> Iterator[
 
 
 def _forecast(
-    name: str, ready: Callable[[int], Ready | Bad], n: int, parts: int, root: Any, stride: int, channels: int
+    name: str, ready: Callable[[int], Ready | Bad], n: int, parts: int, root: Path, stride: int, channels: int
 ) -> str:
     """What would be written, measured on some records spread over the source.
 
