@@ -44,7 +44,7 @@ def make_run(workdir: Path, scan: bool, ema: bool = True, chunked: bool = False)
             manager.save(7, args=ocp.args.Composite(state=ocp.args.StandardSave(state._asdict(), save_args=args)))
     else:
         checkpoints = RunCheckpoints(workdir, asynchronous=False)
-        checkpoints.save(7, state, {"0": {}})
+        checkpoints.save(7, state._asdict(), {"0": {}})
         checkpoints.close()
     settings = {"model": config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))

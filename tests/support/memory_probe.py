@@ -122,7 +122,7 @@ def make_run(folder: Path, workdir: Path) -> dict[str, float]:
 
     found = load_published(folder, dtype="float32")
     checkpoints = RunCheckpoints(workdir, asynchronous=False)
-    checkpoints.save(1, TrainState(jnp.int32(1), found.params, {}, {}, jnp.int32(0)), {})
+    checkpoints.save(1, TrainState(jnp.int32(1), found.params, {}, {}, jnp.int32(0))._asdict(), {})
     checkpoints.close()
     settings = {"model": found.config.to_dict(), "data": {"tokenizer": "package:nano/tokenizer.json"}}
     (workdir / "config.json").write_text(json.dumps(settings))
