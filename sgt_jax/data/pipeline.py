@@ -112,8 +112,8 @@ class _ToLanes(grain.transforms.RandomMap):
 
 def component_stream(
     part: Component, layout: Layout, budgets: Mapping[str, int], seed: int, on_bad: str
-) -> grain.MapDataset[LaidOut]:
-    """The endless stream of one component, reshuffled every epoch.
+) -> grain.MapDataset:
+    """The endless stream of one component, reshuffled every epoch: LaidOut samples.
 
     Raises:
       DataError: the source is empty.
@@ -181,7 +181,7 @@ class RowDataset:
     There is one stream, or one for each stage; `ends` are the packs after which the next one begins.
     """
 
-    streams: Sequence[grain.MapDataset[LaidOut]]
+    streams: Sequence[grain.MapDataset]  # of LaidOut
     spec: Spec
     budgets: Mapping[str, int]
     pool_size: int
