@@ -12,10 +12,9 @@ from sgt_jax.inference.assistant import Assistant
 Plan = Sequence[PlanItem]
 
 
-def vit_size(model: Assistant) -> resizing.VitSize:
+def vit_size(model: Assistant) -> resizing.ResizeRule:
     """The rule by which this checkpoint resizes a picture that it is asked about."""
-    rule = model.family.reading_rule(model.config, model.defaults["chat"].vit)
-    return resizing.VitSize(rule.stride, rule.min_size, rule.max_size)
+    return model.family.reading_rule(model.config, model.defaults["chat"].vit)
 
 
 def canvas(model: Assistant) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) ->
 
     data = mixture.config
     if name in mixture.tokenised:
-        make = mixture.task(spec, canvases=resizing.VitSize(**data.target_size))
+        make = mixture.task(spec, canvases=resizing.ResizeRule(**data.target_size))
         return lambda example: make(example, np.random.default_rng(0))
     make = mixture.task(spec)
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Source
 from sgt_jax.data.layouts import Layout
-from sgt_jax.data.pictures.resizing import Canvases, VitSize
+from sgt_jax.data.pictures.resizing import Canvases, ResizeRule
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
@@ -32,7 +32,7 @@ class Mixture:
         """`autoencoder` gives a text that says which autoencoder the run starts from; asked for tokenised targets only."""
         self.config, self.tokenizer, self._autoencoder = config, tokenizer, autoencoder
         self.canvases = tuple(tuple(c) for c in config.canvases)
-        self.vit_size = VitSize(**config.vit_size)
+        self.vit_size = ResizeRule(**config.vit_size)
         self.tokenised = {name: part.tokenised for name, part in config.mixture.items() if part.get("tokenised")}
         self._sources: dict[str, Source] = {}
         self._opened: dict[str, Tokenised] = {}
@@ -45,7 +45,7 @@ class Mixture:
             self._sources[name] = open_source(self.config.sources[name].to_dict())
         return self._sources[name]
 
-    def task(self, spec: Mapping[str, Any], canvases: Canvases | VitSize | None = None) -> tasks.Task:
+    def task(self, spec: Mapping[str, Any], canvases: Canvases | ResizeRule | None = None) -> tasks.Task:
         """A task from its part of the config; see configs/nano.py for the fields. `canvases`: instead of the config's."""
         canvases = self.canvases if canvases is None else canvases
         return tasks.make_task(spec, encode=self.tokenizer.encode, vit_size=self.vit_size, canvases=canvases)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sgt_jax.data.examples import Example, Moments, PlanItem, ProxyPair, Sample
-from sgt_jax.data.pictures.resizing import Canvases, VitSize, to_canvas
+from sgt_jax.data.pictures.resizing import Canvases, ResizeRule, to_canvas
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.text.templates import instruction, wordings
 from sgt_jax.errors import DataError
@@ -47,7 +47,9 @@ class Task(Protocol):
         """
 
 
-def make_task(spec: Mapping[str, Any], *, encode: Encode, vit_size: VitSize, canvases: Canvases | VitSize) -> Task:
+def make_task(
+    spec: Mapping[str, Any], *, encode: Encode, vit_size: ResizeRule, canvases: Canvases | ResizeRule
+) -> Task:
     """A task from its part of a config; see configs/nano.py for the fields.
 
     Args:
@@ -62,7 +64,7 @@ def make_task(spec: Mapping[str, Any], *, encode: Encode, vit_size: VitSize, can
     """
     kind = spec["task"]
     if spec.get("vit_size"):
-        vit_size = VitSize(**spec["vit_size"])
+        vit_size = ResizeRule(**spec["vit_size"])
     if kind == "proxy":
         options = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
         return Proxy(spec["proxy"], encode, vit_size, canvases, **options)
@@ -122,8 +124,8 @@ class Proxy:
 
     proxy: str
     encode: Encode
-    vit_size: VitSize
-    canvases: Canvases | VitSize
+    vit_size: ResizeRule
+    canvases: Canvases | ResizeRule
     options: dict = dataclasses.field(default_factory=dict)
     latents: bool = False
     photo_as_target: bool = False
@@ -191,7 +193,7 @@ class Understanding:
     """
 
     encode: Encode
-    vit_size: VitSize
+    vit_size: ResizeRule
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
         del rng
@@ -232,7 +234,7 @@ class TextToImage:
     """[caption, droppable] [picture to paint]."""
 
     encode: Encode
-    canvases: Canvases | VitSize
+    canvases: Canvases | ResizeRule
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Sample:
         plan = self.condition(example, rng)
@@ -260,8 +262,8 @@ class Editing:
     """
 
     encode: Encode
-    vit_size: VitSize
-    canvases: Canvases | VitSize
+    vit_size: ResizeRule
+    canvases: Canvases | ResizeRule
     see: bool = False
     joined_rate: float = 0.5
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.pictures import masks, resizing
-from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.pictures import masks
 from sgt_jax.data.tasks import condition_items
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
@@ -147,8 +146,8 @@ class Assistant:
 
     def _plan(self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None) -> list[PlanItem]:
         """Pictures are resized straight from the original for each encoder, as in training."""
-        see = functools.partial(_resized, rule=self.family.reading_rule(self.config, settings.vit, max_pixels))
-        latents = functools.partial(_resized, rule=self.family.painting_rule(self.config)) if vae else None
+        see = self.family.reading_rule(self.config, settings.vit, max_pixels)
+        latents = self.family.painting_rule(self.config) if vae else None
         return list(condition_items(history, self.tokenizer.encode, see=see, latents=latents))
 
     def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
@@ -162,7 +161,3 @@ class Assistant:
             wanted = f"{(shape or self._shape)[1]}x{(shape or self._shape)[0]}"
             raise DataError(f"this model paints pictures of {rule.stride} to {most} pixels a side, not {wanted}")
         return height, width
-
-
-def _resized(picture: np.ndarray, rule: TransformSpec) -> np.ndarray:
-    return resizing.resize(picture, rule.size(picture.shape[1], picture.shape[0]))

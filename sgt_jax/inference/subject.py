@@ -7,7 +7,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import Example
-from sgt_jax.data.pictures.resizing import Canvases, VitSize
+from sgt_jax.data.pictures.resizing import Canvases
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.tasks import Task, make_task
 from sgt_jax.errors import DataError
@@ -25,8 +25,7 @@ class CheckpointSubject:
         self._canvases = tuple(tuple(canvas) for canvas in canvases)
         self._assistant, self._specs = assistant, sources
         self._sources: dict[str, Sequence[Example]] = {}
-        rule = assistant.family.reading_rule(assistant.config, assistant.defaults["chat"].vit)
-        self._vit_size = VitSize(rule.stride, rule.min_size, rule.max_size)
+        self._vit_size = assistant.family.reading_rule(assistant.config, assistant.defaults["chat"].vit)
 
     @property
     def canvases(self) -> Canvases:

@@ -18,7 +18,7 @@ import numpy as np
 from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts import Layout
-from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import UserError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
@@ -274,10 +274,10 @@ class Family(Protocol):
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
-    def reading_rule(self, config: ModelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> TransformSpec:
+    def reading_rule(self, config: ModelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> ResizeRule:
         """The resize rule in front of the understanding encoder, for (smallest short, largest long side) wanted."""
 
-    def painting_rule(self, config: ModelConfig) -> TransformSpec:
+    def painting_rule(self, config: ModelConfig) -> ResizeRule:
         """The resize rule of pictures that the autoencoder reads; its stride is that of what the model paints."""
 
     def largest_side(self, config: ModelConfig) -> int:

@@ -78,9 +78,9 @@ def make_ways(root: Path, n: int) -> dict:
     """Name -> function of the number of a photo; each does all the work of one sample on one core."""
     config = bagel_7b_sgt.get_config().data
     part = config.mixture.segmentation
-    vit_size, target_size = resizing.VitSize(**part.vit_size), resizing.VitSize(**config.target_size)
-    vit_spec = resizing.TransformSpec(*(part.vit_size[k] for k in ("stride", "min_size", "max_size")))
-    vae_spec = resizing.TransformSpec(*(config.target_size[k] for k in ("stride", "min_size", "max_size")))
+    vit_size, target_size = resizing.ResizeRule(**part.vit_size), resizing.ResizeRule(**config.target_size)
+    vit_spec = resizing.ResizeRule(*(part.vit_size[k] for k in ("stride", "min_size", "max_size")))
+    vae_spec = resizing.ResizeRule(*(config.target_size[k] for k in ("stride", "min_size", "max_size")))
     ids = SpecialTokens(1, 2, 3, 4)
 
     def plain(i: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sgt_jax.batch import FULL, NOISE
 from sgt_jax.data.examples import Example
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Editing, TextToImage
 from sgt_jax.data.text.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
     ("see", "types"), [(False, "vae_image text vae_image"), (True, "vae_image vit_image text vae_image")]
 )
 def test_plan_reads_the_old_picture_and_supervises_the_new_one(see, types):
-    task = Editing(Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),), see)
+    task = Editing(Tokenizer.nano().encode, ResizeRule(8, 32, 32), ((32, 32),), see)
     example = Scenes(edits=("colour",))[0]
     plan = task(example, RNG).plan
     assert " ".join(item.type for item in plan) == types
@@ -31,7 +31,7 @@ def test_plan_reads_the_old_picture_and_supervises_the_new_one(see, types):
 
 def test_an_example_without_an_edit_is_refused_by_name():
     with pytest.raises(DataError, match="scenes/train/0: editing needs a picture and a change"):
-        Editing(Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),))(Scenes()[0], RNG)
+        Editing(Tokenizer.nano().encode, ResizeRule(8, 32, 32), ((32, 32),))(Scenes()[0], RNG)
 
 
 # -- Series of edits, as in editing parquet ----------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def shown(plan):
 
 
 def task(**options):
-    return Editing(Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),), see=True, **options)
+    return Editing(Tokenizer.nano().encode, ResizeRule(8, 32, 32), ((32, 32),), see=True, **options)
 
 
 def test_series_are_cut_into_one_or_two_steps():

@@ -14,7 +14,7 @@ from sgt_jax.data.pipeline import Batches, Component
 DATA = bagel_7b_sgt.get_config().data
 LAYOUT = BagelLayout(SpecialTokens(1, 2, 3, 4), vit_patch=14, vit_side=70, latent_stride=16, latent_side=64,
                      canvases=((688, 1024), (1024, 688), (1024, 1024)))  # fmt: skip
-VIT = {name: resizing.VitSize(**part.vit_size) for name, part in DATA.mixture.items()}
+VIT = {name: resizing.ResizeRule(**part.vit_size) for name, part in DATA.mixture.items()}
 
 
 def encode(text):
@@ -38,7 +38,7 @@ def test_a_photo_to_paint(photo, seen, painted):
     mask = np.zeros((photo[1], photo[0], 3), np.uint8)
     mask[:, photo[0] // 2 :] = (31, 119, 180)
     example = Example("sa_1", image=blank(*photo), mask_picture=mask)
-    task = tasks.Proxy("segmentation", encode, VIT["segmentation"], resizing.VitSize(**DATA.target_size))
+    task = tasks.Proxy("segmentation", encode, VIT["segmentation"], resizing.ResizeRule(**DATA.target_size))
     plan = task(example, np.random.default_rng(0)).plan
     assert plan[0].data.shape[1::-1] == seen and plan[2].data.shape[1::-1] == painted
     # What is to be painted is the mask, in its flat colours and nothing between them.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.data.examples import Edit, Example, Turn
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.tasks import condition_items, make_task
 from sgt_jax.errors import DataError
 
@@ -30,7 +30,7 @@ SPECS = {
 
 def task(**spec):
     return make_task(
-        spec, encode=lambda text: [ord(letter) for letter in text], vit_size=VitSize(8, 32, 32), canvases=((40, 32),)
+        spec, encode=lambda text: [ord(letter) for letter in text], vit_size=ResizeRule(8, 32, 32), canvases=((40, 32),)
     )
 
 

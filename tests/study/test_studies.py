@@ -11,7 +11,7 @@ from sgt_jax.configs.study import common, ratio, recipe
 
 from sgt_jax import trees
 from sgt_jax.data.examples import Example
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy
@@ -112,7 +112,7 @@ def test_frozen_arms_train_what_they_say():
 
 
 def task(proxy, **options):
-    return Proxy(proxy, Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),), dict(style="plain"), **options)
+    return Proxy(proxy, Tokenizer.nano().encode, ResizeRule(8, 32, 32), ((32, 32),), dict(style="plain"), **options)
 
 
 def target(sample):

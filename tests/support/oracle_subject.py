@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.tasks import make_task
 from sgt_jax.data.text.tokenizer import Tokenizer
 
@@ -27,7 +27,7 @@ class OracleSubject:
         return self._sources[name]
 
     def task(self, spec):
-        return make_task(spec, encode=TOKENIZER.encode, vit_size=VitSize(8, 32, 32), canvases=self.canvases)
+        return make_task(spec, encode=TOKENIZER.encode, vit_size=ResizeRule(8, 32, 32), canvases=self.canvases)
 
     def answer(self, params, plans, *, max_new_tokens, batch):
         """Yes or no to POPE's questions, by the scene in the picture; to all others the answer that the source gives."""

@@ -11,7 +11,7 @@ from safetensors.flax import save_file
 from sgt_jax.batch import CAUSAL, NOISE, TokenInfo
 from sgt_jax.data.layouts.bagel import patchify
 from sgt_jax.data.packing import Field
-from sgt_jax.data.pictures.resizing import TransformSpec
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.models.attention import packed_attention
 from sgt_jax.models.family import Family
 from sgt_jax.trees import flat, nested
@@ -138,8 +138,8 @@ class ToyFamily(Family):
     model = staticmethod(Model)
     layout = staticmethod(lambda config, tokenizer, **data: Layout(config.patch))
     steps = staticmethod(lambda model, layout, notify=None: Steps(model))
-    reading_rule = staticmethod(lambda config, sides, max_pixels=None: TransformSpec(config.patch, *sides))
-    painting_rule = staticmethod(lambda config: TransformSpec(config.patch, 32, 32))
+    reading_rule = staticmethod(lambda config, sides, max_pixels=None: ResizeRule(config.patch, *sides))
+    painting_rule = staticmethod(lambda config: ResizeRule(config.patch, 32, 32))
     largest_side = staticmethod(lambda config: 32)
 
     def save(self, params, config, out, dtype=None, **options):

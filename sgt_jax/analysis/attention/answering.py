@@ -135,7 +135,7 @@ def _kinds(samples: Sequence[Sample], batch) -> np.ndarray:
     return found
 
 
-def _coverage(question: Question, resize: resizing.VitSize) -> np.ndarray | None:
+def _coverage(question: Question, resize: resizing.ResizeRule) -> np.ndarray | None:
     """How much of each picture token the asked-about object fills, [tokens] in 0..1; None if nobody knows."""
     if question.asked is None:
         return None

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from sgt_jax.data.pictures import resizing
 from sgt_jax.errors import ConfigError, DataError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
@@ -70,8 +69,12 @@ def resize_rule(
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformSpec:
-    """A resize rule with its numbers; see `resize_rule`."""
+class ResizeRule:
+    """A resize rule with its numbers, each picture at its own aspect; see `resize_rule`.
+
+    It stands in front of the understanding encoder, and in front of the autoencoder for pictures that are read, or painted
+    and tokenised.
+    """
 
     stride: int
     min_size: int
@@ -79,47 +82,32 @@ class TransformSpec:
     max_pixels: int = DEFAULT_MAX_PIXELS
     rule: str = "sgt"
 
-    def size(self, width: int, height: int, img_num: int = 1) -> tuple[int, int]:
+    def size(self, width: int, height: int, pictures: int = 1) -> tuple[int, int]:
+        """The size (width, height) that a picture is given; `pictures` share the pixel budget."""
         limits = self.stride, self.min_size, self.max_size, self.max_pixels
-        return resize_rule(width, height, *limits, img_num, self.rule)
+        return resize_rule(width, height, *limits, pictures, self.rule)
+
+    def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
+        """uint8 [H, W, 3] -> uint8 at the size that the rule gives."""
+        return resize(image, self.size(image.shape[1], image.shape[0], pictures), nearest=nearest)
 
 
-def transform(image: np.ndarray, spec: TransformSpec, img_num: int = 1) -> np.ndarray:
-    """uint8 [H, W, 3] -> float32 [H', W', 3] in [-1, 1] at the size of `spec`."""
-    size = spec.size(image.shape[1], image.shape[0], img_num)
-    return (resize(image, size).astype(np.float32) / 255 - 0.5) / 0.5
+def transform(image: np.ndarray, rule: ResizeRule, pictures: int = 1) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 [H', W', 3] in [-1, 1] at the size of `rule`."""
+    return (rule(image, pictures).astype(np.float32) / 255 - 0.5) / 0.5
 
 
 Canvases = Sequence[tuple[int, int]]
 
 
-@dataclasses.dataclass(frozen=True)
-class VitSize:
-    """A resize rule (BAGEL's: long side at most max_size, short side at least min_size), each picture at its own aspect.
-
-    In front of the understanding encoder, and of pictures to paint that are tokenised.
-    """
-
-    stride: int
-    min_size: int
-    max_size: int
-    max_pixels: int = 14 * 14 * 9216
-
-    def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
-        """uint8 [H, W, 3] -> uint8 at the size that the rule gives; `pictures` share the pixel budget."""
-        height, width = image.shape[:2]
-        size = resizing.resize_rule(width, height, self.stride, self.min_size, self.max_size, self.max_pixels, pictures)
-        return resizing.resize(image, size, nearest=nearest)
-
-
-def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool = False) -> np.ndarray:
+def to_canvas(image: np.ndarray, canvases: "Canvases | ResizeRule", nearest: bool = False) -> np.ndarray:
     """Resizes uint8 [H, W, 3] to the canvas (height, width) of the closest aspect ratio, the largest among equals.
 
     Canvases are few and fixed because a compiled step has static shapes; every picture fills its canvas, so the VAE never
     sees padding. A resize rule in their place gives every picture a size of its own, which only tokenising can afford.
     `nearest` keeps flat colours flat (masks); otherwise antialiased bicubic.
     """
-    if isinstance(canvases, VitSize):
+    if isinstance(canvases, ResizeRule):
         return canvases(image, nearest=nearest)
     if not canvases:
         raise DataError(
@@ -127,4 +115,4 @@ def to_canvas(image: np.ndarray, canvases: "Canvases | VitSize", nearest: bool =
         )
     aspect = np.log(image.shape[0] / image.shape[1])
     height, width = min(canvases, key=lambda c: (round(abs(np.log(c[0] / c[1]) - aspect), 6), -c[0] * c[1]))
-    return resizing.resize(image, (width, height), nearest=nearest)
+    return resize(image, (width, height), nearest=nearest)

@@ -57,7 +57,7 @@ def tokenize(
     if spec["task"] not in PAINTING:
         raise DataError(f"mixture part '{name}': task '{spec['task']}' has no targets to tokenise; remove 'tokenised'")
     source, root = mixture.source(spec["source"]), Path(mixture.tokenised[name])
-    make = mixture.task(spec, canvases=resizing.VitSize(**mixture.config.target_size))
+    make = mixture.task(spec, canvases=resizing.ResizeRule(**mixture.config.target_size))
     settings = mixture.tokenised_settings(name)
     count = -(-len(source) // part_size)
     settings |= {"records": len(source), "part_size": part_size, "parts": count, "seed": mixture.config.seed}

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
-from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, TransformSpec
+from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel.config import BagelConfig
@@ -137,13 +137,13 @@ class BagelFamily:
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
-    def reading_rule(self, config: BagelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> TransformSpec:
+    def reading_rule(self, config: BagelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> ResizeRule:
         stride = config.vit.patch_size
         low, high = (min(side, config.vit_max_num_patch_per_side * stride) for side in sides)
-        return TransformSpec(stride, low, high, max_pixels or DEFAULT_MAX_PIXELS)
+        return ResizeRule(stride, low, high, max_pixels or DEFAULT_MAX_PIXELS)
 
-    def painting_rule(self, config: BagelConfig) -> TransformSpec:
-        return TransformSpec(config.latent_stride, *(min(side, self.largest_side(config)) for side in _VAE_SIDES))
+    def painting_rule(self, config: BagelConfig) -> ResizeRule:
+        return ResizeRule(config.latent_stride, *(min(side, self.largest_side(config)) for side in _VAE_SIDES))
 
     def largest_side(self, config: BagelConfig) -> int:
         return config.max_latent_size * config.latent_stride

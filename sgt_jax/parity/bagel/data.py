@@ -13,7 +13,7 @@ from sgt_jax.data.examples import Example, PlanItem, Turn
 from sgt_jax.data.layouts.bagel import BagelLayout, patchify
 from sgt_jax.data.packing import Lanes, pack
 from sgt_jax.data.pictures.reading import to_rgb
-from sgt_jax.data.pictures.resizing import TransformSpec, resize, resize_rule, transform
+from sgt_jax.data.pictures.resizing import ResizeRule, resize, resize_rule, transform
 from sgt_jax.models.bagel.names import patch_conv_to_linear
 from sgt_jax.parity.bagel.folder import Folder, special_tokens
 from sgt_jax.parity.checks import Check, compare
@@ -122,12 +122,10 @@ def stream(folder: Folder) -> Iterator[Check]:
 # -- Pieces ------------------------------------------------------------------------------------------------------------
 
 
-def transform_spec(values: Mapping[str, Any], rule: str) -> TransformSpec:
+def transform_spec(values: Mapping[str, Any], rule: str) -> ResizeRule:
     """A transform as the recorded JSON files describe it."""
     limits = {"max_pixels": values["max_pixels"]} if "max_pixels" in values else {}
-    return TransformSpec(
-        values["image_stride"], values["min_image_size"], values["max_image_size"], rule=rule, **limits
-    )
+    return ResizeRule(values["image_stride"], values["min_image_size"], values["max_image_size"], rule=rule, **limits)
 
 
 def make_plan(
@@ -269,7 +267,7 @@ def _texts(texts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _pictures(
-    folder: Folder, name: str, sample: Mapping, arrays: Mapping[str, np.ndarray], specs: Mapping[str, TransformSpec]
+    folder: Folder, name: str, sample: Mapping, arrays: Mapping[str, np.ndarray], specs: Mapping[str, ResizeRule]
 ) -> Iterator[np.ndarray]:
     """The picture tensors of a sample, from its sources, in the order in which the reference makes them."""
     items = [item for item in sample["sequence_plan"] if item["type"] != "text"]

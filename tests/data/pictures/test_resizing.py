@@ -45,7 +45,7 @@ def test_unknown_rule_is_refused():
 
 def test_transform_matches_the_recording(golden):
     config = json.loads((GOLDEN / "image_transform_config.json").read_text())
-    spec = resizing.TransformSpec(config["image_stride"], config["min_image_size"], config["max_image_size"])
+    spec = resizing.ResizeRule(config["image_stride"], config["min_image_size"], config["max_image_size"])
     got = resizing.transform(golden["rgb_in"], spec)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.transpose(2, 0, 1), golden["rgb_transformed"], atol=1e-6, rtol=0)

@@ -12,7 +12,7 @@ from skimage import feature, filters
 import sgt_jax.data.proxies as package
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.proxies import PROXIES, make_pair, register, registry
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.tasks import Proxy as ProxyTask
@@ -224,7 +224,7 @@ def test_unknown_proxies_and_options_are_named():
 def test_flat_targets_stay_flat_on_the_canvas_and_others_are_smoothed():
     """A painted photo (referring over the photo) must not be resized like a map of flat colours."""
     example = scene(0)
-    size = VitSize(8, 32, 32)
+    size = ResizeRule(8, 32, 32)
 
     def colours(name, **options):
         task = ProxyTask(name, lambda text: [1], size, ((48, 48),), options)
@@ -239,7 +239,7 @@ def test_flat_targets_stay_flat_on_the_canvas_and_others_are_smoothed():
 def test_every_proxy_becomes_a_sample_of_the_nano_model(name):
     """Photo through the encoder, words that its tokenizer knows, a picture of the canvas's size to paint."""
     tokenizer = Tokenizer.nano()
-    task = ProxyTask(name, tokenizer.encode, VitSize(8, 32, 32), ((32, 32),), {"style": "plain"})
+    task = ProxyTask(name, tokenizer.encode, ResizeRule(8, 32, 32), ((32, 32),), {"style": "plain"})
     seen, text, painted = task(scene(1), rng()).plan
     assert seen.type == "vit_image" and seen.data.shape == (32, 32, 3) and not seen.loss
     assert text.droppable and 0 not in text.data and 2 <= len(text.data) <= 7

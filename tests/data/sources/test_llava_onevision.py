@@ -167,7 +167,7 @@ def test_frames_are_thinned_evenly(root):
 
 
 def plan_of(example):
-    vit_size = resizing.VitSize(stride=4, min_size=16, max_size=24)
+    vit_size = resizing.ResizeRule(stride=4, min_size=16, max_size=24)
     return tasks.Understanding(lambda text: text.split(), vit_size)(example, np.random.default_rng(0)).plan
 
 

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures import rle
-from sgt_jax.data.pictures.resizing import VitSize
+from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.ingest import ingest
@@ -123,7 +123,7 @@ def test_editing_parquet_trains(tmp_path):
     spec = {"type": "editing_parquet", "root": str(tmp_path / "in")} | editing_parquet(tmp_path / "in")
     ingest(spec, tmp_path / "out", on_bad="skip", check="all")
     source = open_source({"type": "records", "root": str(tmp_path / "out")})
-    task = Editing(Tokenizer.nano().encode, VitSize(8, 32, 32), ((32, 32),), see=True)
+    task = Editing(Tokenizer.nano().encode, ResizeRule(8, 32, 32), ((32, 32),), see=True)
     layout = BagelLayout(
         SpecialTokens(1, 2, 3, 4),
         8,

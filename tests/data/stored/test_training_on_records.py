@@ -21,7 +21,7 @@ BUDGETS = {"und": 160, "vit": 64, "gen": 8, "labels": 64, "pixels:8x8": 2}
 
 
 def answering(source):
-    task = tasks.Understanding(lambda text: [5] * len(text.split()), resizing.VitSize(4, 8, 8))
+    task = tasks.Understanding(lambda text: [5] * len(text.split()), resizing.ResizeRule(4, 8, 8))
     return Component("answer", source, task, 1.0)
 
 
