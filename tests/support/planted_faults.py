@@ -77,9 +77,9 @@ FAULTS = {
     ),
     "label_shift": Fault(
         "a token is trained to repeat itself, not to foretell the next one",
-        "slot=slots, target=ids[1:]",
-        "slot=slots, target=ids[:-1]",
-        ("tests/data/test_pipeline.py",),
+        "target=ids[1:], weight=",
+        "target=ids[:-1], weight=",
+        ("tests/parity/bagel/test_inference.py", "tests/commands/test_parity_inference.py"),
     ),
     "time_shift": Fault(
         "training times move the wrong way",
