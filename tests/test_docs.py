@@ -53,7 +53,8 @@ def test_links_and_files_that_a_page_names_exist(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
     named = re.findall(r"`((?:sgt_jax|configs|tests|launch|docs)/[\w/]+\.(?:py|md|json|safetensors))`", text)
-    wanted = [name for name in named if name not in command_lines.WRITTEN_BY_THE_READER]
+    # NAME stands for a name of the reader's own.
+    wanted = [name for name in named if name not in command_lines.WRITTEN_BY_THE_READER and "NAME" not in name]
     assert [name for name in wanted if not (REPOSITORY / name).exists()] == []
 
 

@@ -122,7 +122,7 @@ def test_align_compares_proxies_with_understanding(folders, tmp_path, monkeypatc
     (["probe", "--pair", "nowhere", "nowhere"], "no such folder"),
     (["probe", "--source", "type=nothing"], "--classes A B"),
     (["attention", "--source", "type=nothing"], "unknown source type"),
-    (["attention", "--source", "held_out"], "is not a run's config"),
+    (["attention", "--source", "held_out"], "is not the config of a run"),
     (["probe", "--source", "type=scenes,num=40"], "of 'left' where 150 are wanted; lower --n"),
     (["attention", "--layers", "7"], "no decoder layer 7"),
     (["attention", "generation", "--prompts", "nowhere.jsonl"], "cannot be read"),

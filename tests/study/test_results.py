@@ -21,7 +21,13 @@ def config_of(name):
     return importlib.import_module(f"sgt_jax.configs.study.{name}").get_config()
 
 
-@pytest.fixture(scope="module", params=FINISHED)
+# Each rebuilds for five to seven seconds: two studies in the default tier, the others in the slow one.
+QUICK = ("convergence", "recipe")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FINISHED]
+)
 def committed(request, tmp_path_factory):
     """A copy of a folder of results, without its pictures: (folder, config)."""
     folder = tmp_path_factory.mktemp("results") / request.param

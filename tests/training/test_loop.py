@@ -1,10 +1,7 @@
 """The training loop: exact resume after SIGKILL, one compilation, the non-finite policy, clear errors."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,99 +15,42 @@ from sgt_jax.training import experiment, loop, optimizer, start
 from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
 from tests.support import tiny_experiment as tiny
-from tests.support.paths import REPOSITORY, helper
-
-
-def run(*asked, die="never", expect=0):
-    """Runs [(work directory, read threads), ...] in one child process; what each printed."""
-    arguments = [x for workdir, threads in asked for x in (workdir, threads)]
-    child = subprocess.run(
-        helper("run_tiny", die, *arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300
-    )
-    assert child.returncode == expect, child.stdout + child.stderr
-    return re.split(r"^== .*\n", child.stdout, flags=re.MULTILINE)[1:]
-
-
-class Runs(NamedTuple):
-    """Work directories of twenty steps each, and what the process printed that ended them."""
-
-    straight: Path  # never interrupted
-    killed: dict[int, Path]  # at step 13, by read threads; then resumed
-    torn: Path  # killed in the middle of the save of step 20; then resumed
-    left: set[str]  # what that kill left under checkpoints/
-    printed: dict[Path, str]
+from tests.support.paths import REPOSITORY
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Each kill ends a process of its own; one more, new to all of them, resumes those and runs the straight one."""
-    straight, torn, *more = (tmp_path_factory.mktemp(name) for name in ("straight", "torn", "killed", "killed"))
-    killed = dict(zip((0, 8), more))
-    for threads, workdir in killed.items():
-        run((workdir, threads), die="step 13", expect=-9)
-    run((torn, 0), die="save 20", expect=-9)
-    left = {p.name for p in (torn / "checkpoints").iterdir()}
-    asked = [(torn, 0), *((workdir, threads) for threads, workdir in killed.items()), (straight, 0)]
-    return Runs(straight, killed, torn, left, {a[0]: text for a, text in zip(asked, run(*asked), strict=True)})
+def straight(tmp_path_factory):
+    """The work directory of twenty steps without interruption, and the final state."""
+    workdir = tmp_path_factory.mktemp("straight")
+    return workdir, jax.device_get(loop.train(tiny.config(), workdir))
 
 
-@pytest.fixture(scope="module")
-def straight(runs):
-    """Twenty steps without interruption."""
-    return runs.straight
-
-
-def same(a, b):
-    one, two = np.load(a / "final.npz"), np.load(b / "final.npz")
-    assert set(one) == set(two)
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
-
-
-@pytest.mark.parametrize("threads", [0, 8])
-def test_killed_and_resumed_equals_uninterrupted_to_the_bit(runs, threads):
-    workdir = runs.killed[threads]
-    assert "resuming at step 10" in runs.printed[workdir] and "resuming" not in runs.printed[runs.straight]
-    same(runs.straight, workdir)
-    steps = [line["step"] for line in read_metrics(workdir, kind="train")]
-    assert steps == sorted(set(steps)) and steps[-1] == 20
-
-
-def test_killed_in_the_middle_of_a_save_continues_from_the_one_before(runs):
-    left = runs.left
-    assert "10" in left and "20" not in left and len(left) > 1, f"nothing half-written was left: {left}"
-    assert "resuming at step 10" in runs.printed[runs.torn]
-    same(runs.straight, runs.torn)
-
-
-def test_a_finished_run_started_again_changes_nothing(straight):
-    before = dict(np.load(straight / "final.npz"))
-    (out,) = run((straight, 0))
-    assert "resuming at step 20" in out
-    after = np.load(straight / "final.npz")
-    for name in before:
-        np.testing.assert_array_equal(before[name], after[name])
+def test_a_finished_run_started_again_changes_nothing(straight, capsys):
+    workdir, state = straight
+    again = loop.train(tiny.config(), workdir)
+    assert "resuming at step 20" in capsys.readouterr().out
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), state)
 
 
 def test_weights_of_a_run_can_be_read_without_its_config(straight):
-    final = np.load(straight / "final.npz")
-    params, step = restore_params(straight, "params")
+    workdir, state = straight
+    params, step = restore_params(workdir, "params")
     assert step == 20
-    np.testing.assert_array_equal(params["llm2vae"]["kernel"], final["['params']['llm2vae']['kernel']"])
-    ema, _ = restore_params(straight, "ema")
-    np.testing.assert_array_equal(ema["llm2vae"]["kernel"], final["['ema']['llm2vae']['kernel']"])
+    np.testing.assert_array_equal(params["llm2vae"]["kernel"], state.params["llm2vae"]["kernel"])
+    ema, _ = restore_params(workdir, "ema")
+    np.testing.assert_array_equal(ema["llm2vae"]["kernel"], state.ema["llm2vae"]["kernel"])
     np.testing.assert_array_equal(
         ema["vae"]["encoder"]["conv_in"]["kernel"], params["vae"]["encoder"]["conv_in"]["kernel"]
     )
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        restore_params(straight / "nowhere")
+        restore_params(workdir / "nowhere")
 
 
-def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight, tmp_path):
+def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight):
     config = tiny.config()
     config.model.llm.intermediate_size = 64
     with pytest.raises((CheckpointError, ValueError), match="does not fit this config"):
-        loop.train(config, str(straight))
+        loop.train(config, str(straight[0]))
 
 
 def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tmp_path):
