@@ -198,6 +198,7 @@ def test_the_state_is_cut_up_and_frozen_parts_cost_no_optimizer_state():
     assert found >= 3  # the parameter, its average, its momentum
 
 
+@pytest.mark.slow  # it compiles five steps of its own
 def test_micro_batches_add_up_to_the_whole_step():
     """With counts that differ from part to part, so that a mean of means would be seen."""
     config = tiny_experiment.config()

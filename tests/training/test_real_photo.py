@@ -4,6 +4,7 @@ import json
 
 import imgviz
 import numpy as np
+import pytest
 from PIL import Image
 
 from sgt_jax.data.pictures import masks
@@ -24,6 +25,7 @@ def write_tree(root):
     return data, painted
 
 
+@pytest.mark.slow  # it compiles a model for pictures of a real photograph's size
 def test_a_few_steps_on_a_real_photograph_supervise_its_mask(tmp_path):
     data, painted = write_tree(tmp_path / "SAM-SGT")
     assert len(data["masks"]) == 19

@@ -31,7 +31,10 @@ def failures(checks):
     return [check for check in checks if check.ok is False]
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+# Sampling takes most of the time; .ci/run compares all sections once more as users compile.
+@pytest.mark.parametrize(
+    "section", [pytest.param(name, marks=pytest.mark.slow if name == "inference" else ()) for name in SECTIONS]
+)
 def test_section(checks_of, section):
     checks = checks_of(section)
     assert checks and not failures(checks)
@@ -46,6 +49,7 @@ def test_every_recorded_array_is_compared(folder, checks_of):
     assert skipped == {f"unpadded/vae_moments_{i}" for i in range(8)}
 
 
+@pytest.mark.slow  # what the section of that name compiles
 def test_inference_compares_every_recorded_array(folder, checks_of):
     recorded = set(folder.arrays("inference.npz"))
     inputs = {name for name in recorded if name.endswith(("image_rgb", "vae_eps", "init_noise", "image_shape"))}
