@@ -18,7 +18,7 @@ import numpy as np
 from sgt_jax.batch import PackedBatch, real_slots
 from sgt_jax.data.examples import Source
 from sgt_jax.data.layouts import Layout
-from sgt_jax.data.packing import Lanes, Spec, check_fits, choose, lengths, pack
+from sgt_jax.data.packing import Lanes, Spec, check_fits, choose, pack
 from sgt_jax.data.tasks import Task
 from sgt_jax.errors import ConfigError, DataError
 
@@ -326,10 +326,3 @@ def _staged(components: Sequence[Component], stages: Sequence[Mapping[str, Any]]
 def prefetched(batches: Batches, buffer: int) -> grain.IterDataset:
     """The same batches, made `buffer` ahead in a thread; state stays that of the batch last taken."""
     return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=buffer)
-
-
-def sample_lengths(part: Component, layout: Layout, n: int, seed: int = 0) -> list[dict[str, int]]:
-    """Slots per lane of the first n samples of a component's stream: what budgets are chosen from."""
-    budgets = {lane: np.iinfo(np.int64).max for lane in layout.spec}
-    stream = component_stream(part, layout, budgets, seed, "error")
-    return [lengths(stream[i].lanes) for i in range(n)]

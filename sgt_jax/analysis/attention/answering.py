@@ -54,7 +54,7 @@ def understanding_attention(
     """Runs the questions with their true answers through the model and sums its attention.
 
     Args:
-      asked: questions; see `inputs.questions`.
+      asked: questions; see `analysis.questions`.
       layers: decoder layers.
       rows: questions per batch.
       ranked: of how many questions per batch the hidden states are analysed; they are brought to the host.

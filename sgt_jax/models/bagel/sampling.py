@@ -1,6 +1,6 @@
 """Talking and painting with a BAGEL model: a static key-value cache, one compiled loop each, branches as one batch.
 
-Pure functions, to be compiled by the caller; `sampler.py` does that for lists of plans.
+Pure functions, to be compiled by the caller; `steps.py` does that, and `inference/sampler.py` for lists of plans.
 
 A *context* is everything read so far, one sample per row. Its cache keeps keys, values and the TokenInfo of every slot,
 so that the training mask is also the inference mask, and padding inside the cache needs no care.
