@@ -2,7 +2,8 @@
 
 A folder holds `ckpt/` (published layout plus golden_config.json), `train_inputs.npz`, `train_expected.npz` and, where
 present, the files of the other sections; tests/golden/bagel/README.md describes them. Sizes, shifts and settings are read
-from the folder. The sections are in sgt_jax/parity.
+from the folder. A folder of scores that were recorded from official benchmark tools has a folder per benchmark with
+`expected.json`. The sections are in sgt_jax/parity.
 """
 
 import argparse
@@ -31,14 +32,14 @@ def main(arguments: list[str]) -> int:
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    known = family.SECTIONS
-    if unknown := set(options.sections) - set(known):
-        print(f"error: no section {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
-        return 2
     try:
         folder = family.open_folder(options.folder)
+        known = sections.known(family, folder)
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {options.folder} is no folder of recorded numbers: {error}", file=sys.stderr)
+        return 2
+    if unknown := set(options.sections) - set(known):
+        print(f"error: no section {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     report = table.Report(options.strict, sections.ABSENT, options.all, quiet=options.json)
     for section in options.sections or known:

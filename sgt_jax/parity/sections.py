@@ -11,8 +11,9 @@ from flax.errors import FlaxError
 from sgt_jax.errors import DataError
 from sgt_jax.parity.checks import Check
 
-# A family's module holds SECTIONS, open_folder(path) and recognises(path).
-MODULES = {"bagel": "sgt_jax.parity.bagel.sections"}
+# A family's module holds SECTIONS, or of_folder(folder) where they differ from folder to folder, and open_folder(path) and
+# recognises(path). Benchmarks are such a family: their folders were recorded from official scorers.
+MODULES = {"bagel": "sgt_jax.parity.bagel.sections", "benchmarks": "sgt_jax.parity.benchmarks.sections"}
 ABSENT = "file absent"
 # What a file that lacks arrays or keys, or holds others, can lead to.
 _DAMAGED = (FlaxError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, ZeroDivisionError)
@@ -44,6 +45,11 @@ def of_folder(path: str | os.PathLike) -> ModuleType:
         if family_sections(name).recognises(path):
             return family_sections(name)
     raise DataError(f"{os.fspath(path)}: was recorded from no family that we know ({', '.join(MODULES)})")
+
+
+def known(family: ModuleType, folder: Folder) -> Sections:
+    """The sections that a folder of a family can be asked for."""
+    return family.of_folder(folder) if hasattr(family, "of_folder") else family.SECTIONS
 
 
 def run(folder: Folder, sections: Sections, names: Iterable[str] | None = None) -> list[Check]:

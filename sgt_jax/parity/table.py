@@ -13,7 +13,7 @@ class Report:
     """Collects checks section by section and decides the exit status.
 
     Attributes:
-      strict: absent files are failures.
+      strict: absent files are failures, and so is a folder of which nothing could be compared.
       absent: the note by which a check says that a file is absent.
       every: list every array; otherwise each section's worst and all failures.
       quiet: print nothing until `finish`, which then prints JSON.
@@ -49,7 +49,8 @@ class Report:
         """Prints the summary; 1 if something failed, else 0."""
         bad = [check for check in self.checks if check.ok is False]
         absent = sorted({check.section for check in self.checks if check.note == self.absent})
-        failed = bool(bad) or (self.strict and bool(absent))
+        nothing = not any(check.ok is not None for check in self.checks)
+        failed = bool(bad) or (self.strict and (bool(absent) or nothing))
         if self.quiet:
             rows = [{**check._asdict(), "error": _finite(check.error)} for check in self.checks]
             print(json.dumps({"ok": not failed, "absent": absent, "checks": rows}, indent=1))
@@ -57,7 +58,7 @@ class Report:
             compared = sum(check.ok is not None for check in self.checks)
             print(f"\n{compared - len(bad)} of {compared} arrays agree" + "".join(f"; absent: {s}" for s in absent))
             if failed and not bad:
-                print("failed: --strict wants every section")
+                print("failed: --strict wants " + ("at least one check" if nothing else "every section"))
         return int(failed)
 
     def _mark(self, check: Check) -> str:

@@ -1,0 +1,1 @@
+"""Our rules of scoring against scores recorded from the official benchmark tools."""
