@@ -11,6 +11,7 @@ COMMANDS = {
     "bench-sampling": ("bench_sampling", "time sampling with and without the key-value cache and batched guidance"),
     "convert": ("convert", "write a run's weights as a published checkpoint folder"),
     "embed": ("embed", "draw t-SNE maps of the features of similar classes"),
+    "evaluate": ("evaluate", "score a checkpoint on real benchmarks by their official rules"),
     "export-vae": ("export_vae", "write the autoencoder that a nano_vae run trained"),
     "ingest": ("ingest", "convert a data set to records that training reads at random"),
     "inspect-data": ("inspect_data", "show the sample lengths, row fill, mixture and pictures of a config's data"),

@@ -47,13 +47,20 @@ class Subject(Protocol):
 
     # -- Model ---------------------------------------------------------------------------------------------------------
 
-    def answer(self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int) -> list[str]:
+    def slots(self, plan: Plan) -> dict[str, int]:
+        """The slots per lane that a plan takes."""
+
+    def answer(
+        self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int,
+        budgets: Mapping[str, int] | None = None,
+    ) -> list[str]:  # fmt: skip
         """The text that the model writes after each plan, greedily, without special tokens.
 
         Args:
           plans: what is read before each answer.
           max_new_tokens: length at which an answer is cut off.
           batch: plans at a time; results do not depend on it.
+          budgets: slots per lane of every row, where calls should share one program; by default what these plans need.
         """
 
     def paint(

@@ -1,6 +1,6 @@
 """Answers and paintings for lists of plans: lays out, pads to fixed batches, compiles each loop once per shape."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,10 +44,11 @@ class Sampler:
         batch: int,
         temperature: float = 0.0,
         seeds: Sequence[int] | None = None,
+        budgets: Mapping[str, int] | None = None,
     ) -> list[str]:
-        """Texts after each plan, without special tokens; greedy at temperature 0."""
+        """Texts after each plan, without special tokens; greedy at temperature 0. `budgets` as in `Subject.answer`."""
         answers = self.answer_ids(
-            params, plans, max_new_tokens=max_new_tokens, batch=batch, temperature=temperature, seeds=seeds
+            params, plans, max_new_tokens=max_new_tokens, batch=batch, temperature=temperature, seeds=seeds, budgets=budgets
         )
         return [self._decode_text(ids) for ids in answers]
 
@@ -60,10 +61,12 @@ class Sampler:
         batch: int,
         temperature: float = 0.0,
         seeds: Sequence[int] | None = None,
+        budgets: Mapping[str, int] | None = None,
     ) -> list[list[int]]:
         """Ids of the texts after each plan, without the marks around them."""
         laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
-        budgets = packing.lane_budgets(laid, self.layout.spec)
+        own = dict.fromkeys(self.layout.spec, 0) if budgets else packing.lane_budgets(laid, self.layout.spec)
+        budgets = {**own, **(budgets or {})}
         seeds = list(seeds) if seeds is not None else [0] * len(laid)
         out: list[list[int]] = []
         for part, numbers in _batches(laid, seeds, batch):

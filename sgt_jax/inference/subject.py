@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.batch import PackedBatch
+from sgt_jax.data import packing
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures.resizing import Canvases
 from sgt_jax.data.sources import open_source
@@ -42,8 +43,15 @@ class CheckpointSubject:
         encode = self._assistant.tokenizer.encode
         return make_task(spec, encode=encode, vit_size=self._vit_size, canvases=self._canvases)
 
-    def answer(self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int) -> list[str]:
-        return self._assistant.sampler(()).answer(params, plans, max_new_tokens=max_new_tokens, batch=batch)
+    def slots(self, plan: Plan) -> dict[str, int]:
+        return packing.lengths(self._assistant.sampler(()).layout.lay_out(tuple(plan)))
+
+    def answer(
+        self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int,
+        budgets: Mapping[str, int] | None = None,
+    ) -> list[str]:  # fmt: skip
+        sampler = self._assistant.sampler(())
+        return sampler.answer(params, plans, max_new_tokens=max_new_tokens, batch=batch, budgets=budgets)
 
     def paint(
         self, params: Params, plans: Sequence[Plan], shape: tuple[int, int], *, seeds: Sequence[int], steps: int,

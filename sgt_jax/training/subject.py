@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from sgt_jax.batch import PackedBatch
+from sgt_jax.data import packing
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures.resizing import Canvases
 from sgt_jax.data.pipeline import Batches
@@ -34,8 +35,15 @@ class RunSubject:
     def task(self, spec: Mapping[str, Any]) -> Task:
         return self._experiment.task(dict(spec))
 
-    def answer(self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int) -> list[str]:
-        return self._experiment.sampler.answer(params, plans, max_new_tokens=max_new_tokens, batch=batch)
+    def slots(self, plan: Plan) -> dict[str, int]:
+        return packing.lengths(self._experiment.sampler.layout.lay_out(tuple(plan)))
+
+    def answer(
+        self, params: Params, plans: Sequence[Plan], *, max_new_tokens: int, batch: int,
+        budgets: Mapping[str, int] | None = None,
+    ) -> list[str]:  # fmt: skip
+        sampler = self._experiment.sampler
+        return sampler.answer(params, plans, max_new_tokens=max_new_tokens, batch=batch, budgets=budgets)
 
     def paint(
         self, params: Params, plans: Sequence[Plan], shape: tuple[int, int], *, seeds: Sequence[int], steps: int,

@@ -28,8 +28,8 @@ def test_a_pictures_seed_depends_on_its_number_alone():
 
 def test_subjects_have_the_whole_face():
     wanted = {name: value for name, value in vars(Subject).items() if not name.startswith("_")}
-    assert set(wanted) == {"canvases", "source", "task", "answer", "paint", "through_autoencoder", "held_out_batches",
-                           "losses"}  # fmt: skip
+    assert set(wanted) == {"canvases", "source", "task", "slots", "answer", "paint", "through_autoencoder",
+                           "held_out_batches", "losses"}  # fmt: skip
     for one in (RunSubject, CheckpointSubject, OracleSubject):
         for name, value in wanted.items():
             assert hasattr(one, name), (one, name)

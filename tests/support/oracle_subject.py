@@ -29,7 +29,10 @@ class OracleSubject:
     def task(self, spec):
         return make_task(spec, encode=TOKENIZER.encode, vit_size=ResizeRule(8, 32, 32), canvases=self.canvases)
 
-    def answer(self, params, plans, *, max_new_tokens, batch):
+    def slots(self, plan):
+        return {"text": sum(len(item.data) for item in plan if item.type == "text")}
+
+    def answer(self, params, plans, *, max_new_tokens, batch, budgets=None):
         """Yes or no to POPE's questions, by the scene in the picture; to all others the answer that the source gives."""
         self.plans, held_out = plans, self._sources["held_out"]
         examples = {e.image.tobytes(): e for e in (held_out[i] for i in range(60))}

@@ -78,6 +78,15 @@ class Tokenizer:
         found = self._inner.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The pieces of the text that the vocabulary lacks; a byte-level vocabulary lacks none."""
+        unknown = getattr(self._inner.model, "unk_token", None)
+        number = self._inner.token_to_id(unknown) if unknown else None
+        if number is None:
+            return []
+        found = self._inner.encode(text, add_special_tokens=False)
+        return [text[a:b] for i, (a, b) in zip(found.ids, found.offsets) if i == number]
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self._inner.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 

@@ -10,13 +10,14 @@ from typing import Any
 from sgt_jax.errors import DataError
 
 _FIELD_LIMIT = 1 << 30  # characters; a picture in base64 is one field
+FAULT = "\0fault"  # the column in which `read_table` says what is wrong with a row
 
 
 def read_table(path: str | os.PathLike, delimiter: str = "\t") -> list[dict[str, str]]:
-    """The rows of a TSV or CSV file with a header; an absent field is "".
+    """The rows of a TSV or CSV file with a header; an absent field is "", and a row with too many says so under `FAULT`.
 
     Raises:
-      DataError: not there, not UTF-8, or a row with more fields than the header.
+      DataError: not there, or not UTF-8.
     """
     csv.field_size_limit(_FIELD_LIMIT)
     with _opened(path, newline="") as file:
@@ -25,9 +26,9 @@ def read_table(path: str | os.PathLike, delimiter: str = "\t") -> list[dict[str,
             rows = list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is no table ({error}); copy it again") from None
-    for number, row in enumerate(rows, 2):
-        if None in row:
-            raise DataError(f"{path}: row {number} has more fields than the header; quote fields that hold a tab")
+    for row in rows:
+        if row.pop(None, None) is not None:
+            row[FAULT] = "has more fields than the header; quote a field that holds the delimiter"
     return rows
 
 

@@ -1,0 +1,1 @@
+"""The benchmarks of painted pictures, one file each."""

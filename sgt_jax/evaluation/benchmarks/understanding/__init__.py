@@ -1,0 +1,1 @@
+"""The understanding benchmarks, one file each; `sgt_jax.evaluation.benchmarks.registry` lists them."""
