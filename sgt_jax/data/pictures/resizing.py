@@ -12,11 +12,13 @@ from sgt_jax.errors import ConfigError, DataError
 DEFAULT_MAX_PIXELS = 14 * 14 * 9216
 
 
-def resize(image: np.ndarray, wh: tuple[int, int], nearest: bool = False) -> np.ndarray:
-    """uint8 [H, W, 3] to (width, height): antialiased bicubic, or nearest to keep flat colours flat."""
+def resize(
+    image: np.ndarray, wh: tuple[int, int], nearest: bool = False, smooth: Image.Resampling = Image.Resampling.BICUBIC
+) -> np.ndarray:
+    """uint8 [H, W, 3] to (width, height): antialiased by `smooth`, or nearest to keep flat colours flat."""
     if (image.shape[1], image.shape[0]) == tuple(wh):
         return image
-    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    method = Image.Resampling.NEAREST if nearest else smooth
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(wh, method))
 
 
@@ -46,10 +48,14 @@ def resize_rule(
 
     The long side becomes at most `max_size`, then the short one at least `min_size`; `img_num` pictures share
     `max_pixels`. The rules differ where that budget binds: "sgt" shrinks the original to the budget, "bagel"
-    (upstream) forgets the square root and shrinks too far; it is here to reproduce upstream numbers.
+    (upstream) forgets the square root and shrinks too far; it is here to reproduce upstream numbers. "floor" is
+    OmniGen2's for its autoencoder: it never enlarges, and rounds down; `min_size` does not count.
     """
-    if rule not in ("sgt", "bagel"):
-        raise ConfigError(f"no resize rule {rule!r}; choose 'sgt' or 'bagel'")
+    if rule not in ("sgt", "bagel", "floor"):
+        raise ConfigError(f"no resize rule {rule!r}; choose 'sgt', 'bagel' or 'floor'")
+    if rule == "floor":
+        ratio = min(1.0, max_size / max(width, height), math.sqrt(max_pixels / img_num / (width * height)))
+        return tuple(max(stride, int(side * ratio) // stride * stride) for side in (width, height))
 
     def scaled(w: int, h: int, scale: float) -> tuple[int, int]:
         # Rounded to a pixel first and to the stride second, both with Python's ties-to-even.
@@ -89,7 +95,8 @@ class ResizeRule:
 
     def __call__(self, image: np.ndarray, pictures: int = 1, nearest: bool = False) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 at the size that the rule gives."""
-        return resize(image, self.size(image.shape[1], image.shape[0], pictures), nearest=nearest)
+        smooth = Image.Resampling.LANCZOS if self.rule == "floor" else Image.Resampling.BICUBIC
+        return resize(image, self.size(image.shape[1], image.shape[0], pictures), nearest, smooth)
 
 
 def transform(image: np.ndarray, rule: ResizeRule, pictures: int = 1) -> np.ndarray:
