@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax import errors
+from sgt_jax.commands import evaluate_pictures
 from sgt_jax.errors import ConfigError
 
 
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--base-url", metavar="URL", help="ask an OpenAI-style server instead of a checkpoint")
     add("--model", metavar="NAME", help="of the server, and in prediction tables (default: the checkpoint's folder)")
     add("--dry-run", action="store_true", help="list what is missing on disk and where it comes from")
+    evaluate_pictures.add_options(flags)
     return flags
 
 
@@ -67,12 +69,23 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ConfigError("--batch must be at least 1 and --limit at least 0")
     if options.dry_run:
         return dry_run(options, names)
+    painted = [name for name in names if name in registry.GENERATION]
+    if options.check:
+        return int(
+            not all([evaluate_pictures.check(options, registry.by_name(n), model_name(options)) for n in painted])
+        )
     if not options.checkpoint and not options.base_url:
         raise ConfigError("give --checkpoint DIR, or --base-url URL for a server")
+    if options.base_url and painted:
+        raise ConfigError(f"--base-url answers questions only; leave out {', '.join(painted)}")
     model = None if options.base_url else Model(options)
     for name in names:
-        entries = _understanding(options, name, model)
-        print(_table(entries))
+        if name in painted:
+            entries = evaluate_pictures.evaluate(options, registry.by_name(name), model, model_name(options))
+        else:
+            entries = _understanding(options, name, model)
+        if entries:
+            print(_table(entries))
     return 0
 
 
@@ -135,7 +148,7 @@ def dry_run(options: argparse.Namespace, names: list[str]) -> int:
     for name in names:
         benchmark, folder = registry.by_name(name), options.data / name
         try:
-            found = runs.load(benchmark, folder)
+            found = runs.load(benchmark, folder) if name in registry.UNDERSTANDING else benchmark.read(folder)
             bad = sum(bool(item.bad) for item in found)
             whole = f" of {benchmark.size}" if benchmark.size else ""
             print(f"{name:16} {len(found)}{whole} items" + (f", {bad} of them bad" if bad else ""))

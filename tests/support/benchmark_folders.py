@@ -275,3 +275,59 @@ LAYOUTS = {
     ("mme", "parquet"): (mme_parquet, 4, "Is it? Please answer yes or no.", "Yes"),
     ("sibench", "video"): (sibench_video, 1, "You will receive 30 distinct frames", "2"),
 }
+
+
+# -- Painted pictures: writer of a few prompts in the true format ------------------------------------------------------------
+
+
+def geneval(folder, name="evaluation_metadata.jsonl"):
+    lines = (GOLDEN / "geneval" / "evaluation_metadata.jsonl").read_text().splitlines()
+    tags = {}
+    for line in lines:
+        tags.setdefault(json.loads(line)["tag"], line)
+    folder.mkdir(parents=True)
+    (folder / name).write_text("\n".join(list(tags.values())[:3]) + "\n")
+
+
+def geneval_long(folder):
+    geneval(folder, "evaluation_metadata_long.jsonl")
+
+
+def gedit(folder):
+    lines = [json.loads(line) for line in (GOLDEN / "gedit" / "items.jsonl").read_text().splitlines()]
+    rows = [
+        row | {"input_image": picture(i, size=(32, 32)), "input_image_raw": None} for i, row in enumerate(lines[:3])
+    ]
+    write_parquet(folder / "data" / "train-00000-of-00001.parquet", rows)
+
+
+def dpg(folder):
+    folder.mkdir(parents=True)
+    shutil.copyfile(GOLDEN / "dpg" / "dpg_bench.csv", folder / "dpg_bench.csv")
+    prompts = {f"scene_{i:02}.txt": f"A blue ring beside {i} stars." for i in range(2)}
+    (folder / "prompts.json").write_text(json.dumps(prompts))
+
+
+def wise(folder):
+    rows = [dict(Prompt="the food of a feast", Explanation="x", Category="Cultural", Subcategory="Festival", prompt_id=i,
+                 Hint="") for i in (3, 1, 2)]  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "final_data.json").write_text(json.dumps(rows))
+
+
+def imgedit(folder):
+    edits = dict(list(json.loads((GOLDEN / "imgedit" / "edit.json").read_text()).items())[:2])
+    folder.mkdir(parents=True)
+    (folder / "singleturn.json").write_text(json.dumps(edits))
+    for number, row in enumerate(edits.values()):
+        write_picture(folder / row["id"], number, size=(32, 32), kind="JPEG")
+
+
+PAINTED = {
+    "geneval": geneval,
+    "geneval_long": geneval_long,
+    "gedit": gedit,
+    "dpg": dpg,
+    "wise": wise,
+    "imgedit": imgedit,
+}
