@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_same_tree(tmp_path, name, monkeypatch, cap
     def stopping(out, relative, data):
         if len(written) == stop:
             raise Stopped
-        written.append(relative)
+        written.add(relative)
         write(out, relative, data)
 
     with monkeypatch.context() as patched:
