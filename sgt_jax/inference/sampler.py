@@ -48,7 +48,13 @@ class Sampler:
     ) -> list[str]:
         """Texts after each plan, without special tokens; greedy at temperature 0. `budgets` as in `Subject.answer`."""
         answers = self.answer_ids(
-            params, plans, max_new_tokens=max_new_tokens, batch=batch, temperature=temperature, seeds=seeds, budgets=budgets
+            params,
+            plans,
+            max_new_tokens=max_new_tokens,
+            batch=batch,
+            temperature=temperature,
+            seeds=seeds,
+            budgets=budgets,
         )
         return [self._decode_text(ids) for ids in answers]
 

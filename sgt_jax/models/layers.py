@@ -157,18 +157,24 @@ def rotation(angles_BSF: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.cos(angles_BSF), jnp.sin(angles_BSF)
 
 
-def apply_rope(x_BSHD: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotates channel i with channel i + D/2 ("rotate half"); in float32, result in x's dtype."""
+def apply_rope(x_BSHD: jax.Array, rotation: tuple[jax.Array, jax.Array], pairs: bool = False) -> jax.Array:
+    """Rotates channel i with channel i + D/2 ("rotate half"), with `pairs` channel 2i with 2i + 1; float32 inside."""
     cos, sin = (y[:, :, None] for y in rotation)
+    if pairs:
+        a, b = x_BSHD[..., ::2].astype(jnp.float32), x_BSHD[..., 1::2].astype(jnp.float32)
+        turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1)
+        return turned.reshape(x_BSHD.shape).astype(x_BSHD.dtype)
     a, b = jnp.split(x_BSHD.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BSHD.dtype)
 
 
-def time_features(t: jax.Array, width: int = 256) -> jax.Array:
-    """t [...] in [0, 1] -> [..., width] float32: cosines first, then sines; t is not multiplied by 1000."""
+def time_features(t: jax.Array, width: int = 256, scale: float = 1.0) -> jax.Array:
+    """t [...] in [0, 1] -> [..., width] float32: cosines first, then sines, of angles times `scale`."""
     half = width // 2
     frequencies = np.exp(-np.log(10000.0) * np.arange(half, dtype=np.float64) / half)
     angles = t[..., None].astype(jnp.float32) * jnp.asarray(frequencies, jnp.float32)
+    if scale != 1:
+        angles = angles * scale
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 

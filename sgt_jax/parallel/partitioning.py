@@ -47,6 +47,7 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
     (r"down_proj/kernel$|mlp/fc2/kernel$", ("mlp", "embed")),
     (r"embed_tokens/embedding$|embed/embedding$", ("vocab", "embed")),
     (r"lm_head/kernel$", ("embed", "vocab")),
+    (r"(norm1/linear|norm_out/linear_[12]|timestep_embedder/linear_2)/kernel$", ("embed", None)),
     (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", None)),
     (r"(^|/)vae/.*kernel$|_pos_embed/table$|position_embedding/embedding$", ("stored",)),
 )

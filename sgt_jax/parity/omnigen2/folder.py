@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from sgt_jax.checkpoints.names import NameMap
+from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.models.autoencoder.diffusers_names import load_vae
+from sgt_jax.models.omnigen2.config import DitConfig
+from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config, dit_names, merged_lora, weights_path
 from sgt_jax.parity.checks import Check
 
 _HEADING = re.compile(r"## (\S+\.npz)")
@@ -75,6 +79,30 @@ class Folder:
             got, expected = got[rows], expected[rows]
         error = float(np.max(np.abs(got.astype(np.float64) - expected.astype(np.float64)), initial=0.0))
         return Check(section, array, error, bound, bool(error <= bound))  # a NaN fails
+
+    @functools.cached_property
+    def dit_config(self) -> DitConfig:
+        """Of the transformer."""
+        return dit_config(self.file("transformer"))
+
+    @functools.cached_property
+    def dit_names(self) -> NameMap:
+        """Its tensors, layers apart or stacked as `changes` say."""
+        return dit_names(self.dit_config, self.changes.get("scan_layers", False))
+
+    @functools.cached_property
+    def dit_tensors(self) -> dict[str, np.ndarray]:
+        """Its published tensors."""
+        with Weights(weights_path(self.file("transformer"))) as weights:
+            return {name: np.asarray(weights.read(name), np.float32) for name in weights.tensors}
+
+    @functools.cached_property
+    def lora_tensors(self) -> dict[str, np.ndarray]:
+        """The same with the folder's adapters merged in."""
+        path = self.file("lora", LORA_FILE)
+        with Weights(path) as weights:
+            adapters = {name: weights.read(name) for name in weights.tensors}
+        return merged_lora(self.dit_tensors, adapters, path)
 
     @functools.cached_property
     def vae(self) -> tuple[dict[str, Any], Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sgt_jax.parity.checks import Check
 from sgt_jax.parity.omnigen2.folder import Folder
+from sgt_jax.parity.omnigen2.transformer import transformer, wide
 from sgt_jax.parity.omnigen2.vae import vae
 
 Section = Callable[[Folder], Iterator[Check]]
@@ -21,8 +22,8 @@ def _missing(section: str) -> Section:
 
 
 SECTIONS: Mapping[str, tuple[tuple[str, ...], Section]] = {
-    "transformer": (("transformer.npz", "transformer", "lora"), _missing("transformer")),
-    "wide": (("wide.npz",), _missing("wide")),
+    "transformer": (("transformer.npz", "transformer", "lora"), transformer),
+    "wide": (("wide.npz",), wide),
     "vae": (("vae.npz", "vae"), vae),
     "mllm": (("mllm.npz", "mllm"), _missing("mllm")),
     "loss": (("loss.npz", "transformer"), _missing("loss")),

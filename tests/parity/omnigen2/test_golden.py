@@ -11,7 +11,7 @@ from sgt_jax.parity.omnigen2.sections import SECTIONS
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "omnigen2"
-STANDING = ("vae",)
+STANDING = ("transformer", "wide", "vae")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,13 @@ def test_a_section_that_is_not_there_yet_does_not_pass(folder, section):
 
 
 def test_every_array_of_the_autoencoder_is_compared(folder, checks_of):
-    inputs = {"image_uint8", "preprocess.max_pixels", "preprocess.max_side_length", "encode.eps", "decode.latent_scaled"}
+    inputs = {
+        "image_uint8",
+        "preprocess.max_pixels",
+        "preprocess.max_side_length",
+        "encode.eps",
+        "decode.latent_scaled",
+    }
     assert {check.array for check in checks_of("vae")} == set(folder.arrays("vae.npz")) - inputs
 
 
@@ -47,3 +53,8 @@ def test_bounds_are_those_of_the_readme(folder):
     assert folder.check("vae", "vae.npz", "decode.image", right + 1e-4).ok
     assert not folder.check("vae", "vae.npz", "decode.image", right + 2e-4).ok
     assert not folder.check("vae", "vae.npz", "decode.image", np.where(right > 0, np.nan, right)).ok
+
+
+def test_every_array_of_the_transformer_is_compared(folder, checks_of):
+    recorded = {name for name in folder.arrays("transformer.npz") if not name.startswith(("in.", "plain.in."))}
+    assert {check.array for check in checks_of("transformer")} == recorded
