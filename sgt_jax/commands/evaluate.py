@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax import errors
-from sgt_jax.commands import evaluate_pictures
+from sgt_jax.commands import evaluate_pictures, evaluate_report
 from sgt_jax.errors import ConfigError
 
 
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="of the server, and in prediction tables (default: the checkpoint's folder)")
     add("--dry-run", action="store_true", help="list what is missing on disk and where it comes from")
     evaluate_pictures.add_options(flags)
+    evaluate_report.add_options(flags)
     return flags
 
 
@@ -61,6 +62,16 @@ def evaluate(options: argparse.Namespace) -> int:
     from sgt_jax.evaluation.benchmarks import registry
 
     names = registry.names(options.benchmarks)
+    if options.power is not None:
+        pair = tuple(options.compare) if options.compare else None
+        evaluate_report.power(options.power, names or list(registry.UNDERSTANDING), pair)
+        return 0
+    if options.compare:
+        evaluate_report.compare(*options.compare)
+        return 0
+    if options.report:
+        evaluate_report.report(options.out)
+        return 0
     if not names:
         raise ConfigError(
             f"name a benchmark or a suite: {', '.join(registry.SUITES['all'])}, {', '.join(registry.SUITES)}"
@@ -86,6 +97,8 @@ def evaluate(options: argparse.Namespace) -> int:
             entries = _understanding(options, name, model)
         if entries:
             print(_table(entries))
+    if any(options.out.glob("*/scores.json")):
+        evaluate_report.report(options.out)
     return 0
 
 
