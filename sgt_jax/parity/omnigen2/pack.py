@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.layouts.omnigen2 import rotary_positions
+from sgt_jax.data.layouts.omnigen2.latents import rotary_positions
 
 Arrays = Mapping[str, np.ndarray]
 

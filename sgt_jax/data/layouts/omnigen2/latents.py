@@ -1,4 +1,4 @@
-"""How a sample becomes OmniGen2's lanes: rotary positions on three axes, splits, and the facts of every slot."""
+"""Where the slots of OmniGen2's diffusion transformer stand: rotary positions on three axes."""
 
 from collections.abc import Sequence
 
