@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax import errors
-from sgt_jax.commands import evaluate_pictures, evaluate_report
+from sgt_jax.commands import evaluate_follow, evaluate_pictures, evaluate_report
 from sgt_jax.errors import ConfigError
 
 
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="list what is missing on disk and where it comes from")
     evaluate_pictures.add_options(flags)
     evaluate_report.add_options(flags)
+    evaluate_follow.add_options(flags)
     return flags
 
 
@@ -85,6 +86,11 @@ def evaluate(options: argparse.Namespace) -> int:
         return int(
             not all([evaluate_pictures.check(options, registry.by_name(n), model_name(options)) for n in painted])
         )
+    if options.follow:
+        if painted:
+            raise ConfigError(f"--follow asks questions only; leave out {', '.join(painted)}")
+        evaluate_follow.run(options, names, Model, _understanding)
+        return 0
     if not options.checkpoint and not options.base_url:
         raise ConfigError("give --checkpoint DIR, or --base-url URL for a server")
     if options.base_url and painted:

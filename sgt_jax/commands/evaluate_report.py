@@ -72,5 +72,7 @@ def power(points: float, names: list[str], runs: tuple[Path, Path] | None) -> li
         size, seeds, chance = entry["size"], entry["seeds for two models"], entry["power with one seed"]
         have = f"; it has {size}: {seeds} seed{'s' * (seeds != 1)}, power with one {100 * chance:.0f} %" if size else ""
         one, two, effect = entry["items for one model"], entry["items for two models"], entry["design_effect"]
-        print(f"  {entry['benchmark']:16} {one} items for one model, {two} for two ({how}, design effect {effect:.2f}){have}")
+        print(
+            f"  {entry['benchmark']:16} {one} items for one model, {two} for two ({how}, design effect {effect:.2f}){have}"
+        )
     return out

@@ -12,7 +12,7 @@ from sgt_jax.errors import DataError
 from sgt_jax.evaluation.benchmarks.benchmark import Understanding
 from sgt_jax.evaluation.benchmarks.buckets import Batch, cut
 from sgt_jax.evaluation.benchmarks.items import Item
-from sgt_jax.evaluation.benchmarks.records import Records
+from sgt_jax.evaluation.benchmarks.records import Kept, Records
 from sgt_jax.evaluation.subject import Params, Plan, Subject
 
 Progress = Callable[[int, int], None]
@@ -95,7 +95,7 @@ def _blank(sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
 
 
 def answer(
-    subject: Subject, params: Params, asked: Asked, records: Records, *, max_new_tokens: int, batch: int,
+    subject: Subject, params: Params, asked: Asked, records: Records | Kept, *, max_new_tokens: int, batch: int,
     progress: Progress = lambda done, total: None,
 ) -> None:  # fmt: skip
     """Answers what is not in `records` yet. A batch of which one item is missing is computed whole, as before."""
@@ -130,7 +130,7 @@ def bad_entry(index: str, reason: str) -> dict[str, Any]:
     return {"index": index, "bad": reason}
 
 
-def replies(items: Sequence[Item], records: Records) -> tuple[list[Item], list[str]]:
+def replies(items: Sequence[Item], records: Records | Kept) -> tuple[list[Item], list[str]]:
     """The items that were answered, and their replies."""
     good = [(item, entry["reply"]) for item in items if (entry := records.get(item.index)) and "reply" in entry]
     return [item for item, _ in good], [reply for _, reply in good]

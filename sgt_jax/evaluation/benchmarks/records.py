@@ -54,6 +54,27 @@ class Records:
         self._lines[str(entry[self._key])] = entry
 
 
+class Kept:
+    """The face of `Records` without a file."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, dict[str, Any]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The entry of a key, or None."""
+        return self._lines.get(key)
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Keeps one entry."""
+        self._lines[str(entry["index"])] = entry
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a file that is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from sgt_jax.evaluation.subject import Params, Subject
 # Type in a config -> (module, class): imported when used, so that a run needs only its own evaluators' libraries.
 EVALUATORS = {
     "answers": ("evaluators.answers", "Answers"),
+    "benchmark": ("evaluators.benchmark", "Benchmark"),
     "drawings": ("scenes.drawings", "Drawings"),
     "edits": ("scenes.edits", "Edits"),
     "hallucination": ("scenes.pope", "Hallucination"),
