@@ -1,14 +1,17 @@
 """Streams published tensors into a tree of (sharded) arrays: each process reads only the bytes of its own shards.
 
 A model family says with a name map where every published tensor lives (`names.py`). Leaves are filled in place, tensor
-by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the size of the parameters plus a few
-megabytes.
+by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the size of the parameters plus some tens of
+megabytes: two threads each hold a block, so that one reads while the other turns and casts.
 """
 
+import ctypes
 import functools
 import math
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +26,9 @@ from sgt_jax.errors import CheckpointError
 
 # (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
-_BLOCK = 1 << 20  # bytes of a published tensor that are turned or cast at a time
+_BLOCK = 4 << 20  # bytes of a published tensor that a thread reads, turns and casts at a time
+_THREADS = 2
+_MAPPED = 1 << 20  # bytes from which on a buffer is a mapping of its own
 
 
 class Files:
@@ -31,6 +36,7 @@ class Files:
 
     def __init__(self, opened: Sequence[Weights]):
         self.opened = tuple(opened)
+        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="import")  # they start with the first block
         self._owner: dict[str, Weights] = {}
         for weights in opened:
             for name in weights.tensors:
@@ -44,6 +50,7 @@ class Files:
         return self
 
     def __exit__(self, *_):
+        self.threads.shutdown()
         for weights in self.opened:
             weights.close()
 
@@ -103,7 +110,10 @@ def load_leaf(
 
     array = jax.make_array_from_callback(leaf.shape, place, part, dtype=dtype)
     # Wait: otherwise the host buffers of leaves that are still on their way to a device would pile up.
-    return array.block_until_ready()
+    array.block_until_ready()
+    if array.nbytes >= _MAPPED and (trim := _malloc_trim()):
+        trim(0)
+    return array
 
 
 def _read_part(files: Files, leaf: Leaf, names: NameMap, index: Sequence[slice], dtype: np.dtype) -> np.ndarray:
@@ -127,24 +137,67 @@ def _fill(files: Files, name: str, source: Source, index: Sequence[slice], out: 
     target = source.as_published(out)
     if not target.size:
         return
-    # In blocks of rows: a turned copy is three times faster when the block stays in the cache.
-    rows = max(_BLOCK // (math.prod(target.shape[1:]) * kind.itemsize), 128) if target.ndim else 1
-    first = wanted[0].start if target.ndim else 0
-    for i in range(0, len(target) if target.ndim else 1, rows):
-        if target.ndim:
-            stop = min(i + rows, len(target))
-            piece = files.read(name, [slice(first + i, first + stop), *wanted[1:]])
-            block = target[i:stop]
-        else:
-            piece, block = files.read(name), target
-        if kind == out.dtype:  # move untyped words: faster than NumPy's extension types
-            piece, block = piece.view(f"u{kind.itemsize}"), block.view(f"u{kind.itemsize}")
-        block[...] = piece
+    if not target.ndim:
+        target[...] = files.read(name)
+        return
+
+    def block(start: int) -> None:
+        stop = min(start + rows, len(target))
+        piece = files.read(name, [slice(first + start, first + stop), *wanted[1:]])
+        _place(piece, target[start:stop], source.turns)
+
+    first = wanted[0].start
+    rows = max(_BLOCK // (math.prod(target.shape[1:]) * kind.itemsize), 1)
+    starts = range(0, len(target), rows)
+    if len(starts) == 1:
+        block(0)
+    else:
+        list(files.threads.map(block, starts))  # the list raises what a thread raised
+
+
+def _place(piece: np.ndarray, target: np.ndarray, turns: bool) -> None:
+    """Copies a piece into a view of the same shape whose axes may lie in another order in memory, casting on the way."""
+    if turns:
+        order = np.argsort([-stride for stride in target.strides], kind="stable")
+        piece, target = _turned(piece.transpose(order)), target.transpose(order)
+    if piece.dtype == target.dtype:  # move untyped words: faster than NumPy's extension types
+        piece, target = (x.view(f"u{x.dtype.itemsize}") for x in (piece, target))
+    target[...] = piece
+
+
+def _turned(piece: np.ndarray) -> np.ndarray:
+    """The same values, contiguous. JAX lays an array with any strides out in a third of NumPy's time."""
+    device = _cpu()
+    if device is None or piece.dtype.itemsize > 4:  # JAX would make 32 bits of 64
+        return np.ascontiguousarray(piece)
+    words = piece.view(f"u{piece.dtype.itemsize}")
+    return np.asarray(jax.device_put(words, device)).view(piece.dtype)
+
+
+@functools.cache
+def _cpu() -> jax.Device | None:
+    """This process's first CPU device; None if JAX runs without CPU (JAX_PLATFORMS=tpu)."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """glibc's function that gives freed memory back to the system, which it would do late; None elsewhere."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
 def aligned_empty(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
     """Like np.empty, at an address that JAX on CPU adopts without copying."""
     count = math.prod(shape) * np.dtype(dtype).itemsize
+    if count >= _MAPPED:
+        # Outside malloc's heap: between buffers that stay, the heap cannot give back blocks that were freed.
+        pages = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(pages, np.uint8).view(dtype).reshape(shape)
     raw = np.empty(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count].view(dtype).reshape(shape)

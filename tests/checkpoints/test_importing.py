@@ -109,6 +109,27 @@ def test_a_stack_of_mixed_dtypes_takes_the_widest(tmp_path):
     check(load(tmp_path / "a"), tensors)
 
 
+@pytest.mark.parametrize("cpu", [True, False])
+@pytest.mark.parametrize("stored", ["bfloat16", "float32", "float64"])
+def test_many_small_blocks_on_two_threads_give_the_same_numbers(tmp_path, monkeypatch, stored, cpu):
+    tensors = some_tensors(np.dtype(stored))
+    write_arrays(tmp_path / "a.safetensors", tensors)
+    monkeypatch.setattr(importing, "_BLOCK", 100)
+    monkeypatch.setattr(importing, "_MAPPED", 1000)
+    if not cpu:  # as where JAX has a TPU alone
+        monkeypatch.setattr(importing, "_cpu", lambda: None)
+    check(load(tmp_path / "a.safetensors", dtype="float32"), {k: x.astype("float32") for k, x in tensors.items()})
+
+
+def test_what_a_thread_meets_is_raised(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, some_tensors(np.float32))
+    monkeypatch.setattr(importing, "_BLOCK", 100)
+    with Files([Weights(path)]) as files, pytest.raises(CheckpointError, match="became shorter"):
+        os.truncate(path, os.path.getsize(path) - 4000)
+        importing.load_tree(files, NAMES)
+
+
 def test_one_error_lists_every_wrong_name(tmp_path):
     tensors = some_tensors(np.float32)
     for i in range(3):
