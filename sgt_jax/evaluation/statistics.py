@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 RESAMPLES = 4000
 LEVEL = 0.95
@@ -146,6 +145,8 @@ def contrast_of_parts(parts: Sequence[tuple[Any, Any, Any]], *, resamples: int =
     means = np.mean([a.mean(1) - b.mean(1) for a, b, _ in pairs], axis=0)
     p = None
     if len(means) > 1:
+        import scipy.stats  # here: it takes a second, which most commands need not spend
+
         # Seeds that agree to the digit leave nothing to test: certain if they differ from zero, else no difference.
         p = float(scipy.stats.ttest_1samp(means, 0.0).pvalue) if np.ptp(means) else float(not means[0])
     items = sum(a.shape[1] for a, _, _ in pairs)
@@ -228,6 +229,8 @@ def wilson(successes: int, n: int) -> Estimate:
     """A proportion with the Wilson score interval, which stays honest at 0 and 1 where the bootstrap has no width."""
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n} is no proportion")
+    import scipy.stats  # here: it takes a second, which most commands need not spend
+
     interval = scipy.stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Estimate(successes / n, n, float(interval.low), float(interval.high), "wilson")
 

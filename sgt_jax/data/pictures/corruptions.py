@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage, signal
+from scipy import ndimage
 
 REFERENCE_SIDE = 480
 RAIN_ANGLE = 60.0  # degrees from the horizontal, leaning to the right
@@ -80,6 +80,8 @@ def motion_blurred(image: np.ndarray, length: float, angle: float) -> np.ndarray
     reach = kernel.shape[0] // 2
     padded = np.pad(image.astype(np.float32), ((reach, reach), (reach, reach), (0, 0)), "reflect")
     # By Fourier transforms: on a large photo the kernel has thousands of weights.
+    from scipy import signal  # here: it takes a second, which most commands need not spend
+
     blurred = signal.oaconvolve(padded, (kernel / kernel.sum())[:, :, None], "valid", axes=(0, 1))
     return np.clip(blurred + 0.5, 0, 255).astype(np.uint8)
 
