@@ -205,6 +205,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.checkpoint = dict(every=1_000, keep=2)  # 234 GB each
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
+    c.resume = ""  # "changed": resume although fields that change numbers are others than when the run began
 
     for name in variants:
         if name in TPUS | GPUS:
@@ -230,7 +231,7 @@ def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
         # One device holds no optimizer state for 14 G parameters: the understanding expert, the ViT and both ends of the
         # vocabulary stay as published, and there is no average.
         c.freeze = (*c.freeze, "^vit/", "^connector/", "^decoder/.*und", "^decoder/(embed|lm_head)/")
-        c.ema_decay = 0.0
+        c.ema_decay, c.evaluate_weights = 0.0, "params"
 
 
 def _paint_canvases(c: ml_collections.ConfigDict) -> None:

@@ -179,4 +179,5 @@ def get_config() -> ml_collections.ConfigDict:
     c.checkpoint = dict(every=100, keep=2)
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
+    c.resume = ""  # "changed": resume although fields that change numbers are others than when the run began
     return c

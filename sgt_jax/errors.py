@@ -3,6 +3,7 @@
 Any other exception is a fault of ours and keeps its traceback.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -36,6 +37,21 @@ class PlanError(UserError):
 
 class StartError(UserError, TimeoutError):
     """The processes of a run did not all come together."""
+
+
+# Errors of the system that the user can mend: no room, no permission, a disk that fails.
+_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+                     errno.ENFILE, errno.ESTALE})  # fmt: skip
+
+
+def one_line(error: BaseException) -> str:
+    """What to print of an error that the user can correct, on one line; "" for a fault of ours, which keeps its traceback."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        where = error.filename or "a file of this run"
+        return f"{where}: {error.strerror}; free some space or change permissions, and start again"
+    return ""
 
 
 def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...] = ()) -> int:

@@ -1,5 +1,6 @@
 """Trains, evaluates and reports one experiment: python -m sgt_jax.main --config=configs/nano.py --workdir=DIR"""
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -21,6 +22,7 @@ PROCESSES = dict(
     heartbeat=flags.DEFINE_integer("heartbeat", 100, "Seconds after which a silent process is given up."),
 )
 STOPPED = flags.DEFINE_integer("stopped_status", 0, "Exit status after SIGTERM and save, for restarts that want one.")
+STEAL = flags.DEFINE_bool("steal_lock", False, "Take the work directory from a run that holds its lock (--steal-lock).")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -30,36 +32,56 @@ def main(argv: list[str]) -> None:
     config = CONFIG.value
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
-    from sgt_jax.parallel.compiling import keep_compiled
-    from sgt_jax.parallel.distributed import prepare_platform
+    try:
+        from sgt_jax.parallel.compiling import keep_compiled
+        from sgt_jax.parallel.distributed import prepare_platform
+        from sgt_jax.parallel.stopping import StopRequest
 
-    prepare_platform(config.platform, config.cpu_devices)
-    keep_compiled(config.compilation_cache)
-    sys.exit(run(config, WORKDIR.value, **{name: flag.value for name, flag in PROCESSES.items()}))
+        StopRequest.status = STOPPED.value
+        prepare_platform(config.platform, config.cpu_devices)
+        keep_compiled(config.compilation_cache)
+        processes = {name: flag.value for name, flag in PROCESSES.items()}
+        sys.exit(run(config, WORKDIR.value, steal_lock=STEAL.value, **processes))
+    except KeyboardInterrupt:
+        leave("error: interrupted before the run began", 130)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            leave(end.code, 1)
+        raise
 
 
-def run(config: Any, workdir: str, **processes: Any) -> int:
+def run(config: Any, workdir: str, steal_lock: bool = False, **processes: Any) -> int:
     """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
     import jax
 
-    from sgt_jax.errors import UserError
+    from sgt_jax.errors import one_line
     from sgt_jax.parallel import distributed
     from sgt_jax.training.loop import train
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")
-        state = train(config, workdir)
-    except UserError as error:
-        if os.environ.get("SGT_TRACEBACK"):
-            raise
-        sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
-    except jax.errors.JaxRuntimeError as error:
-        if os.environ.get("SGT_TRACEBACK") or not (words := distributed.explain(error)):
+        state = train(config, workdir, steal_lock)
+    except Exception as error:
+        words = one_line(error) or (distributed.explain(error) if isinstance(error, jax.errors.JaxRuntimeError) else "")
+        if os.environ.get("SGT_TRACEBACK") or not words:
             raise
         sys.exit(f"error: {words}")
     distributed.finish()
     return 0 if int(state.step) >= config.total_steps else STOPPED.value
 
 
+def leave(words: str, status: int) -> None:
+    """Ends the process with a line on stderr, the last thing that it prints: threads of libraries get no turn after it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        print(words, file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def _dashes(argv: list[str]) -> list[str]:
+    return config_file.parse_flags(["--steal_lock" if text == "--steal-lock" else text for text in argv])
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=config_file.parse_flags)
+    app.run(main, flags_parser=_dashes)

@@ -16,7 +16,7 @@ def failing(monkeypatch):
     monkeypatch.delenv("SGT_TRACEBACK", raising=False)
 
     def run(error):
-        def train(config, workdir):
+        def train(config, workdir, steal_lock):
             raise error
 
         monkeypatch.setattr("sgt_jax.training.loop.train", train)

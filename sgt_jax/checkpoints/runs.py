@@ -1,8 +1,10 @@
 """Checkpoints of a run: Orbax writes the state and every row's data iterator, atomically and in the background."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from sgt_jax import trees
+from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.errors import CheckpointError
 from sgt_jax.parallel import distributed
 
@@ -30,11 +33,16 @@ class RunCheckpoints:
 
     def __init__(self, workdir: epath.PathLike, *, keep: int = 2, asynchronous: bool = True) -> None:
         self.folder = _checkpoints(workdir)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"cannot be made ({error.strerror or 'a file is in its place'})."
+            raise CheckpointError(self.folder, why, "Choose another --workdir.") from None
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._saving: int | None = None
 
     def latest(self) -> int | None:
         """Number of the newest complete checkpoint, or None."""
@@ -49,15 +57,48 @@ class RunCheckpoints:
         """
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(dict(state), save_args=jax.tree.map(_pieces, dict(state))),
-                # All R rows, whoever reads them next.
-                data=ocp.args.JsonSave(distributed.gather(data_state)),
-            ),
-            force=True,
+        self.wait()
+        self.check_space(state)
+        data = distributed.gather(data_state)  # of all R rows, whoever reads them next
+        self._saving = step
+        with self._told():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(dict(state), save_args=jax.tree.map(_pieces, dict(state))),
+                    data=ocp.args.JsonSave(data),
+                ),
+                force=True,
+            )
+
+    def check_space(self, state: Mapping[str, Any]) -> None:
+        """Raises a CheckpointError if the disk cannot take this state (arrays or shapes); object stores are not asked."""
+        if is_remote(self.folder):
+            return
+        needed, free = (
+            sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)),
+            shutil.disk_usage(self.folder).free,
         )
+        if free < needed:
+            why = f"a save takes up to {needed / 1e9:.3f} GB, and the disk has {free / 1e9:.3f} GB free."
+            raise CheckpointError(self.folder, why, f"Free some space; {self._newest()}.")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of writing, in one line; Orbax and TensorStore raise theirs as many types."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, CheckpointError | jax.errors.JaxRuntimeError):
+                raise
+            why = f"could not be written ({_cause(error)})."
+            raise CheckpointError(self.folder / str(self._saving), why, f"Check the disk; {self._newest()}.") from error
+
+    def _newest(self, but: int | None = None) -> str:
+        """What the same command does next."""
+        steps = [] if not self.folder.is_dir() else _complete(self.folder)
+        steps = [step for step in steps if step != but]
+        return f"the same command resumes from step {steps[-1]}" if steps else "no complete save is there yet"
 
     def restore(self, abstract: Mapping[str, Any], step: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint (the newest by default) into the shapes, dtypes and shardings of `abstract`.
@@ -73,19 +114,43 @@ class RunCheckpoints:
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(dict(abstract)), data=ocp.args.JsonRestore()),
             )
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            why = f"does not fit this config: {str(error)[:400]}."
-            advice = "Was the model, the optimizer or the frozen part changed? Then use another --workdir."
-            raise CheckpointError(self.folder / str(step), why, advice) from error
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise CheckpointError(self.folder / str(step), *self._unreadable(step, error)) from error
         return dict(found["state"]), dict(found["data"])
 
+    def _unreadable(self, step: int, error: Exception) -> tuple[str, str]:
+        """What is wrong with a checkpoint, and what to do."""
+        why = f"is damaged, or does not fit this config ({_cause(error)})."
+        aside = self.folder.parent / f"damaged_{step}"
+        return why, f"Put it aside (mv {self.folder / str(step)} {aside}); then {self._newest(but=step)}."
+
     def wait(self) -> None:
-        """Returns when everything started is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything started is on disk.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        with self._told():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the saves under way and frees the threads."""
-        self._manager.close()
+        """Finishes the saves under way and frees the threads. Raises as `wait` does."""
+        try:
+            self.wait()
+        finally:
+            with contextlib.suppress(Exception):  # told by wait
+                self._manager.close()
+
+    def __enter__(self) -> "RunCheckpoints":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        try:
+            self.close()
+        except CheckpointError as second:
+            if error is None:
+                raise
+            logger.warning("%s", second)  # what came first is the reason
 
 
 def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | None = None) -> tuple[trees.Tree, int]:
@@ -95,21 +160,37 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
       CheckpointError: no complete checkpoint there.
     """
     folder = _checkpoints(workdir)
-    steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    steps = _complete(folder) if folder.is_dir() else []
     if not steps:
         raise CheckpointError(folder, "holds no complete checkpoint.", "Give the --workdir of a run.")
     step = steps[-1] if step is None else step
-    with ocp.PyTreeCheckpointer() as reader:
-        path = folder / str(step) / "state"
-        # As NumPy arrays: the devices that wrote them need not be here.
-        arguments = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).item_metadata.tree
-        )
-        found = reader.restore(path, restore_args=arguments)
+    path = folder / str(step) / "state"
+    try:
+        with ocp.PyTreeCheckpointer() as reader:
+            # As NumPy arrays: the devices that wrote them need not be here.
+            arguments = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).item_metadata.tree
+            )
+            found = reader.restore(path, restore_args=arguments)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        others = f"; step {steps[-2]} is there, too" if len(steps) > 1 else ""
+        advice = f"Put {folder / str(step)} aside{others}."
+        raise CheckpointError(path, f"is damaged ({_cause(error)}).", advice) from error
     state = jax.tree.map(np.asarray, {key: found[key] for key in ("params", "ema")})
     if weights == "ema" and state["ema"]:
         return trees.merge(state["ema"], state["params"]), step
     return state["params"], step
+
+
+def _complete(folder: epath.Path) -> list[int]:
+    """Numbers of the complete checkpoints in a folder; unfinished ones have longer names."""
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+def _cause(error: BaseException) -> str:
+    """The first words of an error of the libraries below, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _pieces(array: jax.Array | np.ndarray) -> ocp.SaveArgs:

@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.result import Result
 
 FOLDER = "evaluations"
@@ -14,7 +15,7 @@ def save_items(workdir: epath.Path, step: int, name: str, result: Result) -> Non
     """Writes the per-item results of one evaluator at one step."""
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{step:07d}_{name}.json").write_text(json.dumps(result.items))
+    atomic.write_text(folder / f"{step:07d}_{name}.json", json.dumps(result.items))
 
 
 def load_items(workdir: epath.PathLike, step: int, name: str) -> dict[str, Any] | None:
@@ -26,4 +27,5 @@ def load_items(workdir: epath.PathLike, step: int, name: str) -> dict[str, Any] 
 def evaluated_steps(workdir: epath.PathLike) -> list[int]:
     """The steps at which a run was evaluated, in order."""
     folder = epath.Path(workdir) / FOLDER
-    return sorted({int(p.name.split("_")[0]) for p in folder.iterdir()}) if folder.is_dir() else []
+    names = [p.name.split("_")[0] for p in folder.iterdir()] if folder.is_dir() else []
+    return sorted({int(name) for name in names if name.isdigit()})

@@ -7,7 +7,6 @@ environment variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS
 import atexit
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -20,6 +19,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from sgt_jax.errors import ConfigError, StartError
+from sgt_jax.parallel.stopping import StopRequest as StopRequest
 
 
 class Settings(NamedTuple):
@@ -168,31 +168,6 @@ def explain(error: Exception) -> str:
         f"process {jax.process_index()} of {jax.process_count()}: a computation across processes failed, most likely "
         f"because another process ended; its own log says why, and the same command resumes. The runtime says: {text[:300]}"
     )
-
-
-class StopRequest:
-    """SIGTERM (preemption) asks all processes to save at the same step and leave.
-
-    With several processes JAX's preemption service listens, on each of them, and agrees on the next step that all can
-    reach. Alone, the step under way is the one.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        if jax.process_count() == 1:
-            try:
-                signal.signal(signal.SIGTERM, self._set)
-            except ValueError:  # not in the main thread (tests): then nobody can be asked to stop
-                pass
-
-    def _set(self, *_: Any) -> None:
-        self._asked = True
-
-    def at(self, step: int) -> bool:
-        """Whether to stop after this step; every process must ask at every step."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._asked
 
 
 # -- Facts -------------------------------------------------------------------------------------------------------------

@@ -4,13 +4,15 @@ import copy
 import hashlib
 import json
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.assets import resource
 from sgt_jax.errors import ConfigError
+from sgt_jax.training.added_later import ADDED_LATER as _ADDED_LATER
+from sgt_jax.training.added_later import drop_neutral
 
 # Fields that may change between two calls: they change no number.
 _NO_EFFECT_ON_RESULTS = (
@@ -24,27 +26,9 @@ _NO_EFFECT_ON_RESULTS = (
     "checkpoint",
     "name",
     "evaluate_every",
+    "resume",
 )
 
-# Fields that configs got after runs were recorded, by their path ("*": of every part), with the value that means what was
-# meant without them. With that value they are no part of a fingerprint, so that recorded runs are known as the same.
-_ADDED_LATER: dict[str, Any] = {
-    "family": "bagel",
-    "mesh.fsdp": 1,
-    "mesh.tensor": 1,
-    "mesh.context": 1,
-    "model.freeze_und": False,
-    "model.position_seed": 0,
-    "model.attention": "xla",
-    "model.attention_block": 512,
-    "data.stages": [],
-    "data.target_size": {"max_size": 32, "min_size": 32, "stride": 8},
-    "data.mixture.*.latents": False,
-    "data.mixture.*.photo_as_target": False,
-    "data.mixture.*.tokenised": "",
-    "data.mixture.*.vit_size": {},
-    "data.mixture.*.joined_rate": 0.5,
-}
 _BEGINNING = 2**22  # bytes of each file of weights that a fingerprint reads
 
 
@@ -113,22 +97,9 @@ def fingerprint(config: ConfigDict) -> str:
     fields = json.loads(config.to_json_best_effort())
     for name in _NO_EFFECT_ON_RESULTS:
         fields.pop(name, None)
-    for path, neutral in _ADDED_LATER.items():
-        _drop(fields, path.split("."), neutral)
+    drop_neutral(fields, _ADDED_LATER)
     fields["starts_from"] = _weights_ids(config.init_from) if config.init_from else []
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _drop(fields: Any, path: list[str], neutral: Any) -> None:
-    """Removes the field at a path of names if it has the neutral value; "*" is every name."""
-    first, *rest = path
-    if not isinstance(fields, dict):
-        return
-    for name in list(fields) if first == "*" else [first] if first in fields else []:
-        if rest:
-            _drop(fields[name], rest, neutral)
-        elif fields[name] == neutral:
-            del fields[name]
 
 
 def _weights_ids(folder: str) -> list[str]:

@@ -5,6 +5,7 @@ run starts from.
 """
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from sgt_jax.data.layouts import Layout
 from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.pipeline import Batches
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import DataError
+from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models import family as families
 from sgt_jax.models.family import Family, Model, ModelConfig, Params
@@ -77,6 +78,24 @@ class Blueprint:
         return self.objective.tokens(batch, self.family.token_lanes)
 
 
+def model_config(config: ConfigDict) -> ModelConfig:
+    """The model of a run: of `config.model`, or of the folder that the run starts from.
+
+    Raises:
+      CheckpointError: `config.init_from` is no published folder.
+    """
+    family = families.of_config(config)
+    if not config.init_from:
+        return family.config(config.model.to_dict())
+    folder = resource(config.init_from)
+    if os.path.isdir(os.path.join(folder, "checkpoints")):
+        why = "is the work directory of a run, and config.init_from takes a published folder."
+        raise CheckpointError(folder, why, f"Make one of it: python -m sgt_jax convert {folder} OUT")
+    # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
+    compute = {name: config.model[name] for name in family.compute_fields if name in config.model}
+    return family.config_of_folder(folder, resource(config.init_base) or None, **compute)
+
+
 class Experiment(Blueprint):
     """A run: its blueprint, its data, and where its weights come from.
 
@@ -94,12 +113,7 @@ class Experiment(Blueprint):
         self.source, self.task, self.components = self.mixture.source, self.mixture.task, self.mixture.components
 
     def _model_config(self) -> ModelConfig:
-        config = self.config
-        if not config.init_from:
-            return super()._model_config()
-        # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
-        compute = {name: config.model[name] for name in self.family.compute_fields if name in config.model}
-        return self.family.config_of_folder(resource(config.init_from), resource(config.init_base) or None, **compute)
+        return model_config(self.config)
 
     @functools.cached_property
     def sampler(self) -> Sampler:

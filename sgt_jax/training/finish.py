@@ -7,10 +7,11 @@ from typing import Any
 import jax
 from etils import epath
 
+from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.schedule import Schedule, collect_scores
 from sgt_jax.reporting import run_page, run_results
 from sgt_jax.training.log import RunLog
-from sgt_jax.training.meter import Meter
+from sgt_jax.training.meter import Meter, Totals
 from sgt_jax.training.start import Start
 
 
@@ -24,19 +25,42 @@ def close(
     """
     if jax.process_index() != 0:
         return
-    config = start.task.config
-    seconds = time.time() - began
-    parts = {"start": opened - began, "training": meter.trained, "evaluation": evaluations.seconds}
-    summary: dict[str, Any] = {
-        "seconds": seconds,
-        "parts": dict(parts, other=max(seconds - sum(parts.values()), 0.0)),
-        "data_wait": meter.waited / max(meter.trained, 1e-9),
-        "samples": dict(meter.samples),
-        "skipped_records": dict(meter.skipped),
-        "resumed_at": start.first,
-    }
-    (workdir / "run.json").write_text(json.dumps(summary, indent=2))
+    config, path = start.task.config, workdir / "run.json"
+    if start.first == config.total_steps and start.first and (kept := _kept(path)):
+        summary = kept  # nothing was trained since
+    else:
+        summary = _summary(totals_so_far(start, meter, evaluations, began, opened), start.first)
+        atomic.write_text(path, json.dumps(summary, indent=2))
     if config.report:
         page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params)
         log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict())))
         log.message(f"report: {page}")
+
+
+def totals_so_far(start: Start, meter: Meter, evaluations: Schedule, began: float, opened: float) -> Totals:
+    """What all processes of the run have counted until now; arguments as in `close`."""
+    here = Totals(
+        time.time() - began, opened - began, meter.trained, evaluations.seconds, meter.waited,
+        dict(meter.samples), dict(meter.skipped),
+    )  # fmt: skip
+    return start.totals + here
+
+
+def _summary(totals: Totals, first: int) -> dict[str, Any]:
+    parts = {"start": totals.start, "training": totals.trained, "evaluation": totals.evaluation}
+    return {
+        "seconds": totals.seconds,
+        "parts": dict(parts, other=max(totals.seconds - sum(parts.values()), 0.0)),
+        "data_wait": totals.waited / max(totals.trained, 1e-9),
+        "samples": dict(totals.samples),
+        "skipped_records": dict(totals.skipped),
+        "resumed_at": first,
+    }
+
+
+def _kept(path: epath.Path) -> dict[str, Any] | None:
+    """The summary of the run as it ended before; None if it is absent or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -4,11 +4,17 @@ import contextlib
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
 
 from sgt_jax.data.pipeline import BatchInfo
 from sgt_jax.parallel import distributed
+from sgt_jax.reporting.metrics import realised_samples
 from sgt_jax.training.utilisation import Utilisation
+
+TOTALS = "totals"  # name in a checkpoint, beside the rows
 
 
 @dataclasses.dataclass
@@ -44,6 +50,37 @@ class Window:
             total.fill.update({lane: share * len(part["rows"]) for lane, share in part["fill"].items()})
         total.fill = Counter({lane: share / len(total.rows) for lane, share in total.fill.items()})
         return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a run has counted, over all processes that worked on it one after the other; a checkpoint carries it.
+
+    Attributes:
+      seconds: in all; start, trained, evaluation, waited: of these, as run.json says.
+      samples, skipped: by part of the mixture, and by reason.
+    """
+
+    seconds: float = 0.0
+    start: float = 0.0
+    trained: float = 0.0
+    evaluation: float = 0.0
+    waited: float = 0.0
+    samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of_checkpoint(cls, found: Mapping[str, Any] | None, workdir: epath.Path, step: int) -> "Totals":
+        """Those of a checkpoint; of one from before there were any, what the log says up to its step."""
+        if found is not None:
+            return cls(**found)
+        return cls(samples=realised_samples(workdir, step))
+
+    def __add__(self, other: "Totals") -> "Totals":
+        def add(a: Any, b: Any) -> Any:
+            return dict(Counter(a) + Counter(b)) if isinstance(a, Mapping) else a + b
+
+        return Totals(**{f.name: add(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)})
 
 
 class Meter:

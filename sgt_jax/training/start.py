@@ -11,13 +11,17 @@ from ml_collections import ConfigDict
 from sgt_jax import trees
 from sgt_jax.checkpoints.runs import RunCheckpoints
 from sgt_jax.data.pipeline import prefetched
+from sgt_jax.data.proxies import PROXIES
+from sgt_jax.data.stored import atomic
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.family import Params
 from sgt_jax.models.stack import check_remat
-from sgt_jax.parallel import partitioning
-from sgt_jax.training import experiment, optimizer
+from sgt_jax.parallel import distributed, partitioning
+from sgt_jax.training import checks, experiment, optimizer, resuming
 from sgt_jax.training import state as state_lib
 from sgt_jax.training.experiment import Experiment
 from sgt_jax.training.log import RunLog
+from sgt_jax.training.meter import TOTALS, Totals
 from sgt_jax.training.state import TrainState
 from sgt_jax.training.step import Step, make_step
 
@@ -36,6 +40,8 @@ class Start(NamedTuple):
       rows: those that this process reads.
       checkpoints: of the work directory.
       abstract: the state as shapes.
+      totals: what earlier processes of this run counted.
+      notes: what the log should say.
     """
 
     task: Experiment
@@ -48,6 +54,8 @@ class Start(NamedTuple):
     rows: list[int]
     checkpoints: RunCheckpoints
     abstract: TrainState
+    totals: Totals = Totals()
+    notes: tuple[str, ...] = ()
 
 
 def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> Start:
@@ -56,7 +64,11 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     Raises:
       UserError: config, data, mesh and checkpoint do not fit together.
     """
+    primary = jax.process_index() == 0
+    checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
+    changed = _compare(config, workdir, checkpoints.latest(), primary)
     partitioning.check_rows(config.data.rows, mesh, config.accumulate)
+    checks.check_proxies(config.to_dict(), PROXIES)
     task = experiment.build(config)
     for name, sizes in task.divisible().items():
         partitioning.check_divides(mesh, name, sizes)
@@ -71,33 +83,60 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     shapes = jax.eval_shape(lambda key: create(task.init(key)), key)
     shardings = partitioning.tree_shardings(shapes, mesh)
     abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    checkpoints.check_space(abstract._asdict())  # before anything is compiled
     rows = partitioning.own_rows(config.data.rows, mesh)
-    batches = iter(prefetched(task.batches(rows), config.data.prefetch))
-    checkpoints = RunCheckpoints(workdir, keep=config.checkpoint.keep)
-
+    batches = iter(prefetched(task.batches(rows), config.data.prefetch) if config.data.prefetch else task.batches(rows))
+    notes: list[str] = []
+    totals = Totals()
     if checkpoints.latest() is None:
         params, origin = task.initial_params(key, shardings.params)
         state = jax.jit(create, out_shardings=shardings, donate_argnums=0)(params)
     else:
         saved, data_state = checkpoints.restore(abstract._asdict())
         state, origin = TrainState(**saved), ""
-        batches.set_state(data_state)
+        totals = Totals.of_checkpoint(data_state.pop(TOTALS, None), workdir, int(state.step))
+        if "data.rows" in changed:
+            notes.append("config.data.rows has changed: the data begin anew, at the start of their order")
+        else:
+            batches.set_state(data_state)
     # Metrics lie whole on every device, so that every process can read them.
     whole = jax.NamedSharding(mesh, jax.P())
     step = Step(jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole)))
-    return Start(task, mesh, state, int(state.step), origin, step, batches, rows, checkpoints, abstract)
+    first = int(state.step)
+    if primary and (note := resuming.clean(workdir, first)):
+        notes.append(note)
+    if changed:
+        notes.append(
+            f"changed since the run began, as config.resume says: {', '.join(changed)} (see {resuming.CHANGES})"
+        )
+    return Start(task, mesh, state, first, origin, step, batches, rows, checkpoints, abstract, totals, tuple(notes))
+
+
+def _compare(config: ConfigDict, workdir: epath.Path, step: int | None, primary: bool) -> list[str]:
+    """Compares the config of a run that resumes with its first one, before anything is built; see `resuming.check`."""
+    if config.get("resume", "") not in ("", "changed"):
+        raise ConfigError(f"config.resume='{config.resume}': choose '' or 'changed'")
+    if step is None:
+        return []
+    settings = resuming.settings(config, experiment.model_config(config).to_dict())
+    try:
+        changed = resuming.check(settings, config.get("resume", ""), workdir, step, primary)
+    finally:
+        distributed.meet("compared")  # before any process reads what the first one writes
+    return changed
 
 
 def announce(start: Start, workdir: epath.Path, log: RunLog) -> None:
     """Says what runs, and writes down what a new run is."""
     config, model = start.task.config, start.task.model_config
     if start.origin and jax.process_index() == 0:
-        # With the model as it is: its sizes may have come from the checkpoint that the run starts from.
-        settings = json.loads(config.to_json_best_effort()) | {"model": model.to_dict()}
-        (workdir / "config.json").write_text(json.dumps(settings, indent=2))
+        settings = resuming.settings(config, model.to_dict())
+        atomic.write_text(workdir / resuming.CONFIG, json.dumps(settings, indent=2))
         overview = parameter_overview.get_parameter_overview(start.abstract.params, include_stats=False, max_lines=400)
-        (workdir / "parameters.txt").write_text(overview)
+        atomic.write_text(workdir / "parameters.txt", overview)
     log.message(_opening(start))
+    for note in start.notes:
+        log.message(note)
     if start.origin:
         log.message(start.origin)
 
