@@ -145,6 +145,8 @@ def _line(p: Progress) -> str:
 
 def _tell(manifest: Mapping[str, Any], out: str, seconds: float) -> None:
     """The summary of a finished folder."""
+    from sgt_jax.data.sources.reading import files
+
     print(f"{out}: {manifest['records']} records, {manifest['bytes'] / 1e9:.3f} GB in {len(manifest['parts'])} parts, "
           f"{seconds:.0f} s")  # fmt: skip
     for what, levels in manifest["lengths"].items():
@@ -153,5 +155,7 @@ def _tell(manifest: Mapping[str, Any], out: str, seconds: float) -> None:
         print(f"  left out: {count} {kind}")
         for bad in manifest["bad_named"][kind]:
             print(f"    {bad['reason']}")
+    if manifest["passed_over"]:
+        print(f"  passed over: {files.listed(manifest['passed_over'])}")
     if manifest["check"] == "headers":
         print("  only the headers of pictures were checked; --check all decodes them")

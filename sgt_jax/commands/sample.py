@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
     add("--image", action=_Entry, metavar="FILE")
     add("--text", action=_Entry)
+    add("--upright", action=argparse.BooleanOptionalAction, default=True,
+        help="turn pictures as their EXIF orientation says, as viewers do (default), or take the pixels as stored")  # fmt: skip
     add("--out", type=Path, default=Path("sample.png"), help="the picture to write (several: NAME_0.png, ...)")
     add("--seed", type=int, default=0, help="seed of the first result; further results count up from it")
     add("--num", type=int, default=1, help="number of results, made as one batch")
@@ -86,7 +88,10 @@ def sample(options: argparse.Namespace) -> None:
 
     _check(options)
     # Read the pictures before the model, which takes minutes to load: a bad one is reported at once.
-    history = [load_rgb(value) if kind == "image" else value for kind, value in options.history]
+    history = [
+        load_rgb(value, options.upright, truncated=True) if kind == "image" else value
+        for kind, value in options.history
+    ]
     from sgt_jax.inference import load
 
     model = load.load(

@@ -18,7 +18,8 @@ from sgt_jax.data.layouts import Layout
 from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.packing import check_fits, choose, lengths
 from sgt_jax.data.pipeline import Component, component_stream
-from sgt_jax.data.stored.record import Bad, Record, decode
+from sgt_jax.data.sources.reading import files
+from sgt_jax.data.stored.record import Bad, Record, Shard, decode
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 
@@ -63,9 +64,10 @@ def validate(
     counts: dict[str, list] = {}
     total = bad = 0
     columns = (TextColumn(name), BarColumn(), TextColumn("{task.completed:,} records"), TimeElapsedColumn())
-    items = itertools.islice(_items(source), limit)
+    opened, read = Counter(getattr(source, "passed_over", {})), []
+    items = itertools.islice(_items(source, read), limit)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool, Progress(*columns, transient=True) as progress:
-        size = len(source) if hasattr(source, "__len__") else None
+        size = _size(source)
         bar = progress.add_task(name, total=min(size, limit or size) if size else None)
         while chunk := list(itertools.islice(items, AHEAD * threads)):
             for found in pool.map(look, chunk):
@@ -75,6 +77,8 @@ def validate(
             total += len(chunk)
             progress.update(bar, completed=total)
     out(f"{name}: {total:,} records, {total - bad:,} good, {bad:,} bad: {source!r}")
+    if passed_over := sum((shard.passed_over for shard in read), Counter(opened)):
+        out(f"  passed over: {files.listed(passed_over)}")
     for kind, (count, first) in sorted(counts.items(), key=lambda entry: -entry[1][0]):
         out(f"  {count:,} x {kind}; the first: {first.name}\n      {first.reason}")
     if any(not kind.startswith("no use") for kind in counts):
@@ -84,11 +88,26 @@ def validate(
     return not bad
 
 
-def _items(source: Source) -> Iterator[Record | Bad | int]:
-    """Everything that a source has: records and bad ones, or indices where it makes its examples on the fly."""
-    if hasattr(source, "shards"):
-        return itertools.chain.from_iterable(source.shards())
-    return iter(range(len(source)))
+def _items(source: Source, read: list[Shard]) -> Iterator[Record | Bad | int]:
+    """Everything that a source has: records and bad ones, or indices where it makes its examples on the fly.
+
+    `read` collects the shards.
+    """
+    if not hasattr(source, "shards"):
+        yield from range(len(source))
+        return
+    for shard in source.shards():
+        read.append(shard)
+        yield from shard
+
+
+def _size(source: Source) -> int | None:
+    """How many records a source has; None where that is known only after reading."""
+    try:
+        return len(source)
+    except (DataError, TypeError):
+        counts = [shard.count for shard in source.shards()]
+        return None if None in counts else sum(counts)
 
 
 def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) -> Callable[[Example], object]:

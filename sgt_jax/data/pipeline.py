@@ -124,6 +124,48 @@ def component_stream(
     return stream.random_map(_ToLanes(part, layout, budgets, on_bad))
 
 
+@dataclasses.dataclass
+class Health:
+    """Tells a bad record from a dead source (a mount that is gone, a wrong path), for every component by itself.
+
+    All rows of a process share it, so that a small component among many is not missed.
+
+    Attributes:
+      records: of each component's source.
+      max_skips: so many records of a component in a row, and it is dead; so is one that never gave a good record, after
+        as many as it has, or `AT_LEAST`.
+    """
+
+    records: Mapping[str, int]
+    max_skips: int = 100
+    in_a_row: Counter = dataclasses.field(default_factory=Counter)
+    alive: set[str] = dataclasses.field(default_factory=set)
+
+    def note(self, item: LaidOut) -> None:
+        """Takes in a record that was read.
+
+        Raises:
+          DataError: its component is dead.
+        """
+        name = item.component
+        if item.lanes is not None:
+            self.in_a_row[name] = 0
+            self.alive.add(name)
+            return
+        self.in_a_row[name] += 1
+        limit = self.max_skips
+        if name not in self.alive:
+            limit = min(limit, max(self.records.get(name, limit), AT_LEAST))
+        if self.in_a_row[name] >= limit:
+            raise DataError(
+                f"component '{name}': {self.in_a_row[name]} records in a row could not be used, so its source is dead or"
+                f" wrong; the last one: {item.name}: {item.reason}"
+            )
+
+
+AT_LEAST = 10
+
+
 class _RowIterator(grain.DatasetIterator):
     """Packs one row's stream. State: how far the stream was read, and which positions wait in the pool."""
 
@@ -143,20 +185,14 @@ class _RowIterator(grain.DatasetIterator):
     def __next__(self) -> tuple[dict, tuple[LaidOut, ...], Counter]:
         data = self._dataset
         skipped: Counter = Counter()
-        in_a_row = 0
         while len(self._pool) < data.pool_size:
             item = next(self._stream)
             if item.lanes is not None:
                 self._pool.append((self._position, item))
-                in_a_row = 0
             else:
                 skipped[f"{item.component}: {item.kind}"] += 1
-                in_a_row += 1
                 logger.warning("skipped %s: %s", item.name, item.reason)
-                if in_a_row >= data.max_skips:
-                    raise DataError(
-                        f"{in_a_row} records in a row could not be used; the last one: {item.name}: {item.reason}"
-                    )
+            data.health.note(item)
             self._position += 1
         chosen = choose([item.lanes for _, item in self._pool], data.budgets)
         taken = tuple(self._pool[i][1] for i in chosen)
@@ -187,7 +223,7 @@ class RowDataset:
     pool_size: int
     read_threads: int
     ends: Sequence[int] = ()
-    max_skips: int = 100  # in a row: then it is not a bad record but a dead mount or a wrong path
+    health: Health = dataclasses.field(default_factory=lambda: Health({}))
 
     def __iter__(self) -> _RowIterator:
         return _RowIterator(self)
@@ -283,9 +319,10 @@ class Batches(grain.IterDataset):
             mixtures.append((streams, [part.weight for _, part in active]))
         ends = tuple(np.cumsum([int(stage["steps"]) for stage in stages[:-1]]).tolist())
         self._rows = {}
+        health = Health({part.name: len(part.source) for part in components})
         for r in range(rows) if own_rows is None else own_rows:
             mixed = [_mixed([stream[r::rows] for stream in streams], weights) for streams, weights in mixtures]
-            self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads, ends)
+            self._rows[r] = RowDataset(mixed, layout.spec, budgets, pool_size, read_threads, ends, health)
 
     def __iter__(self) -> _BatchIterator:
         return _BatchIterator(self._rows)

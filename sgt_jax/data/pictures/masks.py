@@ -10,12 +10,13 @@ colours repeat beyond 20 masks and the ground looks like the largest mask, so th
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from sgt_jax.data.pictures import resizing
+from sgt_jax.data.pictures.regions import Masks, coloured
 from sgt_jax.errors import DataError
 
 # fmt: off
@@ -28,7 +29,7 @@ PALETTES = ("distinct", "tab20", "random", "class")
 ORDERS = ("area", "position", "given")
 OVERLAPS = ("area", "given")
 BLACK = (0, 0, 0)
-DISTINCT_LIMIT = 256
+DISTINCT_LIMIT = 700  # levels 0, 32, ... 255 of three channels give 729 colours
 
 
 @functools.cache
@@ -39,7 +40,9 @@ def distinct_colours(n: int) -> np.ndarray:
     to 7 colours, 159 for 14, 72 for 64.
     """
     if n > DISTINCT_LIMIT:
-        raise DataError(f"{n} masks need more than {DISTINCT_LIMIT} distinct colours; set max_masks")
+        raise DataError(
+            f"{n} masks need more than {DISTINCT_LIMIT} colours; keep the largest: max_masks={DISTINCT_LIMIT}"
+        )
     corners = [(1, 1, 1), (1, 0, 0), (0, 0, 1), (0, 1, 0), (1, 1, 0), (0, 1, 1), (1, 0, 1)]
     chosen = [255.0 * np.array(c) for c in corners]
     levels = np.linspace(0, 255, 9)
@@ -51,10 +54,13 @@ def distinct_colours(n: int) -> np.ndarray:
     return np.array(chosen[:n]).reshape(-1, 3).round().astype(np.uint8)
 
 
-def visible(masks: np.ndarray) -> np.ndarray:
+def visible(masks: np.ndarray | Masks) -> np.ndarray:
     """int32 [H, W]: which mask one sees at each pixel when large ones are painted first; 0 is none, n+1 is mask n."""
+    order = np.argsort(-masks.sum((1, 2)), kind="stable").tolist()
+    if isinstance(masks, Masks):
+        return masks.painted(order).astype(np.int32) + 1
     labels = np.zeros(masks.shape[1:], np.int32)
-    for i in np.argsort(-masks.sum((1, 2)), kind="stable"):
+    for i in order:
         labels[masks[i]] = i + 1
     return labels
 
@@ -66,7 +72,7 @@ def from_labels(labels: np.ndarray) -> np.ndarray:
 
 
 def render(
-    masks: np.ndarray,
+    masks: np.ndarray | Masks,
     palette: str | np.ndarray = "distinct",
     *,
     order: str = "area",
@@ -99,25 +105,35 @@ def render(
         raise DataError(f"no mask order {order!r}; choose one of {', '.join(ORDERS)}")
     if overlap not in OVERLAPS:
         raise DataError(f"no overlap {overlap!r}; choose one of {', '.join(OVERLAPS)}")
-    masks = np.asarray(masks, bool)
+    masks = masks if isinstance(masks, Masks) else Masks.of_array(np.asarray(masks, bool))
     area = masks.sum((1, 2))
     by_area = np.argsort(-area, kind="stable")
-    kept = [i for i in by_area if area[i] >= max(min_area, 1)][:max_masks]
+    kept = [int(i) for i in by_area if area[i] >= max(min_area, 1)][:max_masks]
     if order == "area":
         ranked = kept
     elif order == "position":
-        centres = {i: tuple(np.argwhere(masks[i]).mean(0).round(1)) for i in kept}
+        centres = {i: tuple(masks.centre(i).round(1)) for i in kept}
         ranked = sorted(kept, key=centres.__getitem__)
     else:
         ranked = sorted(kept)
     kept_classes = None if classes is None else [classes[i] for i in ranked]
     colours, ground = _colours(palette, len(ranked), kept_classes, class_names, rng)
-    picture = np.empty((*masks.shape[1:], 3), np.uint8)
-    picture[:] = ground if background is None else background
-    colour_of = dict(zip(ranked, colours, strict=True))
-    for i in kept if overlap == "area" else sorted(kept):
-        picture[_rim(masks[i], outline) if outline else masks[i]] = colour_of[i]
-    return picture
+    if outline:
+        masks = Masks.of_array(_Rims(masks, outline))
+    table = np.empty((len(masks) + 1, 3), np.uint8)
+    table[-1] = ground if background is None else background
+    table[ranked] = colours
+    return coloured(masks.painted(kept if overlap == "area" else sorted(kept)), table)
+
+
+class _Rims:
+    """The rims of masks, one at a time."""
+
+    def __init__(self, masks: Masks, width: int) -> None:
+        self.shape, self._masks, self._width = masks.shape, masks, width
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (_rim(mask, self._width) for mask in self._masks)
 
 
 def _colours(palette, n, classes, class_names, rng) -> tuple[np.ndarray, Sequence[int]]:
@@ -148,7 +164,7 @@ def _rim(mask: np.ndarray, width: int) -> np.ndarray:
 
 def resize_masks(masks: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
     """Masks bool [N, H, W] at another (height, width): nearest, exactly like a mask picture resized so."""
-    return np.moveaxis(resizing.nearest_pixels(np.moveaxis(masks, 0, -1), hw), -1, 0)
+    return np.moveaxis(resizing.nearest_pixels(np.moveaxis(np.asarray(masks), 0, -1), hw), -1, 0)
 
 
 def resize_picture(picture: np.ndarray, wh: tuple[int, int], how: str = "nearest") -> np.ndarray:

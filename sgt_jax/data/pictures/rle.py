@@ -39,28 +39,65 @@ def decompress(text: str) -> list[int]:
     Raises:
       DataError: the string breaks off, or holds other characters.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        group = ord(character) - 48
-        if not 0 <= group < 64:
-            raise DataError(f"run lengths hold the character {character!r}; is this COCO's compressed form?")
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    if shift:
+    return _numbers(text).tolist()
+
+
+def _numbers(text: str) -> np.ndarray:
+    groups = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(groups):
+        return groups
+    if groups.min() < 0 or groups.max() >= 64:
+        wrong = next(character for character in text if not 48 <= ord(character) < 112)
+        raise DataError(f"run lengths hold the character {wrong!r}; is this COCO's compressed form?")
+    ends = np.flatnonzero(groups < 32)
+    if not len(ends) or ends[-1] != len(groups) - 1:
         raise DataError("run lengths break off inside a number; is the file complete?")
-    return runs
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    digits = ends - starts + 1
+    if digits.max() > 12:
+        raise DataError("run lengths hold a number of more than 60 bits; is the file complete?")
+    place = np.arange(len(groups)) - np.repeat(starts, digits)
+    values = np.add.reduceat((groups & 31) << (5 * place), starts)
+    values -= np.where(groups[ends] & 16, np.int64(1) << (5 * digits), 0)
+    values[1::2] = np.cumsum(values[1::2])  # from the fourth number on as differences to the one two before
+    values[2::2] = np.cumsum(values[2::2])
+    return values
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
     """Mask [H, W] -> {"size": [H, W], "counts": string}."""
     return {"size": [int(side) for side in np.shape(mask)], "counts": compress(counts(mask))}
+
+
+MOST_PIXELS = 2**31  # of a mask
+
+
+def foreground(segmentation: Mapping[str, Any]) -> np.ndarray:
+    """{"size": [H, W], "counts": string or list} -> the runs of the mask itself, int64 [R, 2]: start, stop.
+
+    Places count column by column; no run is empty, and none begins where the one before ends.
+
+    Raises:
+      DataError: the runs do not fill the size.
+    """
+    height, width = (int(side) for side in segmentation["size"])
+    runs = segmentation["counts"]
+    if isinstance(runs, bytes):
+        runs = runs.decode("ascii", "replace")
+    runs = _numbers(runs) if isinstance(runs, str) else np.asarray(list(runs), np.int64)
+    if min(height, width) < 0 or height * width > MOST_PIXELS:
+        raise DataError(f"a mask of {height}x{width} cannot be; correct the size")
+    if runs.min(initial=0) < 0 or runs.max(initial=0) > height * width or runs.sum() != height * width:
+        raise DataError(f"runs of {runs.sum()} pixels do not fill a mask of {height}x{width}")
+    ends = np.cumsum(runs)
+    found = np.stack([ends[:-1:2], ends[1::2]], 1) if len(ends) > 1 else np.zeros((0, 2), np.int64)
+    found = found[found[:, 1] > found[:, 0]]
+    joined = np.flatnonzero(found[1:, 0] == found[:-1, 1])
+    if len(joined):  # an empty run of background between them
+        keep_start, keep_stop = np.ones(len(found), bool), np.ones(len(found), bool)
+        keep_start[joined + 1], keep_stop[joined] = False, False
+        found = np.stack([found[keep_start, 0], found[keep_stop, 1]], 1)
+    return found
 
 
 def decode(segmentation: Mapping[str, Any]) -> np.ndarray:
@@ -69,10 +106,9 @@ def decode(segmentation: Mapping[str, Any]) -> np.ndarray:
     Raises:
       DataError: the runs do not fill the size.
     """
+    runs = foreground(segmentation)
     height, width = segmentation["size"]
-    runs = segmentation["counts"]
-    runs = decompress(runs) if isinstance(runs, str) else list(runs)
-    if sum(runs) != height * width or min(runs, default=0) < 0:
-        raise DataError(f"runs of {sum(runs)} pixels do not fill a mask of {height}x{width}")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
+    flat = np.zeros(width * height, bool)
+    for start, stop in runs.tolist():
+        flat[start:stop] = True
+    return flat.reshape(width, height).T

@@ -49,7 +49,7 @@ def _expressions(example: Example) -> list[tuple[str, np.ndarray]]:
             raise DataError(
                 f"{example.name}: the expression {text!r} names mask {max(numbers)}, there are {len(example.masks)}"
             )
-        mask = example.masks[numbers].any(0)
+        mask = example.masks[np.asarray(numbers)].any(0)
         if mask.any():
             found.append((text, mask))
     return found

@@ -88,7 +88,12 @@ def make_pair(name: str, example: Example, rng: np.random.Generator, **options: 
         raise DataError(f"proxy '{name}' has no option {unknown}; it has {', '.join(['style', *proxy.options])}")
     if example.image is None:
         raise lacks(example, name, "a picture")
-    made = proxy.make(example, rng, proxy.options | options)
+    try:
+        made = proxy.make(example, rng, proxy.options | options)
+    except DataError as error:
+        if example.name in str(error):
+            raise
+        raise DataError(f"{example.name}: proxy '{name}': {error}") from error
     words = instruction(name, rng, style).format_map(made.words)
     return ProxyPair(made.condition, words, made.target, proxy.flat if made.flat is None else made.flat)
 

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
+from sgt_jax.data.pictures.regions import Masks
 from sgt_jax.data.proxies.registry import Painted, lacks, register
 from sgt_jax.errors import DataError
 
@@ -65,17 +66,19 @@ def semantic(example, rng, options):
 
 
 # Which masks are things (countable) and which are stuff (sky, grass): extra["things"], or names of the stuff classes.
-_SEGMENTS = dict(palette="distinct", order="area", background=None, overlap="area", min_area=1, stuff=())
+_SEGMENTS = dict(
+    palette="distinct", order="area", background=None, overlap="area", min_area=1, max_masks=None, stuff=()
+)
 
 
-@register("instance", level="high", needs="instance masks", flat=True, max_masks=None, **_SEGMENTS)
+@register("instance", level="high", needs="instance masks", flat=True, **_SEGMENTS)
 def instance(example, rng, options):
     """Every countable thing in a colour of its own; stuff such as sky and grass stays black.
 
     Things are what `extra["things"]` says (one bool per mask), without that all classes but `stuff`.
     """
     options = dict(options)
-    things = _things(example, "instance", options.pop("stuff"))
+    things = things_of(example, "instance", options.pop("stuff"))
     return Painted(example.image, masks.render(example.masks[things], rng=rng, **options))
 
 
@@ -86,14 +89,15 @@ def panoptic(example, rng, options):
     Things are told from stuff as for "instance".
     """
     options = dict(options)
-    things = _things(example, "panoptic", options.pop("stuff"))
-    segments = list(example.masks[things])
+    things = things_of(example, "panoptic", options.pop("stuff"))
+    known = example.masks if isinstance(example.masks, Masks) else Masks.of_array(example.masks)
+    segments = [known.runs[i] for i in np.flatnonzero(things)]
     if not things.all():
         _needs_classes(example, "panoptic")
         classes = np.array(example.classes)
-        segments += [example.masks[~things & (classes == name)].any(0) for name in dict.fromkeys(classes[~things])]
-    segments = np.stack(segments) if segments else example.masks
-    return Painted(example.image, masks.render(segments, rng=rng, **options))
+        stuff = dict.fromkeys(classes[~things])
+        segments += [known.merged(np.flatnonzero(~things & (classes == name))) for name in stuff]
+    return Painted(example.image, masks.render(Masks(known.shape[1:], segments), rng=rng, **options))
 
 
 @register("outlines", level="high", needs="instance masks or a mask picture", width=0.002)
@@ -126,7 +130,7 @@ def _needs_classes(example: Example, proxy: str) -> None:
         raise DataError(f"{example.name}: {len(example.classes)} classes for {len(example.masks)} masks")
 
 
-def _things(example: Example, proxy: str, stuff: tuple[str, ...]) -> np.ndarray:
+def things_of(example: Example, proxy: str, stuff: tuple[str, ...]) -> np.ndarray:
     """bool [N]: which masks are countable things."""
     if example.masks is None:
         raise lacks(example, proxy)

@@ -11,6 +11,7 @@ from sgt_jax.errors import DataError
 SOURCES = {
     "ade20k": ("ade20k", "Ade20k"),
     "cityscapes": ("cityscapes", "Cityscapes"),
+    "coco_instances": ("coco_instances", "CocoInstances"),
     "coco_panoptic": ("coco_panoptic", "CocoPanoptic"),
     "editing_parquet": ("parquet", "EditingParquet"),
     "folder": ("folder", "PlainFolder"),
@@ -27,6 +28,8 @@ SOURCES = {
     "text_to_image_parquet": ("parquet", "TextToImageParquet"),
     "tfds": ("tfds_records", "Tfds"),
 }
+
+PICTURES = ("upright", "truncated")  # options of every source of files, see `Record`
 
 
 def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
@@ -46,7 +49,12 @@ def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     make = getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)
     known = inspect.signature(make).parameters
     options = {k: v for k, v in defaults.items() if k in known} | options
+    pictures = {k: options.pop(k) for k in PICTURES if k in options and k not in known and hasattr(make, k)}
+    if wrong := {k: v for k, v in pictures.items() if not isinstance(v, bool)}:
+        raise DataError(f"source of type '{kind}': {wrong} must be true or false")
     try:
-        return make(**options)
+        source = make(**options)
+        vars(source).update(pictures)
+        return source
     except TypeError as error:
         raise DataError(f"source of type '{kind}': {error}") from error

@@ -76,7 +76,7 @@ class Ade20k(PairedFolder):
         self._things = kind == "instance"
 
     def make(self, name: str, found: dict[str, bytes]) -> Record:
-        listed = segments(found["mask"], name, self._class_of)
+        listed = segments(found["mask"], name, self._class_of, () if self._things else None)
         extra: dict = {"class_names": list(self._classes)}
         if self._things:
             extra["things"] = [True] * len(listed)

@@ -58,7 +58,7 @@ class Cityscapes(PairedFolder):
         self._kept = EVALUATED if only_evaluated else frozenset(range(len(LABELS))) - VOID
 
     def make(self, name: str, found: dict[str, bytes]) -> Record:
-        listed = segments(found["mask"], name, self._class_of)
+        listed = segments(found["mask"], name, self._class_of, None)
         things = [label_of(number) >= FIRST_THING for number, _ in listed]
         extra = {"things": things, "class_names": [LABELS[i] for i in sorted(self._kept)]}
         return Record(name, (found["picture"],), labels=found["mask"], segments=listed, extra=extra)

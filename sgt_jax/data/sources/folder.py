@@ -5,6 +5,7 @@
     ROOT/PHOTOS/**/NAME.jpg
     ROOT/PHOTOS/**/NAME.txt             captions="txt"
     ROOT/PHOTOS/metadata.jsonl          captions="metadata": {"file_name": "a/b.jpg", "text": "a red bus", ...} a line
+    ROOT/PHOTOS/metadata.csv            or the same as a table with a header
     ROOT/MASKS/**/NAME.png              masks: segment ids, or a coloured picture
     ROOT/DEPTH/**/NAME.{npy,png}        depth: metres after multiplication by depth_unit; 0 and NaN are unknown
     ROOT/RIGHT/**/NAME.png              right: the other picture of a stereo pair
@@ -14,7 +15,6 @@ Everything is paired by the path below its folder without the suffix.
 
 import dataclasses
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.data.pictures import reading
-from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.reading import files, metadata
 from sgt_jax.data.sources.reading.labels import from_names, segments
 from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
 from sgt_jax.data.sources.reading.streamed import StreamedSource
-from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
+from sgt_jax.data.stored.record import BadRecord, Record, Shard
 from sgt_jax.errors import DataError
 
 CAPTIONS = (None, "txt", "metadata")
-CAPTION_KEYS = ("text", "caption")  # of a line of metadata.jsonl, the first that is there
 MASKS = ("ids", "picture")
 
 
@@ -43,11 +42,13 @@ class PlainFolder(PairedFolder):
       captions: None, "txt" or "metadata"; other fields of the metadata go to `extra`.
       masks: folder of the masks below root, or None.
       mask_kind: "ids" (pixel values are segment ids, 0 is void) or "picture" (a coloured mask as it is to be painted).
-      class_names: names of the ids 1, 2, ...; without them every id is an "object".
+      class_names: names of the ids 1, 2, ... (0, 1, ... if 0 is not void); without them every id is an "object".
+      void_ids: ids that are no object. By default 0, and 255 where it is the largest (Pascal VOC); maps that count from 0
+        and ignore 255 (mmsegmentation) want [255].
       depth: folder of the depth maps below root, or None.
       depth_unit: what their numbers are multiplied by; 0.001 for PNGs in millimetres.
       right: folder of the right pictures below root, or None.
-      upright: turn photos as their EXIF orientation says; masks and depth do not turn with them, so only without these.
+      upright: turn photos as their EXIF orientation says, and masks and depth maps with them.
       limit: use only the first so many records.
     """
 
@@ -62,27 +63,36 @@ class PlainFolder(PairedFolder):
         depth: str | None = None,
         depth_unit: float = 1.0,
         right: str | None = None,
-        upright: bool = False,
+        upright: bool = True,
+        void_ids: list[int] | None = None,
         limit: int | None = None,
     ):
         if captions not in CAPTIONS or mask_kind not in MASKS:
             raise DataError(
                 f"folder: captions={captions!r} must be one of {CAPTIONS}, mask_kind={mask_kind!r} of {MASKS}"
             )
-        if upright and (masks or depth):
-            raise DataError("folder: upright=True would turn the photos away from their masks and depth maps")
+        mask_suffixes = (".png", *(s for s in files.PHOTO_SUFFIXES if s != ".png"))
         folders = {
-            "mask": masks and Partner(masks),
-            "depth map": depth and Partner(depth, (".npy", ".png")),
+            "mask": masks and Partner(masks, mask_suffixes),
+            "depth map": depth and Partner(depth, (".npy", ".png", ".tif", ".tiff")),
             "right picture": right and Partner(right, files.PHOTO_SUFFIXES),
             "caption": captions == "txt" and Partner(photos, (".txt",)),
         }
         partners = {what: partner for what, partner in folders.items() if partner}
-        super().__init__(root, photos, partners, limit=limit, advice="check photos=, masks=, depth= and right=")
-        self._mask_kind, self._unit, self._upright = mask_kind, depth_unit, upright
+        known = metadata.NAMES if captions == "metadata" else ()
+        advice = "check photos=, masks=, depth= and right="
+        super().__init__(root, photos, partners, limit=limit, advice=advice, known=known)
+        self._mask_kind, self._unit, self.upright = mask_kind, depth_unit, upright
         self._names = None if class_names is None else list(class_names)
-        self._class_of = from_names(self._names).__getitem__ if self._names else _any_object
-        self._metadata = Metadata(self.root / photos / "metadata.jsonl") if captions == "metadata" else None
+        self._void = None if void_ids is None else tuple(int(number) for number in void_ids)
+        zero = self._void is None or 0 in self._void
+        if self._names:
+            self._class_of = from_names(self._names, 0 if zero else None, int(zero)).__getitem__
+        else:
+            self._class_of = _any_object if zero else _any_id
+        self._metadata = (
+            metadata.Metadata(metadata.metadata_file(self.root / photos)) if captions == "metadata" else None
+        )
         if self._metadata:
             self.take(sorted({*self._stems, *self._metadata.lines}), limit)
 
@@ -100,14 +110,14 @@ class PlainFolder(PairedFolder):
             if self._mask_kind == "picture":
                 fields["mask_picture"] = mask
             else:
-                fields.update(labels=mask, segments=segments(mask, name, self._class_of))
+                fields.update(labels=mask, segments=segments(mask, name, self._class_of, self._void))
                 if self._names:
                     fields["extra"]["class_names"] = self._names
         if (depth := found.get("depth map")) is not None:
             fields["depth"] = depth_map(depth, name, self._unit)
         if (text := found.get("caption")) is not None:
             fields["caption"] = _text(text, name)
-        return Record(name, pictures, upright=self._upright, **fields)
+        return Record(name, pictures, **fields)
 
 
 class PictureTars(StreamedSource):
@@ -123,63 +133,16 @@ class PictureTars(StreamedSource):
             raise DataError(f"folder_tars: captions={captions!r} must be 'txt' or null")
         self.root = files.local_folder(root)
         self._partners = {"caption": (".txt",)} if captions else {}
-        self._names = files.files_below(self.root, (".tar",))
+        self._names = files.files_below(self.root, files.TAR_SUFFIXES, self.passed_over)
         if not self._names:
             raise DataError(f"{self.root}: holds no .tar; type 'folder' reads unpacked pictures")
 
-    def shards(self, size: int = 0) -> Sequence[Shard]:
+    def pieces(self, size: int) -> Sequence[Shard]:
         return [PairedTar(files.stem(name), self.root, name, self._partners, _captioned) for name in self._names]
 
 
 def _captioned(name: str, found: Mapping[str, bytes]) -> Record:
     return Record(name, (found["picture"],), caption=_text(found["caption"], name) if "caption" in found else None)
-
-
-class Metadata:
-    """The lines of a metadata.jsonl, each for the picture that its file_name says.
-
-    Attributes:
-      path: of the file.
-      lines: stem of the picture -> the line's fields, or why the line cannot be used (then under a stem of its own).
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: dict[str, dict[str, Any] | Bad] = {}
-        try:
-            lines = path.read_bytes().splitlines()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error}); captions='txt' takes one file a picture") from error
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            own = f"{path.name}, line {number}"
-            try:
-                fields = json.loads(line)
-                key = files.stem(fields["file_name"])
-            except (ValueError, KeyError, TypeError) as error:
-                reason = f"{path}, line {number}: not a JSON object in UTF-8 with a file_name ({error!r})"
-                self.lines[own] = Bad(own, "bad line", reason)
-                continue
-            if key in self.lines:
-                key, fields = own, Bad(own, "duplicate line", f"{path}, line {number}: {key} has a line already")
-            self.lines[key] = fields
-
-    def caption(self, key: str) -> tuple[str, dict[str, Any]]:
-        """Caption and other fields of the picture with this stem.
-
-        Raises:
-          BadRecord: no line, no caption in it, or the line cannot be used.
-        """
-        fields = self.lines.get(key, {})
-        if isinstance(fields, Bad):
-            raise BadRecord(fields.kind, fields.reason)
-        others = {name: value for name, value in fields.items() if name not in ("file_name", *CAPTION_KEYS)}
-        for name in CAPTION_KEYS:
-            if isinstance(fields.get(name), str) and fields[name].strip():
-                return fields[name].strip(), others
-        keys = "' or '".join(CAPTION_KEYS)
-        raise BadRecord("missing caption", f"{self.path}: '{key}' has no line with the key '{keys}'; add it")
 
 
 def depth_map(data: bytes, name: str, unit: float) -> bytes:
@@ -213,7 +176,7 @@ def npy(values: np.ndarray) -> bytes:
 
 def _text(data: bytes, name: str) -> str:
     try:
-        text = data.decode("utf-8").strip()
+        text = files.text_of(data).strip()
     except UnicodeDecodeError as error:
         raise BadRecord("bad caption", f"{name}: its caption is not UTF-8 ({error}); convert the .txt") from error
     if not text:
@@ -221,6 +184,10 @@ def _text(data: bytes, name: str) -> str:
             "missing caption", f"{name}: its caption is blank; write one, or remove the .txt and the picture"
         )
     return text
+
+
+def _any_id(number: int) -> str | None:
+    return "object"
 
 
 def _any_object(number: int) -> str | None:

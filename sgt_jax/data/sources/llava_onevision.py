@@ -8,15 +8,23 @@ ROOT/{subset}/train-000NN-of-000MM.parquet            columns id, image, convers
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from sgt_jax.data.sources.reading import files
-from sgt_jax.data.sources.reading.conversations import Reading
+from sgt_jax.data.sources.reading.conversations import (
+    KEPT,
+    PICTURE_KEYS,
+    TURN_KEYS,
+    VIDEO_KEYS,
+    Reading,
+    check_unknown,
+)  # fmt: skip
 from sgt_jax.data.sources.reading.json_items import JsonItems
 from sgt_jax.data.sources.reading.streamed import StreamedSource
+from sgt_jax.data.stored.boundary import check_open_files
 from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard, Source
 from sgt_jax.errors import DataError
 
@@ -49,7 +57,7 @@ class LlavaOneVision(Source):
         limit: int | None = None,
     ):
         self.root = files.local_folder(root, "it holds annotations/ and images/")
-        self._reading = Reading(untagged, max_frames, upright)
+        self._reading, self.upright = Reading(untagged, max_frames, upright), upright
         self._images = self.root / images
         if annotations is None:
             annotations = next((name for name in USUAL if (self.root / name).is_file()), None)
@@ -73,7 +81,7 @@ class LlavaOneVision(Source):
     def record(self, i: int) -> Record:
         which = bisect_right(self._ends, i)
         items, number = self._files[which], i - (self._ends[which - 1] if which else 0)
-        return self._reading.from_files(items.name(number), items[number], self._images)
+        return self._reading.from_files(items.name(number), items[number], self._images, self.passed_over)
 
 
 class LlavaParquet(StreamedSource):
@@ -86,11 +94,11 @@ class LlavaParquet(StreamedSource):
 
     def __init__(self, root: str | Path, untagged: str = "bad", upright: bool = True):
         self.root, self._reading = files.local_folder(root), Reading(untagged, upright=upright)
-        self._names = files.files_below(self.root, (".parquet",))
+        self._names = files.files_below(self.root, (".parquet",), self.passed_over, files.PHOTO_SUFFIXES)
         if not self._names:
             raise DataError(f"{self.root}: holds no .parquet file; type 'llava_onevision' reads JSON")
 
-    def shards(self, size: int = 0) -> Sequence[Shard]:
+    def pieces(self, size: int) -> Sequence[Shard]:
         return [ParquetShard(name, self.root, self._reading) for name in self._names]
 
 
@@ -109,34 +117,31 @@ class ParquetShard(Shard):
         path, row = self.root / self.name, 0
         try:
             with parquet.ParquetFile(path) as file:
-                columns = [c for c in ("id", "image", "conversations", "data_source") if c in file.schema_arrow.names]
-                if "conversations" not in columns:
-                    found = ", ".join(file.schema_arrow.names)
+                known = file.schema_arrow.names
+                columns = [c for c in known if c in (*PICTURE_KEYS, *VIDEO_KEYS, *TURN_KEYS, *KEPT)]
+                if not set(TURN_KEYS) & set(columns):
+                    found = ", ".join(known)
                     raise DataError(f"{path}: has no column 'conversations' but {found}; is this LLaVA-OneVision?")
+                for column in known:
+                    if column not in columns:
+                        check_unknown(str(path), column)
+                        self.passed_over[f"files with the column '{column}'"] += 1
                 for batch in file.iter_batches(_ROWS, columns=columns):
                     for i in range(batch.num_rows):
-                        yield self._item(f"{self.name}[{row}]", batch.slice(i, 1))
+                        name = f"{self.name}[{row}]"
                         row += 1
+                        yield self.guarded(
+                            name, lambda name=name, i=i, batch=batch: self._item(name, batch.slice(i, 1))
+                        )
         except (pyarrow.ArrowException, OSError) as error:
+            check_open_files(error)
             reason = f"{path}: cannot be read from row {row} on ({error}); download it again"
             yield Bad(f"{self.name}[{row}:]", "broken parquet", reason)
 
-    def _item(self, name: str, one_row: Any) -> Record | Bad:
+    def _item(self, name: str, one_row: Any) -> Record:
         try:
             item = one_row.to_pylist()[0]
-            return self.reading.record(name, item, list(_pictures(name, item.get("image"))))
-        except BadRecord as error:
-            return Bad(name, error.kind, str(error))
         except UnicodeDecodeError as error:
-            return Bad(name, "not UTF-8", f"{name}: not UTF-8 ({error.reason})")
-
-
-def _pictures(name: str, image: Any) -> Iterator[bytes]:
-    """The bytes in an image column: null, a struct of bytes and path, or a list of such."""
-    for entry in image if isinstance(image, list) else [] if image is None else [image]:
-        match entry:
-            case {"bytes": bytes(data)} | bytes(data) if data:
-                yield data
-            case _:
-                path = entry.get("path") if isinstance(entry, Mapping) else None
-                raise BadRecord("missing picture", f"{name}: the image column holds no bytes (path: {path!r:.80})")
+            raise BadRecord("not UTF-8", f"{name}: not UTF-8 ({error.reason})") from error
+        path = self.root / self.name
+        return self.reading.from_cells(name, item, (path.parent, self.root), self.passed_over)

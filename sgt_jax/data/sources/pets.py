@@ -7,7 +7,9 @@
 About a dozen of the published files have other formats under the name .jpg; they are opened by what they contain.
 """
 
+import codecs
 import dataclasses
+import unicodedata
 from pathlib import Path
 
 from sgt_jax.data.sources.reading.labels import segments
@@ -46,12 +48,12 @@ class Pets(PairedFolder):
         self.names, self._border = names, border
         self._list = self.root / "annotations" / f"{split}.txt"
         try:
-            lines = self._list.read_bytes().splitlines()
+            lines = self._list.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
         except OSError as error:
             raise DataError(f"{self._list}: the list cannot be read ({error}); {advice}") from error
         self._lines = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")]
         self._lines = self._lines[:limit]
-        self.take([line.split()[0].decode("utf-8", "replace") for _, line in self._lines])
+        self.take([unicodedata.normalize("NFC", line.split()[0].decode("utf-8", "replace")) for _, line in self._lines])
 
     def record(self, i: int) -> Record:
         number, line = self._lines[i]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sgt_jax.data.pictures import rle
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.reading.paired import PairedFolder, PairedTar, Partner
 from sgt_jax.data.sources.reading.streamed import StreamedSource
@@ -40,22 +41,36 @@ class MaskChoice:
         """
         try:
             content = json.loads(found["json"])
+            # amg.py --convert-to-rle of segment-anything writes the list alone.
+            content = {"annotations": content} if isinstance(content, list) else content
             fields = self.fields(content["annotations"])
-            fields["extra"]["image_id"] = content["image"]["image_id"]
-        except (ValueError, KeyError, TypeError) as error:
+            image = content.get("image")
+            if isinstance(image, Mapping) and image.get("image_id") is not None:
+                fields["extra"]["image_id"] = image["image_id"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{name}: its json is not SA-1B's ({type(error).__name__}: {error}); download it again"
             raise BadRecord("bad json", reason) from error
         return Record(name, (found["picture"],), **fields)
 
     def fields(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """`masks` and `extra` of a record; raises KeyError, ValueError or TypeError for what is no annotation."""
-        found = [a for a in annotations if a["area"] >= self.min_area]
+        found = [a for a in annotations if _area(a) >= self.min_area]
         if self.max_masks is not None:
-            largest = sorted(range(len(found)), key=lambda i: -found[i]["area"])[: self.max_masks]
+            largest = sorted(range(len(found)), key=lambda i: -_area(found[i]))[: self.max_masks]
             found = [found[i] for i in sorted(largest)]
         masks = tuple({"size": a["segmentation"]["size"], "counts": a["segmentation"]["counts"]} for a in found)
-        boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
-        return {"masks": masks, "extra": {"boxes": boxes} | {key: [a[key] for a in found] for key in _QUALITIES}}
+        extra = {key: [a[key] for a in found] for key in _QUALITIES if all(a.get(key) is not None for a in found)}
+        if all(a.get("bbox") is not None for a in found):
+            extra["boxes"] = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in found)]
+        return {"masks": masks, "extra": extra}
+
+
+def _area(annotation: Mapping[str, Any]) -> int:
+    """As it says, or else counted."""
+    if annotation.get("area") is not None:
+        return annotation["area"]
+    runs = rle.foreground(annotation["segmentation"])
+    return int((runs[:, 1] - runs[:, 0]).sum())
 
 
 class Sa1bFolder(PairedFolder):
@@ -86,9 +101,9 @@ class Sa1bTars(StreamedSource):
 
     def __init__(self, root: str | Path, min_area: int = 0, max_masks: int | None = None):
         self.root, self._choice = files.local_folder(root), MaskChoice(min_area, max_masks)
-        self._names = files.files_below(self.root, (".tar",))
+        self._names = files.files_below(self.root, files.TAR_SUFFIXES, self.passed_over)
         if not self._names:
             raise DataError(f"{self.root}: holds no .tar; type 'sa1b' reads unpacked pairs")
 
-    def shards(self, size: int = 0) -> Sequence[Shard]:
+    def pieces(self, size: int) -> Sequence[Shard]:
         return [PairedTar(files.stem(name), self.root, name, _JSON, self._choice.make) for name in self._names]

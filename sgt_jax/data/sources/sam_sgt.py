@@ -47,10 +47,12 @@ class SamSgtFolder(Source):
         self.root, self.photos, self.masks = files.local_folder(root, advice), photos, masks
         for folder in (photos, masks):
             files.local_folder(self.root / folder, advice)
-        mask_of = {files.stem(name): name for name in files.files_below(self.root / masks, MASK_SUFFIXES)}
+        mask_of = {
+            files.stem(name): name for name in files.files_below(self.root / masks, MASK_SUFFIXES, self.passed_over)
+        }
         left_out: list[Bad] = []
         if index is None:
-            names = files.files_below(self.root / photos, PHOTO_SUFFIXES)
+            names = files.files_below(self.root / photos, PHOTO_SUFFIXES, self.passed_over)
             for stem in sorted(mask_of.keys() - {files.stem(name) for name in names}):
                 problem = f"{self.root / masks / mask_of[stem]}: a mask without a photo in {self.root / photos}"
                 left_out.append(Bad(f"{masks}/{mask_of[stem]}", "missing photo", problem))

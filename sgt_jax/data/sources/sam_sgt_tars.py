@@ -7,7 +7,6 @@ Neither equal order nor equal shard boundaries are assumed: all headers are read
 reads at known places. Tars that hold photo and mask side by side are paired within the tar.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,6 @@ from typing import NamedTuple
 from sgt_jax.data.sources.reading import files, tars
 from sgt_jax.data.stored.record import Bad, Record, Source
 from sgt_jax.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 MASK_SUFFIXES = (".png",)
 _SCANNERS = 16  # tars whose headers are read at once: on a network mount this is waiting, not work
@@ -62,7 +59,7 @@ class SamSgtTars(Source):
     ):
         files.check_on_bad(on_bad)
         self.root = files.local_folder(root, "it holds the downloaded tars")
-        self._names = files.files_below(self.root, (".tar",))
+        self._names = files.files_below(self.root, files.TAR_SUFFIXES, self.passed_over)
         if not self._names:
             raise DataError(f"{self.root}: holds no .tar file; type 'sam_sgt' reads the unpacked tree")
         with ThreadPoolExecutor(_SCANNERS) as pool:
@@ -117,8 +114,8 @@ class SamSgtTars(Source):
                 else:
                     kind = masks if files.has_suffix(name, MASK_SUFFIXES) else photos
                     found[kind].mixed[tar, files.stem(name)] = _Place(tar, name)
-        if other:
-            logger.info("%s: files in the tars that are no pictures: %s", self.root, dict(other))
+        self.passed_over.update({f"files {suffix}": n for suffix, n in other.items()})
+        files.report(self.passed_over, self.root)
         return found[photos], found[masks]
 
     def _paired(self, photos: _Found, masks: _Found, left_out: list[Bad]) -> list[tuple[_Place, _Place]]:

@@ -116,8 +116,8 @@ def write_part(
             writer = ArrayRecordWriter(os.fspath(temporary), _WRITER)
         for item in shard:
             if not isinstance(item, Bad):
-                data = stored_record.to_bytes(item)
                 try:
+                    data = stored_record.guarded(item.name, lambda item=item: stored_record.to_bytes(item))
                     if check == "all":
                         stored_record.decode(item)
                     lengths.add(item, len(data))
@@ -137,6 +137,7 @@ def write_part(
                 size += len(data)
             tick(len(lengths.rows) + bad.total(), size)
         entry = dict(version=VERSION, shard=shard.name, records=len(lengths.rows), bad=dict(bad), bad_named=named)
+        entry["passed_over"] = dict(shard.passed_over)
         with _writing(target):
             writer.close()
             if lengths.rows:
@@ -235,13 +236,20 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def write_manifest(root: Path, settings: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Joins the parts' entries, once all are there, and returns the manifest."""
+def write_manifest(
+    root: Path, settings: Mapping[str, Any], count: int, passed_over: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Joins the parts' entries, once all are there, and returns the manifest.
+
+    `passed_over` is what the source did not read on opening.
+    """
     entries = [json.loads(part(root, i, "json").read_text(encoding="utf-8")) for i in range(count)]
     bad: Counter = Counter()
+    passed_over = Counter(passed_over)
     named: dict[str, list] = {}
     for entry in entries:
         bad.update(entry["bad"])
+        passed_over.update(entry.get("passed_over", {}))
         for kind, some in entry["bad_named"].items():
             named[kind] = (named.get(kind, []) + some)[:NAMED]
     manifest = dict(
@@ -252,6 +260,7 @@ def write_manifest(root: Path, settings: Mapping[str, Any], count: int) -> dict[
         bytes=sum(e["bytes"] for e in entries),
         bad=dict(bad),
         bad_named=named,
+        passed_over=dict(passed_over),
         lengths=_summary(root, entries),
         parts=[{key: e[key] for key in ("shard", "records", "bytes", "sha256", "bad")} for e in entries],
     )

@@ -73,6 +73,7 @@ def ingest(
     if not hasattr(source, "shards"):
         raise DataError(f"a source of type '{spec.get('type')}' is made on the fly and needs no ingest")
     shards = list(source.shards(shard_size))
+    passed_over = dict(source.passed_over)
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
@@ -82,7 +83,7 @@ def ingest(
         if todo:
             (root / folder.MANIFEST).unlink(missing_ok=True)  # the folder is not whole
             _Run(root, shards, on_bad, check, _Shared.of(len(shards))).write(todo, workers, report)
-        return folder.write_manifest(root, settings, len(shards))
+        return folder.write_manifest(root, settings, len(shards), passed_over)
 
 
 @contextlib.contextmanager

@@ -7,14 +7,17 @@ ArrayRecord files. `Source` is the interface of everything that can be read at r
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgpack
 import numpy as np
 
 from sgt_jax.data.examples import Example, Turn
-from sgt_jax.data.pictures import reading, rle
+from sgt_jax.data.pictures import reading, upright
+from sgt_jax.data.pictures.regions import Masks
+from sgt_jax.data.stored.boundary import BadRecord, guarded, printable
 from sgt_jax.errors import DataError
 
 VERSION = 1  # of the stored form; a reader refuses others
@@ -37,7 +40,9 @@ class Record:
       classes: class names, parallel to `masks`.
       depth: an encoded depth map: .npy bytes (float, larger is farther, NaN unknown).
       caption, turns, kind: as in Example.
-      upright: turn the pictures as their EXIF orientation says. False where masks lie on the pixels as stored.
+      upright: turn the pictures as their EXIF orientation says, and with them what lies on their pixels as stored: masks,
+        depth and the boxes in `extra`. What has the size of the turned picture already stays.
+      truncated: use pictures whose last bytes are missing, see `reading.load_rgb`.
       extra: anything else, of plain JSON types.
       moments: of a tokenised record: as in Example, each the bytes of an .npy file.
       preview: of a tokenised record: a small encoded picture of the target, to look at.
@@ -55,13 +60,15 @@ class Record:
     caption: str | None = None
     turns: tuple[Turn, ...] = ()
     kind: str | None = None
-    upright: bool = False
+    upright: bool = True
+    truncated: bool = True
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     moments: tuple[bytes, ...] = ()
     preview: bytes | None = None
 
 
-class Bad(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Bad:
     """A record that cannot be used. Readers yield it in place of the record, so that it is counted and named.
 
     Attributes:
@@ -75,16 +82,9 @@ class Bad(NamedTuple):
     kind: str
     reason: str
 
-
-class BadRecord(DataError):
-    """A DataError that knows its kind, see `Bad`."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(kind, reason)  # both, so that it can be pickled between processes
-        self.kind = kind
-
-    def __str__(self) -> str:
-        return self.args[1]
+    def __post_init__(self) -> None:
+        for field in ("name", "reason"):  # both are printed and stored, whatever a file is called
+            object.__setattr__(self, field, printable(getattr(self, field)))
 
 
 def to_bytes(record: Record) -> bytes:
@@ -92,6 +92,8 @@ def to_bytes(record: Record) -> bytes:
     fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     # An empty `void_ids` says something else than None.
     is_set = {k: v for k, v in fields.items() if v not in (None, (), {}, False) or (k == "void_ids" and v is not None)}
+    # Both in each record: folders of older versions have `upright` only where it is True, and nothing of `truncated`.
+    is_set |= {"upright": record.upright, "truncated": record.truncated}
     return msgpack.packb({"version": VERSION} | is_set)
 
 
@@ -110,6 +112,7 @@ def from_bytes(data: bytes, where: str = "record") -> Record:
         ) from error
     if version != VERSION:
         raise DataError(f"{where}: stored form {version}, this code reads {VERSION}; ingest the data again")
+    fields = {"upright": False, "truncated": False} | fields
     for key, value in fields.items():
         if isinstance(value, list):  # a record's own sequences are tuples of tuples; `extra` keeps its lists
             make = (lambda turn: Turn(*turn)) if key == "turns" else lambda x: tuple(x) if isinstance(x, list) else x
@@ -117,16 +120,42 @@ def from_bytes(data: bytes, where: str = "record") -> Record:
     return Record(**fields)
 
 
+def settled(record: Record, upright: bool, truncated: bool) -> Record:
+    """The record with what the source's options say of its pictures; what the record itself switches off stays off."""
+    upright, truncated = upright and record.upright, truncated and record.truncated
+    if (upright, truncated) == (record.upright, record.truncated):
+        return record
+    return dataclasses.replace(record, upright=upright, truncated=truncated)
+
+
 def decode(record: Record) -> Example:
     """Decodes all pictures and masks.
 
     Raises:
-      BadRecord: a picture, mask or depth map cannot be read, or sizes disagree; the message names the record.
+      BadRecord: anything of it cannot be read, or sizes disagree; the message names the record.
     """
+    return guarded(record.name, lambda: _decoded(record))
+
+
+def _decoded(record: Record) -> Example:
     name = record.name
-    pictures = tuple(_picture(data, name, "picture", record.upright) for data in record.images)
-    mask_picture = None if record.mask_picture is None else _picture(record.mask_picture, name, "mask picture")
+    pictures = tuple(_picture(data, record, "picture") for data in record.images)
+    turn = reading.orientation(record.images[0]) if record.upright and pictures else upright.USUAL
+    mask_picture = None if record.mask_picture is None else _picture(record.mask_picture, record, "mask picture")
+    depth = None if record.depth is None else _array(record.depth, name, "depth").astype(np.float32)
     found, classes = _instances(record)
+    extra = dict(record.extra)
+    if turn != upright.USUAL:
+        mask_turn = reading.orientation(record.mask_picture) if record.mask_picture is not None else turn
+        seen = pictures[0].shape[:2]
+        found = found if _lies(found.shape[1:], seen, turn) else found.turned(turn)
+        if mask_picture is not None and mask_turn == upright.USUAL and not _lies(mask_picture.shape[:2], seen, turn):
+            mask_picture = upright.turned(mask_picture, turn)
+        if depth is not None and not _lies(depth.shape[:2], seen, turn):
+            depth = upright.turned(depth, turn)
+        if extra.get("boxes"):
+            stored = seen[::-1] if upright.swaps_sides(turn) else seen
+            extra["boxes"] = upright.turned_boxes(extra["boxes"], turn, stored)
     if len(found) and pictures and found.shape[1:] != pictures[0].shape[:2]:
         sizes = f"{found.shape[2]}x{found.shape[1]} and {pictures[0].shape[1]}x{pictures[0].shape[0]}"
         raise BadRecord("mask size", f"{name}: masks and picture differ in size ({sizes}); are they of one picture?")
@@ -139,18 +168,24 @@ def decode(record: Record) -> Example:
         masks=found if record.masks or record.labels is not None else None,
         classes=classes,
         mask_picture=mask_picture,
-        depth=None if record.depth is None else _array(record.depth, name, "depth").astype(np.float32),
+        depth=depth,
         caption=record.caption,
         turns=record.turns,
         kind=record.kind,
-        extra=dict(record.extra),
+        extra=extra,
         moments=tuple(_array(data, name, "moments") for data in record.moments),
     )
 
 
-def _picture(data: bytes, name: str, what: str, upright: bool = False) -> np.ndarray:
+def _lies(hw: Sequence[int], seen: Sequence[int], turn: int) -> bool:
+    """Whether something of (height, width) lies on the upright picture already; only a quarter turn can tell."""
+    upside = (hw[0] - hw[1]) * (seen[0] - seen[1])
+    return upright.swaps_sides(turn) and upside > 0
+
+
+def _picture(data: bytes, record: Record, what: str) -> np.ndarray:
     try:
-        return reading.load_rgb(io.BytesIO(data), upright, f"{name}: {what}")
+        return reading.load_rgb(io.BytesIO(data), record.upright, f"{record.name}: {what}", record.truncated)
     except DataError as error:
         raise BadRecord(f"unreadable {what}", str(error)) from error
 
@@ -169,21 +204,20 @@ def _same_shape(name: str, photo: np.ndarray, mask: np.ndarray) -> None:
         )
 
 
-def _instances(record: Record) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Masks bool [N, H, W] from run lengths or from a picture of segment ids."""
+def _instances(record: Record) -> tuple[Masks, tuple[str, ...] | None]:
+    """Masks [N, H, W] from run lengths or from a picture of segment ids."""
     if record.labels is not None:
         ids = segment_ids(record.labels, record.name)
         there = set(present(ids))
         listed = [(number, label) for number, label in record.segments if number in there]
         if record.void_ids is not None:
             _check_ids(record, there)
-        found = [ids == number for number, _ in listed]
-        return np.stack(found) if found else np.zeros((0, *ids.shape), bool), tuple(label for _, label in listed)
+        return Masks.of_ids(ids, [number for number, _ in listed]), tuple(label for _, label in listed)
     if not record.masks:
-        return np.zeros((0, 0, 0), bool), record.classes
+        return Masks((0, 0), []), record.classes
     try:
-        return np.stack([rle.decode(mask) for mask in record.masks]), record.classes
-    except (DataError, KeyError, ValueError, TypeError) as error:
+        return Masks.of_runs(record.masks), record.classes
+    except (DataError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise BadRecord("bad run lengths", f"{record.name}: {error}") from error
 
 
@@ -221,6 +255,14 @@ def segment_ids(data: bytes, name: str) -> np.ndarray:
     except DataError as error:
         raise BadRecord("unreadable mask", str(error)) from error
     if values.ndim == 2:
+        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == values.round()).all()):
+            raise BadRecord(
+                "unreadable mask", f"{name}: the label picture holds fractions, no ids; save it as integers"
+            )
+        if values.size and (values.min() < 0 or values.max() >= 2**31):
+            raise BadRecord(
+                "unreadable mask", f"{name}: the label picture holds ids below 0 or above 2**31; number anew"
+            )
         return values.astype(np.int32)
     red, green, blue = (values[..., i].astype(np.int32) for i in range(3))
     return red + 256 * green + 65536 * blue
@@ -229,7 +271,7 @@ def segment_ids(data: bytes, name: str) -> np.ndarray:
 def _array(data: bytes, name: str, what: str) -> np.ndarray:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise BadRecord(f"unreadable {what}", f"{name}: {what}: {error}") from error
 
 
@@ -241,9 +283,17 @@ class Source:
 
     Attributes:
       left_out: what was found bad on opening and got no index, such as photos without a mask: `shards` ends with these.
+      upright, truncated: what records say of their pictures, see `Record`.
     """
 
     left_out: Sequence[Bad] = ()
+    upright: bool = True
+    truncated: bool = True
+
+    @property
+    def passed_over(self) -> Counter:
+        """What the data hold that is not understood and so not read: "files .txt" or "keys 'score'" -> how many."""
+        return self.__dict__.setdefault("_passed_over", Counter())
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -260,11 +310,20 @@ class Source:
     def __getitem__(self, i: int) -> Example:
         if not 0 <= i < len(self):
             raise IndexError(f"{self!r}: index {i} is outside 0..{len(self) - 1}")
-        record = self.record(i)
+        record = self.read(i)
         try:
             return decode(record)
         except BadRecord as error:
             raise BadRecord(error.kind, f"{self!r}: {error}") from error
+
+    def read(self, i: int) -> Record:
+        """Record i as `record` gives it, checked, whatever goes wrong in reading it.
+
+        Raises:
+          BadRecord: it cannot be used.
+        """
+        record = guarded(f"{self!r}[{i}]", lambda: self.record(i))
+        return settled(record, self.upright, self.truncated)
 
     def shards(self, size: int = 5000) -> Sequence["Shard"]:
         """The records in pieces of at most `size`, and at the end what was left out."""
@@ -284,8 +343,20 @@ class Shard:
     name: str
     count: int | None = None
 
+    @property
+    def passed_over(self) -> Counter:
+        """As of the source: what this piece holds that is not read; complete when it was read to its end."""
+        return self.__dict__.setdefault("_passed_over", Counter())
+
     def __iter__(self) -> Iterator[Record | Bad]:
         raise NotImplementedError
+
+    def guarded(self, name: str, make: Callable[[], Record]) -> Record | Bad:
+        """What `make` gives, or what is wrong with it."""
+        try:
+            return guarded(name, make)
+        except BadRecord as error:
+            return Bad(printable(name), error.kind, str(error))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,11 +376,10 @@ class IndexedShard(Shard):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[Record | Bad]:
+        before = Counter(self.source.passed_over)
         for i in range(self.start, self.stop):
-            try:
-                yield self.source.record(i)
-            except BadRecord as error:
-                yield Bad(f"{self.source!r}[{i}]", error.kind, str(error))
+            yield self.guarded(f"{self.source!r}[{i}]", lambda i=i: self.source.read(i))
+        self.passed_over.update(self.source.passed_over - before)
 
 
 @dataclasses.dataclass(frozen=True)

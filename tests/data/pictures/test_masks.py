@@ -40,7 +40,7 @@ def test_distinct_colours_are_far_apart_and_from_black():
         gaps = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 1e9 * np.eye(n + 1)
         assert gaps.min() >= least
     np.testing.assert_array_equal(masks.distinct_colours(64)[:20], masks.distinct_colours(20))
-    with pytest.raises(DataError, match="set max_masks"):
+    with pytest.raises(DataError, match="max_masks=700"):
         masks.distinct_colours(1000)
 
 

@@ -36,8 +36,9 @@ def test_text_to_image_rows_in_row_groups(tmp_path):
     write(tmp_path / "b.parquet", image=[photo(80), photo(90)[:200]], captions=["a boat", "a ship"], id=[1, 2])
     put(tmp_path / "._b.parquet", "resource fork")
     source = opened("text_to_image_parquet", tmp_path)
-    assert [shard.name for shard in source.shards()] == ["a/part.0-0", "a/part.0-1", "a/part.0-2", "b-0"]
-    assert [shard.count for shard in source.shards()] == [2, 2, 2, 2]
+    assert [shard.name for shard in source.shards()] == ["a/part.0-0-2", "b-0"]
+    assert [shard.count for shard in source.shards()] == [6, 2]
+    assert [shard.count for shard in source.shards(size=4)] == [4, 2, 2]
     good, bad = read_all(source)
     assert {name: e.caption for name, e in good.items()} == {
         "a/part.0.PARQUET/0": "a bus",

@@ -64,7 +64,7 @@ def broken_pairs():
         "sa_16": ((image, json.dumps(other).encode()), "bad json"),
         "sa_17": ((image, json.dumps(short).encode()), "bad run lengths"),
         "sa_18": ((small, text), "mask size"),
-        "sa_19": ((image, b"[]"), "bad json"),
+        "sa_19": ((image, b"7"), "bad json"),
     }
 
 

@@ -3,23 +3,33 @@
     {"id": "17", "image": "General/a.jpg" | ["a.jpg", "b.jpg"] | null, "video": ["f0.jpg", "f1.jpg"],
      "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cup."}, ...]}
 
+"images", "videos" and "messages" mean the same, as do turns of "role" and "content", whose content may be a list of texts
+and pictures.
+
 A `<image>` in a human turn stands for one picture, in order over the whole conversation. If tags and pictures
 disagree, the item is a bad record of a kind of its own; no picture is dropped silently.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sgt_jax.data.examples import Turn
-from sgt_jax.data.sources.reading import files
+from sgt_jax.data.sources.reading import cells, files
 from sgt_jax.data.stored.record import BadRecord, Record
 from sgt_jax.errors import DataError
 
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 ROLES = {"human": "user", "user": "user", "system": "user", "gpt": "assistant", "assistant": "assistant"}
+_PICTURES = ("image", "img", "picture", "photo", "video")
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".gif")
+PICTURE_KEYS, VIDEO_KEYS, TURN_KEYS = (
+    ("image", "images"),
+    ("video", "videos"),
+    ("conversations", "messages", "conversation"),
+)
 KEPT = ("id", "category", "dataset", "data_source")  # goes to `extra` where an item has it
 
 
@@ -63,23 +73,38 @@ class Reading:
         extra = {key: item[key] for key in KEPT if isinstance(item.get(key), str | int)}
         return Record(name, tuple(pictures), turns=tuple(turns), upright=self.upright, extra=extra)
 
-    def from_files(self, name: str, item: Any, folder: Path) -> Record:
+    def from_files(self, name: str, item: Any, folder: Path, passed_over: Counter) -> Record:
         """The record of an item that names its pictures as files below `folder`.
 
+        `passed_over` counts keys that say nothing to us.
+
         Raises:
-          BadRecord: also where a file is missing, empty, or outside the folder.
+          BadRecord: also where a file is missing, empty, or outside the folder, or a key may hold pictures but is none
+            that we know.
         """
-        if not isinstance(item, Mapping):
-            raise BadRecord("bad item", f"{name}: not an object with 'conversations' but {type(item).__name__}")
+        item, inline = _usual(name, item, passed_over)
         paths = _paths(name, item, "image")
         frames = self._frames(name, _paths(name, item, "video"), folder)
+        if paths and inline:
+            raise BadRecord("bad item", f"{name}: has pictures under 'image' and within its turns; keep one")
+        paths = paths or inline
         if paths and frames:
             raise BadRecord("bad item", f"{name}: has both 'image' and 'video', so their order is open; keep one")
-        try:
-            pictures = [files.read_bytes(files.inside(folder, path)) for path in [*paths, *frames]]
-        except BadRecord as error:
-            raise BadRecord(error.kind, f"{name}: {error}") from error
+        pictures = [cells.picture(path, name, (folder,)) for path in [*paths, *frames]]
         return self.record(name, item, pictures, len(frames))
+
+    def from_cells(self, name: str, item: Mapping[str, Any], folders: Sequence[Path], passed_over: Counter) -> Record:
+        """The record of a row of a table whose cells hold the pictures, or paths below one of `folders`.
+
+        Raises:
+          BadRecord: as `from_files`.
+        """
+        item, inline = _usual(name, {key: value for key, value in item.items() if value is not None}, passed_over)
+        if item.get("video"):
+            raise BadRecord("encoded video", f"{name}: a video in a table; extract its frames as 'images'")
+        cell = item.get("image")
+        entries = cell if isinstance(cell, list) else [] if cell is None else [cell]
+        return self.record(name, item, [cells.picture(entry, name, folders) for entry in entries or inline])
 
     def _frames(self, name: str, paths: Sequence[str], folder: Path) -> list[str]:
         """Frame files of a video: a list of pictures, or a folder of them."""
@@ -97,20 +122,83 @@ class Reading:
         return [paths[round(i * step)] for i in range(self.max_frames)]
 
 
-def _paths(name: str, item: Mapping[str, Any], key: str) -> list[str]:
-    """The paths under `key`: none, one, or several."""
+def check_unknown(name: str, key: str) -> None:
+    """Refuses a key or column that is not known and may hold pictures.
+
+    Raises:
+      BadRecord: it may.
+    """
+    if any(word in key.lower() for word in _PICTURES):
+        raise BadRecord("unknown key", f"{name}: the key '{key}' may hold pictures but is not read; call it 'image', or "
+                        "remove it")  # fmt: skip
+
+
+def _usual(name: str, item: Any, passed_over: Counter) -> tuple[dict[str, Any], list[Any]]:
+    """An item with the usual keys "image", "video" and "conversations", and the pictures within its turns."""
+    if not isinstance(item, Mapping):
+        raise BadRecord("bad item", f"{name}: not an object with 'conversations' but {type(item).__name__}")
+    found = {key: item[key] for key in item if key in KEPT}
+    for usual, keys in (("image", PICTURE_KEYS), ("video", VIDEO_KEYS), ("conversations", TURN_KEYS)):
+        given = {key: item[key] for key in keys if not _nothing(item.get(key))}
+        if len(given) > 1:
+            raise BadRecord("bad item", f"{name}: has the keys {', '.join(given)}, which mean the same; keep one")
+        found[usual] = next(iter(given.values()), item.get(usual) if usual == "conversations" else None)
+    for key in item.keys() - {*KEPT, *PICTURE_KEYS, *VIDEO_KEYS, *TURN_KEYS}:
+        if _nothing(item[key]):
+            continue
+        if not isinstance(item[key], int | float):  # "image_width" is no picture
+            check_unknown(name, str(key))
+        passed_over[f"keys '{key}'"] += 1
+    inline: list[Any] = []
+    if isinstance(found["conversations"], list):
+        found["conversations"] = [_usual_turn(name, turn, inline) for turn in found["conversations"]]
+    return found, inline
+
+
+def _nothing(value: Any) -> bool:
+    """Whether a value stands for none: null, "", "None", an empty list or one of such."""
+    if isinstance(value, list):
+        return all(map(_nothing, value))
+    return value is None or (isinstance(value, str) and value.strip().lower() in cells.NOTHING)
+
+
+def _usual_turn(name: str, turn: Any, inline: list[Any]) -> Any:
+    """A turn with "from" and "value"; pictures in its content go to `inline`, a tag stands in their place."""
+    if not isinstance(turn, Mapping) or ("from" in turn and "value" in turn):
+        return turn
+    role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    if isinstance(content, list):
+        pieces = []
+        for piece in content:
+            match piece:
+                case str(text) | {"type": "text", "text": str(text)}:
+                    pieces.append(text)
+                case {"type": "image" | "image_url", **rest}:
+                    given = rest.get("image") or rest.get("image_url") or rest.get("url") or rest.get("path")
+                    given = given.get("url") if isinstance(given, Mapping) and "url" in given else given
+                    inline += [given] if given else []  # without one, the next of the item's own
+                    pieces.append(IMAGE_TAG)
+                case _:
+                    raise BadRecord(
+                        "bad turn", f"{name}: a part of a turn must be a text or an image, not {piece!r:.120}"
+                    )
+        content = "".join(pieces)
+    return {"from": role, "value": content}
+
+
+def _paths(name: str, item: Mapping[str, Any], key: str) -> list[Any]:
+    """The paths under `key`: none, one, or several; a picture may also be {"path": ...} or base64."""
     value = item.get(key)
-    if value is None or value == "":
+    if _nothing(value):
         return []
-    paths = [value] if isinstance(value, str) else value
-    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+    paths = value if isinstance(value, list) else [value]
+    paths = [path.get("path") or path.get("bytes") if isinstance(path, Mapping) else path for path in paths]
+    if not all(isinstance(path, str) and not _nothing(path) for path in paths):
         raise BadRecord("bad item", f"{name}: '{key}' must be a path, a list of paths, or null, not {value!r:.80}")
     return paths
 
 
 def _list_of_turns(name: str, item: Any) -> list[Any]:
-    if not isinstance(item, Mapping):
-        raise BadRecord("bad item", f"{name}: not an object with 'conversations' but {type(item).__name__}")
     turns = item.get("conversations")
     if not isinstance(turns, list) or not turns:
         raise BadRecord("no conversation", f"{name}: 'conversations' must be a list of turns, not {turns!r:.80}")

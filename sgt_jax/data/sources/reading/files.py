@@ -4,19 +4,28 @@ Paths are relative to a folder and written with "/". Suffixes count in any case,
 hold beside every NAME, is never a file of the data.
 """
 
+import codecs
 import logging
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.data.stored.boundary import BadRecord, check_open_files, printable
+from sgt_jax.data.stored.record import Bad
 from sgt_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 REPORTED = 5  # bad records of a kind that are logged one by one
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# What Pillow reads, and HEIC, which it reads with pillow-heif.
+PHOTO_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k", ".jpx",
+    ".ppm", ".pgm", ".tga", ".apng", ".mpo", ".heic", ".heif",
+)  # fmt: skip
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini")  # of no data set
 
 
 def local_folder(path: str | Path, advice: str = "check the path") -> Path:
@@ -37,22 +46,45 @@ def empty(folder: Path) -> DataError:
     return DataError(f"{folder}: holds no pictures ({', '.join(PHOTO_SUFFIXES)}); check the path, unpack the archives")
 
 
-def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Relative paths of the files below a folder, sorted. Symbolic links are followed: data often lie elsewhere."""
+def files_below(
+    folder: Path, suffixes: tuple[str, ...], passed_over: Counter | None = None, also: tuple[str, ...] = ()
+) -> list[str]:
+    """Relative paths of the files below a folder, sorted.
+
+    Symbolic links are followed, as data often lie elsewhere, but no folder is read twice, so links in a circle end.
+    `passed_over` counts the files with other suffixes, those in `also` left out, and links to folders that were read
+    already.
+    """
     found = []
-    for directory, folders, names in os.walk(folder, followlinks=True):
-        below = Path(directory).relative_to(folder)
-        found += [(below / name).as_posix() for name in names if has_suffix(name, suffixes)]
-        folders[:] = [name for name in folders if not _leads_up(os.path.join(directory, name))]
+    for below, names in _folders(folder, passed_over):
+        for name in names:
+            if has_suffix(name, suffixes):
+                found.append(f"{below}/{name}" if below else name)
+            elif passed_over is not None and not (name.lower().endswith(also) or _of_system(name)):
+                passed_over[f"files {PurePosixPath(name).suffix.lower() or printable(name)}"] += 1
     return sorted(found)
 
 
-def _leads_up(path: str) -> bool:
-    """Whether a link leads to a folder that it lies in: followed, every file there would come again and again."""
-    if not os.path.islink(path):
-        return False
-    target = os.path.realpath(path)
-    return os.path.commonpath([target, os.path.realpath(os.path.dirname(path))]) == target
+def _of_system(name: str) -> bool:
+    return name.startswith("._") or name.lower() in _SYSTEM_FILES
+
+
+def _folders(folder: Path, passed_over: Counter | None) -> Iterator[tuple[str, list[str]]]:
+    """(relative path, names of files) of every folder below one; first those without links on the way."""
+    links, seen = [str(folder)], set()
+    while links:
+        top = links.pop(0)
+        for directory, folders, names in os.walk(top):
+            status = os.stat(directory)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                if passed_over is not None:
+                    passed_over["links to folders that were read already"] += 1
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            links += sorted(path for name in folders if os.path.islink(path := os.path.join(directory, name)))
+            below = os.path.relpath(directory, folder)
+            yield "" if below == "." else below, names
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
@@ -65,7 +97,8 @@ def stem(name: str, ending: str = "") -> str:
 
     `ending` goes too where it is there: 'x_leftImg8bit.png' -> 'x' with ending '_leftImg8bit'.
     """
-    return str(PurePosixPath(name).with_suffix("")).removesuffix(ending)
+    # One accent may be written in two ways (macOS decomposes names): both are one stem.
+    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix(""))).removesuffix(ending)
 
 
 def by_stem(names: Iterable[str], ending: str = "") -> dict[str, list[str]]:
@@ -105,6 +138,7 @@ def read_bytes(path: Path, what: str = "picture") -> bytes:
     except FileNotFoundError as error:
         raise BadRecord(f"missing {what}", f"{path}: no such {what}; download it again or remove the record") from error
     except OSError as error:
+        check_open_files(error)
         raise BadRecord(f"unreadable {what}", f"{path}: {what}: {error}") from error
     if not data:
         raise BadRecord(f"unreadable {what}", f"{path}: the {what} is an empty file; download it again")
@@ -148,4 +182,30 @@ def inside(folder: Path, name: str, what: str = "picture") -> Path:
         raise BadRecord(
             "path outside", f"{folder}: the {what} path {name!r} points outside this folder; make it relative"
         )
-    return folder / name
+    # As it is written, then with the separators of Windows, then with accents written in the other ways.
+    written = [name, name.replace("\\", "/")]
+    written += [unicodedata.normalize(form, written[1]) for form in ("NFC", "NFD")]
+    return next((folder / one for one in written if os.path.exists(folder / one)), folder / written[1])
+
+
+def text_of(data: bytes) -> str:
+    """The text of a small file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+      UnicodeDecodeError: neither.
+    """
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig")
+
+
+def report(passed_over: Mapping[str, int], where: object) -> None:
+    """Logs what a source did not read, if there is any."""
+    if passed_over:
+        logger.warning("%r: passed over: %s", where, listed(passed_over))
+
+
+def listed(passed_over: Mapping[str, int]) -> str:
+    """'3 files .txt, 1 files .md', the most first."""
+    return ", ".join(
+        f"{n:,} {what}" for what, n in sorted(passed_over.items(), key=lambda entry: (-entry[1], entry[0]))
+    )

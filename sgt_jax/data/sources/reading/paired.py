@@ -5,12 +5,13 @@ instead of silent gaps.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
 
 from sgt_jax.data.sources.reading import files, tars
-from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard, Source
+from sgt_jax.data.stored.record import Bad, Record, Shard, Source
 
 
 class Partner(NamedTuple):
@@ -37,6 +38,7 @@ class PairedFolder(Source):
       photo_ending: as `Partner.ending`.
       limit: use only the first so many records.
       advice: for the error when a folder is not there.
+      known: endings of files that are read in another way, and so not passed over.
 
     Raises:
       DataError: a folder is not there, or nothing is in them.
@@ -51,14 +53,23 @@ class PairedFolder(Source):
         photo_ending: str = "",
         limit: int | None = None,
         advice: str = "check the path",
+        known: tuple[str, ...] = (),
     ):
         self.root = files.local_folder(root, advice)
         all_kinds = {"picture": Partner(photos, files.PHOTO_SUFFIXES, photo_ending), **partners}
         self._kinds = {}
+        every = tuple(suffix for kind in all_kinds.values() for suffix in kind.suffixes) + known
+        counted: dict[Path, Counter] = {}  # what a folder holds beside all kinds
         for what, (folder, suffixes, ending) in all_kinds.items():
             path = files.local_folder(self.root / folder, advice)
             expected = str(path / "{}") + ending + suffixes[0]
-            self._kinds[what] = path, files.by_stem(files.files_below(path, suffixes), ending), expected
+            counted[path] = Counter()
+            names = files.files_below(path, suffixes, counted[path], every)
+            self._kinds[what] = path, files.by_stem(names, ending), expected
+        for path, others in counted.items():
+            if not any(path != above and path.is_relative_to(above) for above in counted):
+                self.passed_over.update(others)
+        files.report(self.passed_over, self.root)
         self.take(sorted(set().union(*(named for _, named, _ in self._kinds.values()))), limit)
 
     def take(self, stems: Sequence[str], limit: int | None = None) -> None:
@@ -113,11 +124,14 @@ class PairedTar(Shard):
             what: files.by_stem(name for name in archive.members if files.has_suffix(name, suffixes))
             for what, suffixes in {"picture": files.PHOTO_SUFFIXES, **self.partners}.items()
         }
+        suffixes = (*files.PHOTO_SUFFIXES, *(suffix for partner in self.partners.values() for suffix in partner))
+        others = [name for name in archive.members if not files.has_suffix(name, suffixes)]
+        self.passed_over.update(f"files {PurePosixPath(name).suffix.lower() or name}" for name in others)
         with open(archive.path, "rb") as file:
             for key in sorted(set().union(*named.values())):
-                try:
-                    names = {what: files.the_one(known, key, what, self.tar) for what, known in named.items()}
-                    found = {what: tars.read(file, archive, name) for what, name in names.items()}
-                    yield self.make(f"{self.tar}/{names['picture']}", found)
-                except BadRecord as error:
-                    yield Bad(f"{self.tar}/{key}", error.kind, str(error))
+                yield self.guarded(f"{self.tar}/{key}", lambda key=key: self._record(archive, file, named, key))
+
+    def _record(self, archive: tars.Archive, file: BinaryIO, named: Mapping[str, Any], key: str) -> Record:
+        names = {what: files.the_one(known, key, what, self.tar) for what, known in named.items()}
+        found = {what: tars.read(file, archive, name) for what, name in names.items()}
+        return self.make(f"{self.tar}/{names['picture']}", found)

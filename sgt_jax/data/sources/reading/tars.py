@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.data.stored.boundary import BadRecord, check_open_files
+from sgt_jax.data.stored.record import Bad
 from sgt_jax.errors import DataError
 
 _TAIL = 2**20  # bytes behind the end mark that are looked at; tars are padded to some kilobytes
@@ -49,6 +50,11 @@ def scan(path: Path) -> Archive:
     if not path.is_file():
         raise DataError(f"{path}: no such archive")
     members: dict[str, Member] = {}
+    if not path.name.lower().endswith(".tar"):
+        reason = (
+            f"{path}: is compressed and cannot be read in place; decompress it (gunzip, or tar's own) and keep the .tar"
+        )
+        return Archive(path, members, (Bad(str(path), "compressed archive", reason),))
     bad: list[Bad] = []
     end = path.stat().st_size
     try:
@@ -66,7 +72,8 @@ def scan(path: Path) -> Archive:
                     members[str(name)] = Member(info.offset_data, info.size)
             if problem := _bad_end(path, tar.offset):
                 raise tarfile.ReadError(problem)
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+        check_open_files(error)
         reason = f"{path}: breaks off after {len(members)} files, or is no plain tar ({error})"
         bad.append(Bad(str(path), "broken archive", f"{reason}; download it again, decompress it"))
     return Archive(path, members, tuple(bad))
