@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--image", action=_Entry, metavar="FILE")
     add("--text", action=_Entry)
     add("--upright", action=argparse.BooleanOptionalAction, default=True,
-        help="turn pictures as their EXIF orientation says, as viewers do (default), or take the pixels as stored")  # fmt: skip
+        help="turn pictures as EXIF says, as viewers do (default), or take the pixels as stored")  # fmt: skip
     add("--out", type=Path, default=Path("sample.png"), help="the picture to write (several: NAME_0.png, ...)")
     add("--seed", type=int, default=0, help="seed of the first result; further results count up from it")
     add("--num", type=int, default=1, help="number of results, made as one batch")

@@ -173,9 +173,14 @@ def test_void_ids(tmp_path):
 def test_ids_that_jpeg_smeared(tmp_path):
     ids = np.zeros((96, 96), np.uint8)
     ids[20:60, 20:60], ids[40:80, 50:90] = 7, 200
-    put(tmp_path / "p/a.jpg", hostile.numbered(1, 96, 96))
-    put(tmp_path / "m/a.jpg", hostile.encoded(Image.fromarray(ids), "JPEG", quality=70))
-    assert kinds(read_all(opened("folder", tmp_path, photos="p", masks="m"))[1]) == {"smeared ids": 1}
+    for number, quality in enumerate((30, 70, 90)):
+        put(tmp_path / f"p/{number}.jpg", hostile.numbered(1, 96, 96))
+        put(tmp_path / f"m/{number}.jpg", hostile.encoded(Image.fromarray(ids), "JPEG", quality=quality))
+    saved_again = Image.open(tmp_path / "m/0.jpg")
+    put(tmp_path / "p/3.jpg", hostile.numbered(1, 96, 96))
+    put(tmp_path / "m/3.png", hostile.encoded(saved_again))
+    good, bad = read_all(opened("folder", tmp_path, photos="p", masks="m"))
+    assert kinds(bad) == {"smeared ids": 4} and not good
 
 
 def turned_photo(orientation):

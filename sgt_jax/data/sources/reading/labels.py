@@ -13,7 +13,8 @@ from sgt_jax.errors import DataError
 ClassOf = Callable[[int], str | None]
 VOID_8_BIT = 255
 # So many ids of fewer pixels than that share of the picture, and half of all, are no objects.
-DUST_IDS, DUST_SHARE = 12, 0.005
+DUST_IDS, DUST_SHARE = 6, 0.005
+JPEG = b"\xff\xd8\xff"
 
 
 def segments(
@@ -47,7 +48,7 @@ def segments(
         listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         advice = "is this the right kind of label picture, and not a coloured or JPEG copy? void_ids= names void ones"
         raise BadRecord("unknown label", f"{name}: the label picture holds the unknown ids {listed}; {advice}")
-    if (dust := _dust(ids, there)) >= DUST_IDS and 2 * dust >= len(there):
+    if (dust := _dust(ids, there, labels.startswith(JPEG))) >= DUST_IDS and 2 * dust >= len(there):
         advice = "they come of JPEG or of smooth resizing; save ids as PNG and resize by nearest pixels"
         raise BadRecord(
             "smeared ids", f"{name}: {dust} of the {len(there)} ids of the label picture are dust; {advice}"
@@ -55,8 +56,11 @@ def segments(
     return tuple(found)
 
 
-def _dust(ids: np.ndarray, there: Sequence[int]) -> int:
-    """How many ids have few pixels, and hardly four of them in a square: as blurred borders have."""
+def _dust(ids: np.ndarray, there: Sequence[int], lossy: bool) -> int:
+    """How many ids have few pixels, and hardly four of them in a square: as blurred borders have.
+
+    In a `lossy` file few pixels are enough.
+    """
     if len(there) < DUST_IDS:
         return 0
     place = np.searchsorted(there, ids)
@@ -64,7 +68,7 @@ def _dust(ids: np.ndarray, there: Sequence[int]) -> int:
     across = ids[:, 1:] == ids[:, :-1]
     square = across[1:] & across[:-1] & (ids[1:, 1:] == ids[:-1, 1:])
     squares = np.bincount(place[1:, 1:][square], minlength=len(there))
-    return int(((area < ids.size * DUST_SHARE) & (8 * squares < area)).sum())
+    return int(((area < ids.size * DUST_SHARE) & (lossy | (8 * squares < area))).sum())
 
 
 def from_names(names: Sequence[str], void: int | None = 0, first: int = 1) -> Mapping[int, str | None]:
