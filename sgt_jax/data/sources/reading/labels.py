@@ -48,7 +48,9 @@ def segments(
         listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         advice = "is this the right kind of label picture, and not a coloured or JPEG copy? void_ids= names void ones"
         raise BadRecord("unknown label", f"{name}: the label picture holds the unknown ids {listed}; {advice}")
-    if (dust := _dust(ids, there, labels.startswith(JPEG))) >= DUST_IDS and 2 * dust >= len(there):
+    lossy = labels.startswith(JPEG)
+    dust = _dust(ids, there, lossy)
+    if dust >= (2 if lossy else DUST_IDS) and (4 if lossy else 2) * dust >= len(there):
         advice = "they come of JPEG or of smooth resizing; save ids as PNG and resize by nearest pixels"
         raise BadRecord(
             "smeared ids", f"{name}: {dust} of the {len(there)} ids of the label picture are dust; {advice}"
@@ -61,7 +63,7 @@ def _dust(ids: np.ndarray, there: Sequence[int], lossy: bool) -> int:
 
     In a `lossy` file few pixels are enough.
     """
-    if len(there) < DUST_IDS:
+    if len(there) < DUST_IDS or min(ids.shape) < 2:
         return 0
     place = np.searchsorted(there, ids)
     area = np.bincount(place.reshape(-1), minlength=len(there))
