@@ -39,7 +39,7 @@ def test_the_two_rules_differ_where_the_budget_binds():
 
 
 def test_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="choose 'sgt' or 'bagel'"):
+    with pytest.raises(ValueError, match="choose 'sgt', 'bagel'"):
         resizing.resize_rule(10, 10, 2, 4, 8, rule="other")
 
 
