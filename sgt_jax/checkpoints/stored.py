@@ -59,8 +59,11 @@ class StoredWeights:
         full = next((f"{tree}/{path}" for tree in self._trees if f"{tree}/{path}" in self._paths), None)
         if full is None:
             raise CheckpointError(self._state, f"holds no parameter {path}.", "Is this a run of another model?")
-        if full not in self._open:
-            self._open = {full: StoredLeaf(self._state, full, self._driver)}  # one at a time: leaves keep a group
+        for other, leaf in self._open.items():
+            if other != full:
+                leaf.forget()  # only one leaf at a time keeps layers in memory
+        if full not in self._open:  # each is opened once: a file is announced first and written then
+            self._open[full] = StoredLeaf(self._state, full, self._driver)
         return self._open[full]
 
 
@@ -82,6 +85,10 @@ class StoredLeaf:
         self.shape = tuple(self._store.shape)
         self.dtype = np.dtype(self._store.dtype.numpy_dtype)
         self._group: tuple[tuple[int, DTypeLike], np.ndarray] | None = None
+
+    def forget(self) -> None:
+        """Drops the layers that were kept because they share a chunk with the one last read."""
+        self._group = None
 
     def read(self, layer: int | None, dtype: DTypeLike) -> np.ndarray:
         """One layer of a stacked leaf, or all of it, cast block by block."""
