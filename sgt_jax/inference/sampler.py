@@ -125,7 +125,7 @@ class Sampler:
     def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
         """uint8 [N, H, W, 3] pictures of one size, encoded (posterior mean) and decoded."""
         pictures = np.stack(pictures)
-        out = []
+        batch, out = min(batch, len(pictures)), []
         for start in range(0, len(pictures), batch):
             part = pictures[start : start + batch]
             padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])

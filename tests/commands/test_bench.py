@@ -1,6 +1,7 @@
 """`bench` at toy sizes: every part runs and is counted; the ways to route agree, and cost what they should."""
 
 import argparse
+import functools
 import json
 
 import jax
@@ -44,7 +45,7 @@ def test_ways_to_route_give_the_same_numbers_and_cost_what_they_should():
     infos = [segment_info(jnp.ones((1, n), jnp.int32), jnp.ones((1, n), jnp.int32)) for n in (und, gen)]
     keys = jax.random.split(jax.random.key(0), 3)
     x = [jax.random.normal(key, (1, n, 16)) for key, n in zip(keys, (und, gen))]
-    params = Decoder(config).init(keys[2], *x, *infos, method="touch")["params"]
+    params = jax.jit(functools.partial(Decoder(config).init, method="touch"))(keys[2], *x, *infos)["params"]
     # Weights of both experts differ, scales and biases too.
     leaves, tree = jax.tree.flatten(params)
     many = jax.random.split(keys[2], len(leaves))
