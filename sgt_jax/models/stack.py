@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from sgt_jax.errors import ConfigError
+from sgt_jax.models.attention.blockwise import SAVED
 
 _INPUT = "layer_input"
 _HOST = dict(offload_src="device", offload_dst="pinned_host")
@@ -17,7 +18,10 @@ _policies = jax.checkpoint_policies
 REMAT = {
     "none": None,  # everything: nothing is computed again
     "full": _policies.nothing_saveable,  # the layer's inputs
-    "dots": _policies.dots_with_no_batch_dims_saveable,  # and the results of weight matmuls
+    # and the results of weight matmuls, and of attention where the backend names them
+    "dots": _policies.save_from_both_policies(
+        _policies.dots_with_no_batch_dims_saveable, _policies.save_only_these_names(SAVED)
+    ),
     # The same two with what is kept waiting in the host's memory.
     "full_offload": _policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[], names_which_can_be_offloaded=[_INPUT], **_HOST

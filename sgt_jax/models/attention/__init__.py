@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from sgt_jax.batch import NOISE, TokenInfo
 from sgt_jax.errors import ConfigError
-from sgt_jax.models.attention import tpu, xla
+from sgt_jax.models.attention import blockwise, tpu, xla
 from sgt_jax.models.attention.xla import dense_attention
 from sgt_jax.parallel.partitioning import per_shard
 
@@ -45,16 +45,20 @@ def _facts(query: TokenInfo, key: TokenInfo, block: int) -> tuple[TokenInfo, Tok
 
 BACKENDS: Mapping[str, Backend] = {
     "xla": Backend(_facts, xla.whole),
-    "blockwise": Backend(_facts, xla.blockwise),
+    "blockwise": Backend(blockwise.make_plan, blockwise.attend, local=True),
     "tpu": Backend(tpu.make_plan, tpu.attend, local=True),
     # The TPU kernels run step by step on any platform: for tests.
     "tpu_interpret": Backend(tpu.make_plan, functools.partial(tpu.attend, interpret=True), local=True),
 }
+AUTO = "auto"
+_DENSE_BELOW = 128  # queries; see docs/performance.md for where "xla" and "blockwise" take equally long
 
 
-def _backend(name: str) -> Backend:
+def _backend(name: str, queries: int) -> Backend:
+    if name == AUTO:
+        name = "xla" if queries < _DENSE_BELOW else "blockwise"
     if name not in BACKENDS:
-        raise ConfigError(f"attention '{name}' does not exist; choose one of {', '.join(BACKENDS)}")
+        raise ConfigError(f"attention '{name}' does not exist; choose one of {', '.join((AUTO, *BACKENDS))}")
     return BACKENDS[name]
 
 
@@ -72,13 +76,13 @@ def prepare(query_info: TokenInfo, key_info: TokenInfo, *, backend: str = "xla",
 
     Args:
       query_info, key_info: facts of the slots, fields [B, S] and [B, T]; the same object for self-attention.
-      backend: a key of BACKENDS.
-      block: block of queries (and of keys) of backends that have one.
+      backend: a key of BACKENDS, or "auto": "xla" for few queries, else "blockwise".
+      block: largest block of queries (and of keys) of backends that have one.
 
     Raises:
       ConfigError: unknown backend.
     """
-    chosen = _backend(backend)
+    chosen = _backend(backend, query_info.sample.shape[1])
     if not chosen.local or (mesh := _mesh()) is None:
         return chosen.prepare(query_info, key_info, block)
     # Every device plans its own rows and queries; its numbers come back under a leading axis of devices.
@@ -98,7 +102,7 @@ def attend(
     precision: Any = None,
 ) -> jax.Array:  # fmt: skip
     """Attention under a mask that `prepare` prepared with the same backend and block; see `packed_attention`."""
-    chosen = _backend(backend)
+    chosen = _backend(backend, q_BSHD.shape[1])
     if not chosen.local:
         # Each device answers its own queries here, too: left alone, the compiler moves heads or scans over split slots.
         return per_shard(
@@ -161,8 +165,8 @@ def packed_attention(
     Args:
       q_BSHD: [B, S, H, D] queries, k_BTKD and v_BTKD: [B, T, K, D] with K dividing H.
       query_info, key_info: facts of the slots, fields [B, S] and [B, T].
-      backend: a key of BACKENDS.
-      block: query block of backends that have one.
+      backend: a key of BACKENDS, or "auto": "xla" for few queries, else "blockwise".
+      block: largest block of queries (and of keys) of backends that have one.
       precision: matmul precision, as in jax.lax.
 
     Returns:

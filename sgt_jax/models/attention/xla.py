@@ -1,4 +1,4 @@
-"""Attention in plain XLA: the whole score matrix at once, or block by block of queries; runs on every platform."""
+"""Attention in plain XLA with the whole score matrix at once: the truth that the other backends are tested against."""
 
 from typing import Any
 
@@ -42,28 +42,3 @@ def whole(
     """The whole score matrix at once: right for short rows and for tests."""
     del block
     return dense_attention(q, k, v, may_attend(*facts), precision)
-
-
-def blockwise(
-    q: jax.Array, k: jax.Array, v: jax.Array, facts: tuple[TokenInfo, TokenInfo], block: int, precision: Any
-) -> jax.Array:
-    """Scans over blocks of queries and recomputes each in the backward pass: memory [block, T], the truth at size."""
-    query, key = facts
-    b, s, h, d = q.shape
-    block = min(block, s)
-    if block == 0:
-        return q
-    blocks = -(-s // block)
-
-    def cut(x: jax.Array) -> jax.Array:
-        # Padded queries get sample 0, so they attend to nothing.
-        x = jnp.pad(x, [(0, 0), (0, blocks * block - s)] + [(0, 0)] * (x.ndim - 2))
-        return jnp.moveaxis(x.reshape(b, blocks, block, *x.shape[2:]), 1, 0)
-
-    @jax.checkpoint
-    def one(_: None, part: tuple[jax.Array, TokenInfo]) -> tuple[None, jax.Array]:
-        q_block, info = part
-        return None, dense_attention(q_block, k, v, may_attend(info, key), precision)
-
-    _, out = jax.lax.scan(one, None, (cut(q), jax.tree.map(cut, query)))
-    return jnp.moveaxis(out, 0, 1).reshape(b, blocks * block, h, d)[:, :s]

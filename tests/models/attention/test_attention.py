@@ -10,7 +10,7 @@ from sgt_jax.models.attention import BACKENDS as ALL
 from sgt_jax.models.attention import packed_attention, segment_info
 
 B, S, H, KV, D = 2, 23, 6, 2, 8
-# test_tpu.py has the kernels.
+# test_skipping.py has the kernels, and more on blocks.
 BACKENDS = [name for name in ALL if not name.startswith("tpu")]
 
 
@@ -144,5 +144,5 @@ def test_no_queries(backend):
 
 def test_unknown_backend_is_named():
     info = random_info(0)
-    with pytest.raises(ValueError, match="attention 'fast' does not exist; choose one of xla"):
+    with pytest.raises(ValueError, match="attention 'fast' does not exist; choose one of auto, xla"):
         packed_attention(*random_qkv(), info, info, backend="fast")

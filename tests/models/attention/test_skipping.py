@@ -1,4 +1,4 @@
-"""The TPU kernels, run step by step on the CPU, against plain attention; and how many blocks they visit."""
+"""The TPU kernels, run step by step on the CPU, and blockwise attention against plain attention; which blocks are visited."""
 
 import functools
 
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
-from sgt_jax.models.attention import attend, blocks, packed_attention, prepare, segment_info
+from sgt_jax.models.attention import attend, blocks, blockwise, packed_attention, prepare, segment_info
 from sgt_jax.parallel import partitioning
 
 B, S, H, KV, D, BLOCK = 2, 37, 4, 2, 8, 8
+SKIPPING = ("tpu_interpret", "blockwise")
 
 
 def facts(*rows, slots: int = S) -> TokenInfo:
@@ -85,19 +86,19 @@ def both(qkv, info, weight):
         gradients, y = jax.grad(loss, has_aux=True)(qkv)
         return (y, *gradients)
 
-    return out("xla"), out("tpu_interpret")
+    return {name: out(name) for name in ("xla", *SKIPPING)}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_plain_attention_in_value_and_gradient(case):
     weight = jax.random.normal(jax.random.key(9), (B, S, H, D))
-    plain, kernel = both(random_qkv(1), CASES[case], weight)
-    for name, a, b in zip(("out", "dq", "dk", "dv"), plain, kernel):
-        # Sums of a few dozen float32 products, in another order.
-        np.testing.assert_allclose(b, a, atol=3e-6, rtol=1e-5, err_msg=name)
+    found = both(random_qkv(1), CASES[case], weight)
     padding = CASES[case].sample == 0
-    for array in kernel:
-        assert (np.asarray(array)[padding] == 0).all()
+    for backend in SKIPPING:
+        for name, a, b in zip(("out", "dq", "dk", "dv"), found["xla"], found[backend]):
+            # Sums of a few dozen float32 products, in another order.
+            np.testing.assert_allclose(b, a, atol=3e-6, rtol=1e-5, err_msg=f"{backend} {name}")
+            assert (np.asarray(b)[padding] == 0).all()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -126,6 +127,11 @@ def test_exactly_the_blocks_that_hold_an_allowed_pair_are_visited(case):
     edges = np.asarray(steps.edge)[:count]
     assert np.count_nonzero(edges & 1) == np.count_nonzero(edges & 2) == B * n
     assert count <= 1.3 * max(len(wanted), 1) + idle
+    # Blockwise attention: exactly these, in any order.
+    plan = blockwise.make_plan(info, info, BLOCK)
+    np.testing.assert_array_equal(plan.count, holding.sum(axis=2))
+    for r, i in np.ndindex(B, n):
+        assert set(np.asarray(plan.order)[r, i, : plan.count[r, i]]) == set(np.flatnonzero(holding[r, i]))
 
 
 def test_a_typical_pack_visits_few_blocks():
@@ -168,8 +174,9 @@ def test_pictures_see_themselves():
     sample = np.asarray([[1] * 10 + [2] * 20 + [0] * 7] * B)
     image = np.asarray([[1] * 4 + [2] * 6 + [3] * 20 + [0] * 7] * B)
     info = TokenInfo(*(np.asarray(x, np.int32) for x in segment_info(sample, image)))
-    plain, kernel = both(random_qkv(3), info, jnp.ones((B, S, H, D)))
-    np.testing.assert_allclose(kernel[0], plain[0], atol=3e-6)
+    found = both(random_qkv(3), info, jnp.ones((B, S, H, D)))
+    for backend in SKIPPING:
+        np.testing.assert_allclose(found[backend][0], found["xla"][0], atol=3e-6)
 
 
 @pytest.mark.parametrize("shape", [{"fsdp": 2, "tensor": 2}, {"data": 2, "context": 2}])
@@ -184,9 +191,10 @@ def test_split_over_a_mesh(shape):
 
     plain = jax.grad(loss)(qkv, "xla")
     with jax.set_mesh(partitioning.make_mesh(shape, jax.devices()[:4])):
-        split = jax.jit(jax.grad(loss), static_argnums=1)(qkv, "tpu_interpret")
-    for a, b in zip(plain, split):
-        np.testing.assert_allclose(b, a, atol=3e-6)
+        for backend in SKIPPING:
+            split = jax.jit(jax.grad(loss), static_argnums=1)(qkv, backend)
+            for a, b in zip(plain, split):
+                np.testing.assert_allclose(b, a, atol=3e-6, err_msg=backend)
 
 
 def test_rows_that_the_mesh_does_not_divide():
@@ -196,8 +204,9 @@ def test_rows_that_the_mesh_does_not_divide():
     k, v = k[:, :, :1], v[:, :, :1]
     plain = packed_attention(q, k, v, info, info)
     with jax.set_mesh(partitioning.make_mesh({"data": 2, "tensor": 2}, jax.devices()[:4])):
-        alone = jax.jit(functools.partial(packed_attention, backend="tpu_interpret", block=BLOCK))(q, k, v, info, info)
-    np.testing.assert_allclose(alone, plain, atol=3e-6)
+        for backend in SKIPPING:
+            alone = jax.jit(functools.partial(packed_attention, backend=backend, block=BLOCK))(q, k, v, info, info)
+            np.testing.assert_allclose(alone, plain, atol=3e-6, err_msg=backend)
 
 
 def test_block_that_the_kernel_refuses():
