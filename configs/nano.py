@@ -64,8 +64,8 @@ def model() -> dict:
         copy_init_moe=False,
         scan_layers=False,
         remat="none",
-        attention="xla",
-        attention_block=512,  # of the other backends
+        attention="auto",  # "xla", the whole matrix of scores, for few queries; else "blockwise": the allowed blocks only
+        attention_block=64,
         dtype="float32",
     )
 

@@ -40,6 +40,7 @@ def study(name: str, arms: dict, favourite: str, about: str = "", seeds: tuple =
     if about:
         c.about = about
     c.base = nano_sgt.get_config()
+    c.base.model.update(attention="xla", attention_block=512)  # as the committed runs were computed, to the last bit
     c.base.total_steps = STEPS
     c.base.evaluate_at_start = False  # that is the arm "base"
     c.base.report = False

@@ -52,6 +52,10 @@ class ModelConfig(Protocol):
         """What the backward pass computes again: a key of `models.stack.REMAT`."""
 
     @property
+    def attention(self) -> str:
+        """Who computes attention: a key of `models.attention.BACKENDS`, or "auto"."""
+
+    @property
     def attention_block(self) -> int:
         """Queries that attention works on at a time, where a backend works on blocks."""
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from jax.extend import core
 
+from sgt_jax.models.attention.blockwise import VISIT
+
 # Primitives whose operands and results go through memory; everything else is taken to be fused into a neighbour.
 _MOVERS = {
     "dot_general", "conv_general_dilated", "gather", "scatter", "scatter-add", "scatter_add", "sort", "concatenate",
@@ -25,7 +27,7 @@ class Work:
     """What a program does, over all devices.
 
     Attributes:
-      flops: by kind: "matmul", "convolution", "attention" (inside kernels).
+      flops: by kind: "matmul", "convolution", "attention" (kernels, and loops over allowed blocks).
       bytes: operands and results of everything that cannot be fused.
       unknown_loops: loops whose trip count is not in the program; their bodies are counted once.
     """
@@ -81,6 +83,9 @@ def _walk_inner(eqn: Any, name: str, times: float, visited: Mapping[int, float],
         work.bytes += most.bytes
         work.unknown_loops += most.unknown_loops
         return
+    if eqn.params.get("name") == VISIT:
+        work.flops["attention"] += times * _visit_flops(eqn, visited)
+        return
     if name == "scan":
         times = times * eqn.params["length"]
     elif name == "while":
@@ -126,6 +131,15 @@ def _ragged_flops(eqn: Any) -> float:
     if set(numbers.lhs_ragged_dimensions) <= set(contract):  # a gradient of the matrices: the result has a group axis
         return 2.0 * math.prod(out[1:]) * math.prod(lhs[i] for i in contract)
     return 2.0 * math.prod(out) * math.prod(lhs[i] for i in contract)
+
+
+def _visit_flops(eqn: Any, visited: Mapping[int, float]) -> float:
+    """One block of queries of blockwise attention: the loop's body, once for each block of keys that is visited."""
+    inner = Work()
+    _walk(eqn.params["jaxpr"].jaxpr, 1.0, visited, inner)
+    order = eqn.invars[-len(eqn.outvars) - 2]  # the arguments are (order, count, *carry), after what the loop closes over
+    blocks, of_keys = order.aval.shape[1:]
+    return inner.total * of_keys * visited.get(blocks * of_keys, 1.0)
 
 
 def _conv_flops(eqn: Any) -> float:

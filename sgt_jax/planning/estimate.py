@@ -69,7 +69,9 @@ def work_of(planned: PlannedStep) -> tuple[Work, dict[str, float], dict[str, flo
     rows = planned.batch["labels"]["target"].shape[0]
     pairs, visited, shares = {}, {}, {}
     for name, info in planned.costs.typical_row(budgets).items():
-        pairs[name], blocks, shares[name] = attention_work(info, planned.model.attention_block)
+        pairs[name], blocks, shares[name] = attention_work(
+            info, planned.model.attention_block, planned.model.attention
+        )
         visited[blocks] = shares[name]
         pairs[name] *= rows
     needed = planned.costs.training_flops({lane: n * rows for lane, n in budgets.items()}, pairs, planned.freeze)

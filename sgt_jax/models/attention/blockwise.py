@@ -20,6 +20,7 @@ from sgt_jax.batch import TokenInfo
 from sgt_jax.models.attention.blocks import block_map, intervals, padded
 
 SAVED = "attention"  # the name under which a recomputation policy finds what the backward pass needs
+VISIT = "visit_allowed_blocks"  # the name of the loop in a traced step, for those who count work
 _SMALLEST, _FEWEST = 64, 16  # a lane is cut into at least 16 blocks, but into none below 64 slots
 # A forbidden score lies below the start of every running maximum, so its weight is exactly zero even in an empty row.
 _MASKED, _LOWEST = -1e30, -1e20
@@ -116,10 +117,14 @@ def _mask(plan: Plan, i: jax.Array, j: jax.Array, group: int) -> jax.Array:
 
 def _visit(plan: Plan, i: jax.Array, step: Any, carry: Any) -> Any:
     """Runs `step(j, carry)` for every block j of keys that holds a pair allowed for block i of queries."""
-    _, blocks, of_keys = plan.order.shape
-    order = plan.order.reshape(-1, of_keys)[i]
-    start = i // blocks * of_keys
-    return jax.lax.fori_loop(0, plan.count.reshape(-1)[i], lambda n, carry: step(start + order[n], carry), carry)
+
+    def visit(order: jax.Array, count: jax.Array, carry: Any) -> Any:
+        _, blocks, of_keys = order.shape
+        mine, start = order.reshape(-1, of_keys)[i], i // blocks * of_keys
+        return jax.lax.fori_loop(0, count.reshape(-1)[i], lambda n, carry: step(start + mine[n], carry), carry)
+
+    visit.__name__ = VISIT
+    return jax.jit(visit)(plan.order, plan.count, carry)
 
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array, plan: Plan, call: _Call) -> tuple[jax.Array, jax.Array]:

@@ -6,13 +6,21 @@ Two painted photos to one question about a picture, at the sizes that SAM-SGT an
 import jax.numpy as jnp
 
 from sgt_jax.batch import TokenInfo
-from sgt_jax.models.attention import blocks
+from sgt_jax.models.attention import AUTO, blocks, blockwise
 
 
-def attention_work(info: TokenInfo, block: int) -> tuple[float, int, float]:
-    """Allowed pairs of a row, block pairs in all, and the share of them that holds an allowed pair."""
+def attention_work(info: TokenInfo, block: int, backend: str = "tpu") -> tuple[float, int, float]:
+    """Allowed pairs of a row, block pairs in all, and the share of them that holds an allowed pair.
+
+    Args:
+      info: facts of the slots, fields [1, S]; block: the config's `attention_block`; backend: its `attention`, which
+        says how a lane is cut into blocks.
+    """
     slots = info.sample.shape[1]
-    block = min(block, -(-max(slots, 1) // 128) * 128)
+    if backend in ("blockwise", AUTO):
+        block = blockwise.block_size(slots, block)
+    else:
+        block = min(block, -(-max(slots, 1) // 128) * 128)
     info = TokenInfo(*(jnp.asarray(x) for x in info))
     found = blocks.intervals(info, info)
     # Ranks count slots, so an interval's length is the number of queries that see the key.
