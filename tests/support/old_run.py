@@ -45,6 +45,7 @@ def config():
     c.model.vit.update(hidden_size=4, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2)
     c.model.vae = dict(ch=2, ch_mult=(1, 1), num_res_blocks=0, z_channels=1, norm_groups=1)
     c.model.latent_patch_size = 4
+    c.model.update(attention="xla", attention_block=512)  # what configs/nano.py said when the run was made
     for source in c.data.sources.values():
         source.num = 40
     c.data.rows = 2
