@@ -200,7 +200,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.mesh = dict(data=1, fsdp=-1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = ""  # JAX's choice
     c.cpu_devices = 0
-    c.compilation_cache = ""  # folder for compiled programs; "": JAX_COMPILATION_CACHE_DIR, or none
+    c.compilation_cache = ""  # folder for compiled programs; "": the user's (see docs/performance.md)
     c.log_every = 10
     c.checkpoint = dict(every=1_000, keep=2)  # 234 GB each
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile

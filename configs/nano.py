@@ -174,7 +174,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.mesh = dict(data=-1, fsdp=1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = "cpu"
     c.cpu_devices = 2  # two devices of one core each beat one device of two cores
-    c.compilation_cache = ""  # folder for compiled programs; "": JAX_COMPILATION_CACHE_DIR, or none
+    c.compilation_cache = ""  # folder for compiled programs; "": the user's (see docs/performance.md)
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=2)
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile

@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from sgt_jax.parallel.compiling import compilation_cache
+
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {
     "align": ("align", "compare the gradients of proxy losses with that of the understanding loss"),
@@ -39,6 +41,7 @@ def main(arguments: list[str]) -> int:
         for name, (_, what) in COMMANDS.items():
             print(f"  {name:15} {what}")
         return 0 if not arguments or arguments[0] in ("-h", "--help") else 2
+    compilation_cache()
     module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[arguments[0]][0]}")
     return int(module.main(arguments[1:]) or 0)
 

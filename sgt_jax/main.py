@@ -33,13 +33,13 @@ def main(argv: list[str]) -> None:
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
     try:
-        from sgt_jax.parallel.compiling import keep_compiled
+        from sgt_jax.parallel.compiling import compilation_cache
         from sgt_jax.parallel.distributed import prepare_platform
         from sgt_jax.parallel.stopping import StopRequest
 
         StopRequest.status = STOPPED.value
         prepare_platform(config.platform, config.cpu_devices)
-        keep_compiled(config.compilation_cache)
+        compilation_cache(config.compilation_cache)
         processes = {name: flag.value for name, flag in PROCESSES.items()}
         sys.exit(run(config, WORKDIR.value, steal_lock=STEAL.value, **processes))
     except KeyboardInterrupt:

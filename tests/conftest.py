@@ -41,9 +41,9 @@ os.environ.setdefault("PJRT_NPROC", "32")
 
 import jax  # noqa: E402
 
-from sgt_jax.parallel.compiling import keep_compiled  # noqa: E402
+from sgt_jax.parallel.compiling import compilation_cache  # noqa: E402
 
-keep_compiled()  # also where a plugin imported JAX before the lines above
+compilation_cache()  # also where a plugin imported JAX before the lines above
 jax.config.update("jax_num_cpu_devices", 4)
 gc.set_threshold(100_000, 20, 100)  # tracing makes many small objects that live on; looking for garbage took a twentieth
 pytest.register_assert_rewrite("tests.support")

@@ -7,7 +7,7 @@ from absl import app, flags, logging
 from etils import epath
 
 from sgt_jax.errors import UserError
-from sgt_jax.parallel.compiling import keep_compiled
+from sgt_jax.parallel.compiling import compilation_cache
 from sgt_jax.parallel.distributed import prepare_platform
 from sgt_jax.study import page, run
 from sgt_jax.training import config_file
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     prepare_platform(study.base.platform, study.base.cpu_devices)
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
-    keep_compiled(study.base.compilation_cache or os.path.join(options.workdir, "compiled"))
+    compilation_cache(study.base.compilation_cache)
     results = epath.Path(options.results or os.path.join(options.workdir, "results"))
     try:
         ended = run.run_study(study, options.workdir, results, options.only, options.reuse, options.keep)

@@ -1,60 +1,108 @@
-"""The compilation cache: off unless asked for, JAX's own variable first, and the next process finds what one compiled."""
+"""The compilation cache: on by default, bounded, JAX's own variable first; bad entries and two processes do no harm."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
-from sgt_jax.parallel.compiling import keep_compiled
+from sgt_jax.errors import ConfigError
+from sgt_jax.parallel.compiling import LIMIT, compilation_cache, user_folder
+
+NAMES = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_compilation_cache_max_size")
 
 
 @pytest.fixture
-def settings(monkeypatch):
-    """JAX's settings, put back afterwards."""
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
+def settings(monkeypatch, tmp_path):
+    """No variable is set, the user's folder is a temporary one, and JAX's settings are put back afterwards."""
+    for name in ("SGT_COMPILATION_CACHE", *(name.upper() for name in NAMES)):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    before = {name: getattr(jax.config, name) for name in NAMES}
     yield monkeypatch
     for name, value in before.items():
         jax.config.update(name, value)
 
 
-def test_without_a_folder_nothing_changes(settings):
-    before = jax.config.jax_compilation_cache_dir
-    assert keep_compiled() == "" and jax.config.jax_compilation_cache_dir == before
+def test_by_default_it_is_the_users_folder_below_two_gigabytes(settings, tmp_path):
+    assert compilation_cache() == str(user_folder()) == jax.config.jax_compilation_cache_dir
+    assert user_folder().is_relative_to(tmp_path / "home" / "sgt_jax") and user_folder().is_dir()
+    assert jax.config.jax_compilation_cache_max_size == LIMIT == 2 << 30
+
+
+def test_off_changes_nothing(settings):
+    before = [getattr(jax.config, name) for name in NAMES]
+    settings.setenv("SGT_COMPILATION_CACHE", "off")
+    assert compilation_cache("mine") == "" and [getattr(jax.config, name) for name in NAMES] == before
 
 
 def test_a_folder_is_made_absolute_and_the_environment_goes_before_it(settings, tmp_path):
     settings.chdir(tmp_path)
-    assert keep_compiled("mine", seconds=0.5) == str(tmp_path / "mine") == jax.config.jax_compilation_cache_dir
+    before = jax.config.jax_compilation_cache_max_size
+    assert compilation_cache("mine", seconds=0.5) == str(tmp_path / "mine") == jax.config.jax_compilation_cache_dir
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.5
-    assert keep_compiled("gs://bucket/mine") == "gs://bucket/mine"
+    assert compilation_cache("gs://bucket/mine") == "gs://bucket/mine"
+    assert jax.config.jax_compilation_cache_max_size == before  # a folder of one's own is not cut
+    settings.setenv("SGT_COMPILATION_CACHE", str(tmp_path / "ours"))
+    assert compilation_cache("mine") == str(tmp_path / "ours")
     settings.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "theirs"))
     settings.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "3")
-    assert keep_compiled("mine", seconds=0.1) == str(tmp_path / "theirs") == jax.config.jax_compilation_cache_dir
-    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.5
+    assert compilation_cache("mine", seconds=0.7) == str(tmp_path / "theirs") == jax.config.jax_compilation_cache_dir
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.1  # of the call before
+
+
+def test_a_folder_that_cannot_be_made(settings, tmp_path):
+    (tmp_path / "home").write_text("a file")
+    assert compilation_cache() == ""  # nobody asked for that one
+    with pytest.raises(ConfigError, match="cannot be made"):
+        compilation_cache(tmp_path / "home" / "mine")
 
 
 CHILD = """
-import logging, sys
+import json, sys
+from sgt_jax.parallel.compiling import compilation_cache
+assert "jax" not in sys.modules
+compilation_cache(seconds=0)
 import jax, jax.numpy as jnp
-from sgt_jax.parallel.compiling import keep_compiled
-keep_compiled(sys.argv[1], seconds=0)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
-jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((3, 3))).block_until_ready()
-print(sum(name == "/jax/compilation_cache/cache_hits" for name in hits))
+x = jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((3, 3)))
+print(json.dumps([sum(name == "/jax/compilation_cache/cache_hits" for name in hits), float(x.sum())]))
 """
 
 
-def test_the_next_process_finds_what_one_compiled(tmp_path):
+def start(folder: Path, size: int | None = None) -> subprocess.Popen:
     free = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPILATION", "JAX_PERSISTENT"))}
-    found = [
-        int(subprocess.run([sys.executable, "-c", CHILD, str(tmp_path / "cache")], env=free | {"JAX_PLATFORMS": "cpu"},
-                           capture_output=True, text=True, check=True).stdout)
-        for _ in range(2)
-    ]  # fmt: skip
-    assert found[0] == 0 and found[1] > 0
+    free |= {"JAX_PLATFORMS": "cpu", "SGT_COMPILATION_CACHE": str(folder)}
+    if size is not None:
+        free["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(size)
+    return subprocess.Popen([sys.executable, "-c", CHILD], env=free, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def answer(child: subprocess.Popen) -> tuple[int, float]:
+    """(programs that it found in the cache, its result)."""
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err.decode()
+    return tuple(json.loads(out))
+
+
+def test_two_processes_at_once_then_a_hit_then_damage_then_a_bound(tmp_path):
+    folder = tmp_path / "cache"
+    first, second = start(folder), start(folder)
+    (_, value), (_, other) = answer(first), answer(second)
+    entries = sorted(folder.glob("*-cache"))
+    assert entries and value == other
+
+    hits, found = answer(start(folder))
+    assert hits > 0 and found == value
+
+    for entry in entries:  # cut off in the middle, as by a full disk
+        entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+    _, found = answer(start(folder))
+    assert found == value
+
+    answer(start(tmp_path / "small", size=1))  # nothing fits
+    assert not list((tmp_path / "small").glob("*-cache"))
