@@ -17,7 +17,7 @@ from tests.support.paths import REPOSITORY
 # The floors, from the roof to the ground, and the wings that each may import: only such as stand further down.
 ARROWS = {
     "launch": "",
-    "__main__": "commands",
+    "__main__": "commands parallel",
     "commands": (
         "timing analysis planning parity study training inference models reporting checkpoints evaluation parallel data "
         "configs batch trees assets errors"
