@@ -88,17 +88,31 @@ def _take(needs: Sequence[Mapping[str, int]], order: Iterable[int], budgets: Map
     return taken
 
 
+def empty_batch(rows: int, spec: Spec, budgets: Mapping[str, int]) -> PackedBatch:
+    """Rows of padding, {lane: {field: [rows, budget, ...]}}, for `pack_into`."""
+    return {
+        lane: {name: np.full((rows, budgets[lane], *f.shape), f.fill, f.dtype) for name, f in fields.items()}
+        for lane, fields in spec.items()
+        if lane in budgets
+    }
+
+
 def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> dict[str, dict[str, np.ndarray]]:
     """Concatenates samples into one row, {lane: {field: [budget, ...]}}, shifting pointers and padding to the budgets.
 
     Raises:
       DataError: the samples together exceed a budget.
     """
-    row = {
-        lane: {name: np.full((budgets[lane], *field.shape), field.fill, field.dtype) for name, field in fields.items()}
-        for lane, fields in spec.items()
-        if lane in budgets
-    }
+    batch = empty_batch(1, spec, budgets)
+    pack_into(batch, 0, samples, spec, budgets)
+    return {lane: {name: x[0] for name, x in fields.items()} for lane, fields in batch.items()}
+
+
+def pack_into(
+    batch: PackedBatch, number: int, samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]
+) -> None:
+    """Like `pack`, into a row of an empty batch."""
+    row = {lane: {name: x[number] for name, x in fields.items()} for lane, fields in batch.items()}
     used = dict.fromkeys(budgets, 0)
     used["sample"] = 0
     for sample in samples:
@@ -109,7 +123,7 @@ def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> di
             for name, values in fields.items():
                 n = len(values)
                 points_to = spec[lane][name].points_to
-                if points_to is not None:
+                if points_to is not None and used[points_to]:
                     values = np.where(values >= 0, values + used[points_to], values)
                 # same_kind: a float picture in a uint8 field is an error, not garbage.
                 np.copyto(row[lane][name][used[lane] : used[lane] + n], values, casting="same_kind")
@@ -117,7 +131,6 @@ def pack(samples: Sequence[Lanes], spec: Spec, budgets: Mapping[str, int]) -> di
             if lane in used:
                 used[lane] += n
         used["sample"] += 1
-    return row
 
 
 def lane_budgets(laid: Sequence[Lanes], spec: Spec, multiple: int = 16) -> dict[str, int]:
@@ -132,5 +145,7 @@ def lane_budgets(laid: Sequence[Lanes], spec: Spec, multiple: int = 16) -> dict[
 
 def stack_samples(laid: Sequence[Lanes], spec: Spec, budgets: dict[str, int]) -> PackedBatch:
     """One laid-out sample per row; an empty dict gives a row of padding."""
-    packs = [pack([sample] if sample else [], spec, budgets) for sample in laid]
-    return {lane: {f: np.stack([p[lane][f] for p in packs]) for f in packs[0][lane]} for lane in packs[0]}
+    batch = empty_batch(len(laid), spec, budgets)
+    for number, sample in enumerate(laid):
+        pack_into(batch, number, [sample] if sample else [], spec, budgets)
+    return batch

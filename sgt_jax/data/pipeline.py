@@ -8,6 +8,7 @@ is a few integers.
 
 import dataclasses
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 from sgt_jax.batch import PackedBatch, real_slots
 from sgt_jax.data.examples import Source
 from sgt_jax.data.layouts import Layout
-from sgt_jax.data.packing import Lanes, Spec, check_fits, choose, pack
+from sgt_jax.data.packing import Lanes, Spec, check_fits, choose, empty_batch, pack, pack_into
 from sgt_jax.data.tasks import Task
 from sgt_jax.errors import ConfigError, DataError
 
@@ -44,13 +45,17 @@ class Component:
 
 
 class LaidOut(NamedTuple):
-    """A laid-out sample with its provenance; `lanes` is None for a record that was skipped, `kind` and `reason` say why."""
+    """A laid-out sample with its provenance; `lanes` is None for a record that was skipped, `kind` and `reason` say why.
+
+    `cpu` are the seconds of processor time that it cost.
+    """
 
     component: str
     name: str
     lanes: Lanes | None
     reason: str = ""
     kind: str = ""
+    cpu: float = 0.0
 
 
 class BatchInfo(NamedTuple):
@@ -61,12 +66,14 @@ class BatchInfo(NamedTuple):
       samples: samples per component.
       skipped: records skipped per component and kind ("understanding: missing picture") while this batch was filled.
       fill: real share of the slots per lane.
+      cpu: seconds of processor time that reading, laying out and packing took, in whatever threads.
     """
 
     names: tuple[tuple[str, ...], ...]
     samples: Mapping[str, int]
     skipped: Mapping[str, int]
     fill: Mapping[str, float]
+    cpu: float = 0.0
 
 
 class _Indices:
@@ -92,7 +99,7 @@ class _ToLanes(grain.transforms.RandomMap):
     on_bad: str
 
     def random_map(self, element: int, rng: np.random.Generator) -> LaidOut:
-        part = self.component
+        part, began = self.component, time.thread_time()
         try:
             if hasattr(part.source, "example"):
                 example = part.source.example(element, rng)
@@ -106,8 +113,8 @@ class _ToLanes(grain.transforms.RandomMap):
                 raise
             # Tasks and proxies raise plain DataErrors: the record is whole, but not for them.
             kind = getattr(error, "kind", "unfit for its task")
-            return LaidOut(part.name, f"{part.name}[{element}]", None, str(error), kind)
-        return LaidOut(part.name, sample.name, lanes)
+            return LaidOut(part.name, f"{part.name}[{element}]", None, str(error), kind, time.thread_time() - began)
+        return LaidOut(part.name, sample.name, lanes, cpu=time.thread_time() - began)
 
 
 def component_stream(
@@ -183,10 +190,16 @@ class _RowIterator(grain.DatasetIterator):
         self._pool = [(i, stream[i]) for i in pool]
 
     def __next__(self) -> tuple[dict, tuple[LaidOut, ...], Counter]:
-        data = self._dataset
+        taken, skipped, _ = self.take()
+        return pack([item.lanes for item in taken], self._dataset.spec, self._dataset.budgets), taken, skipped
+
+    def take(self) -> tuple[tuple[LaidOut, ...], Counter, float]:
+        """Samples of the next pack, what was skipped before them, and the processor time of all that was read for it."""
+        data, cpu = self._dataset, 0.0
         skipped: Counter = Counter()
         while len(self._pool) < data.pool_size:
             item = next(self._stream)
+            cpu += item.cpu
             if item.lanes is not None:
                 self._pool.append((self._position, item))
             else:
@@ -200,7 +213,7 @@ class _RowIterator(grain.DatasetIterator):
         self._packs += 1
         if self._packs in data.ends:  # what still waits belongs to the stage that has ended
             self._restart(0, [], self._packs)
-        return pack([item.lanes for item in taken], data.spec, data.budgets), taken, skipped
+        return taken, skipped, cpu
 
     def get_state(self) -> dict[str, Any]:
         state = {"position": self._position, "pool": [i for i, _ in self._pool]}
@@ -237,17 +250,20 @@ class _BatchIterator(grain.DatasetIterator):
         self._rows = {r: iter(row) for r, row in rows.items()}
 
     def __next__(self) -> tuple[PackedBatch, BatchInfo]:
-        packs, names = [], []
+        first = next(iter(self._rows.values()))._dataset
+        batch = empty_batch(len(self._rows), first.spec, first.budgets)
+        names, cpu = [], 0.0
         samples: Counter = Counter()
         skipped: Counter = Counter()
-        for row in self._rows.values():
-            lanes, taken, skips = next(row)
-            packs.append(lanes)
+        for number, row in enumerate(self._rows.values()):
+            taken, skips, seconds = row.take()
+            began = time.thread_time()
+            pack_into(batch, number, [item.lanes for item in taken], first.spec, first.budgets)
             names.append(tuple(f"{item.component}:{item.name}" for item in taken))
             samples.update(item.component for item in taken)
             skipped.update(skips)
-        batch = {lane: {name: np.stack([p[lane][name] for p in packs]) for name in packs[0][lane]} for lane in packs[0]}
-        return batch, BatchInfo(tuple(names), dict(samples), dict(skipped), lane_fill(batch))
+            cpu += seconds + time.thread_time() - began
+        return batch, BatchInfo(tuple(names), dict(samples), dict(skipped), lane_fill(batch), cpu)
 
     def get_state(self) -> dict[str, Any]:
         return {str(r): row.get_state() for r, row in self._rows.items()}

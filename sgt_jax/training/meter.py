@@ -27,6 +27,7 @@ class Window:
     samples: Counter = dataclasses.field(default_factory=Counter)
     skipped: Counter = dataclasses.field(default_factory=Counter)
     fill: Counter = dataclasses.field(default_factory=Counter)
+    cpu: float = 0.0  # seconds of processor time that the data took
 
     def add(self, tokens: int, info: BatchInfo) -> None:
         """Counts one batch."""
@@ -35,6 +36,7 @@ class Window:
         self.samples.update(info.samples)
         self.skipped.update(info.skipped)
         self.fill.update(info.fill)
+        self.cpu += info.cpu
 
     def totals(self) -> "Window":
         """All processes' counts together (of processes that read the same rows, one); fill is their mean."""
@@ -45,6 +47,7 @@ class Window:
             total.rows += part["rows"]
             total.steps = part["steps"]
             total.tokens += part["tokens"]
+            total.cpu += part["cpu"]
             total.samples.update(part["samples"])
             total.skipped.update(part["skipped"])
             total.fill.update({lane: share * len(part["rows"]) for lane, share in part["fill"].items()})
@@ -133,6 +136,8 @@ class Meter:
             "steps_per_second": totals.steps / elapsed,
             "tokens_per_second": totals.tokens / elapsed,
             "data_wait": self._window_waited / elapsed,
+            # A batch made ahead costs no waiting, but the cores that it is made on.
+            "data_cpu": totals.cpu / totals.steps,
             "skipped_records": sum(self.skipped.values()),
             **{f"fill/{lane}": share for lane, share in fill.items()},
             **{f"samples/{name}": n / totals.steps for name, n in totals.samples.items()},

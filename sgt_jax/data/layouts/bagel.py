@@ -12,6 +12,7 @@ their own, so that routing to BAGEL's two sets of weights is a static slice. Lan
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,7 +111,7 @@ class BagelLayout:
         default_factory=lambda: {"text": 0.1, "vit_image": 0.3, "vae_image": 0.3}
     )
 
-    @property
+    @functools.cached_property
     def spec(self) -> Spec:
         """The fields of every lane."""
         gen = dict(INFO, table=Field("int32"), noisy=Field("int32"), time=Field("int32", points_to="gen"))
@@ -172,7 +173,9 @@ class _Cursor:
 
     def __init__(self, layout: BagelLayout, name: str) -> None:
         self._layout, self._name = layout, name
-        self._und, self._gen, self._vit, self._labels = _Lane(), _Lane(), _Lane(), _Lane()
+        self._und, self._gen, self._vit, self._labels = (
+            _Lane(layout.spec[name]) for name in ("und", "gen", "vit", "labels")
+        )
         self._pixels: dict[str, list[np.ndarray]] = {}
         self._position = self._order = self._images = self._time = 0
         self._split, self._mode, self._open = -1, CAUSAL, False
@@ -308,21 +311,32 @@ class _Cursor:
 
 
 class _Lane:
-    """Collects the slots of one lane, field by field."""
+    """Collects the slots of one lane, run by run, and fills every field's array once at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Mapping[str, Field]) -> None:
         self.length = 0
-        self._parts: dict[str, list[np.ndarray]] = {}
+        self._fields = fields
+        self._runs: list[tuple[int, dict[str, Any]]] = []
 
     def add(self, n: int, **fields: Any) -> None:
-        for name, value in fields.items():
-            value = np.asarray(value)
-            if value.ndim == 0:
-                value = np.full(n, value)
-            self._parts.setdefault(name, []).append(value)
+        """n slots; a single value is that of all of them."""
         self.length += n
+        self._runs.append((self.length, fields))
 
     def arrays(self, **constants: int) -> dict[str, np.ndarray]:
-        out = {name: np.concatenate(parts) for name, parts in self._parts.items()}
-        out.update({name: np.full(self.length, value) for name, value in constants.items()})
+        names = [*self._runs[0][1], *constants]
+        shapes = {name: (self.length, *self._fields[name].shape) for name in names}
+        out = {name: np.empty(shapes[name], self._fields[name].dtype) for name in names}
+        for name, value in constants.items():
+            out[name].fill(value)
+        start = 0
+        for stop, fields in self._runs:
+            for name, value in fields.items():
+                part = out[name][start:stop]
+                if isinstance(value, (int, float)):
+                    part.fill(value)
+                else:
+                    # same_kind: a float picture in a uint8 field is an error, not garbage.
+                    np.copyto(part, value, casting="same_kind")
+            start = stop
         return out

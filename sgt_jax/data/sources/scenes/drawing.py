@@ -5,6 +5,7 @@ in its own small box at several times the resolution and averaged down, so borde
 coverage is exact.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -85,6 +86,7 @@ def outline(shape: str, rotation: float) -> np.ndarray | None:
     return _centred(corners @ np.array([[c, s], [-s, c]]), 1.0)
 
 
+@functools.lru_cache(maxsize=64)  # unturned shapes come again and again
 def half_extent(shape: str, rotation: float) -> tuple[float, float]:
     """Half width and half height of the bounding box of a shape of radius 1."""
     corners = outline(shape, rotation)
