@@ -3,8 +3,8 @@
 import hashlib
 
 import numpy as np
-
 from sgt_jax.configs import nano_sgt
+
 from sgt_jax.training import experiment
 
 # Of the first two batches, recorded before lanes were filled in place. Another version of Pillow or NumPy may draw other
