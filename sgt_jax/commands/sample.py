@@ -8,6 +8,11 @@
 DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. You may
 repeat --image and --text; the model reads them in the order given. The last text needs no --text. `segment` also writes
 parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
+
+    sample --checkpoint DIR t2i --batch prompts.txt --out towers.png
+
+makes one request of every line of a text file: what --image and --text give, and then the line. Requests are sampled several
+at a time; the n-th has seed --seed + n and writes towers_n.png, or prints its answer.
 """
 
 import argparse
@@ -50,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
     add("--text", action=_Entry)
     add("--upright", action=argparse.BooleanOptionalAction, default=True,
         help="turn pictures as EXIF says, as viewers do (default), or take the pixels as stored")  # fmt: skip
+    add(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="one prompt a line (not for segment): each is the last text of a request",
+    )
+    add("--batch-size", type=int, default=8, help="requests of --batch that are sampled at a time")
     add("--out", type=Path, default=Path("sample.png"), help="the picture to write (several: NAME_0.png, ...)")
     add("--seed", type=int, default=0, help="seed of the first result; further results count up from it")
     add("--num", type=int, default=1, help="number of results, made as one batch")
@@ -92,6 +104,7 @@ def sample(options: argparse.Namespace) -> None:
         load_rgb(value, options.upright, truncated=True) if kind == "image" else value
         for kind, value in options.history
     ]
+    prompts = _prompts(options)
     from sgt_jax.inference import load
 
     model = load.load(
@@ -99,6 +112,8 @@ def sample(options: argparse.Namespace) -> None:
         report=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     settings = _settings(options, model.defaults[options.mode])
+    if prompts:
+        return _sample_batch(options, model, [[*history, prompt] for prompt in prompts], settings)
     seeds = [options.seed + i for i in range(options.num)]
     words = options.max_new_tokens or (500 if options.mode == "chat" and not options.think else 1000)
     common = dict(seeds=seeds, think=options.think, settings=settings)
@@ -126,11 +141,54 @@ def sample(options: argparse.Namespace) -> None:
                 print(paintings[number].thought)
 
 
+def _prompts(options: argparse.Namespace) -> list[str]:
+    """The lines of --batch that are not empty."""
+    if options.batch is None:
+        return []
+    try:
+        lines = [line.strip() for line in options.batch.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise ConfigError(f"--batch {options.batch}: not a text in UTF-8") from None
+    if not any(lines):
+        raise ConfigError(f"--batch {options.batch}: holds no prompt; write one a line")
+    return [line for line in lines if line]
+
+
+def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[Any]], settings: Any) -> None:
+    """Answers or paints requests of different histories, several at a time."""
+    from sgt_jax.inference import requests
+
+    wanted = [
+        requests.Request(history, options.mode, options.seed + n, _size(options.size), settings)
+        for n, history in enumerate(histories)
+    ]
+    rounds = -(-len(wanted) // options.batch_size)
+    words = options.max_new_tokens or 500
+    with _progress(model, rounds * (words if options.mode == "chat" else settings.steps)):
+        if options.mode == "chat":
+            answers = requests.answer(
+                model, wanted, max_new_tokens=words, temperature=options.temperature, batch=options.batch_size
+            )
+        else:
+            paintings = requests.paint(model, wanted, options.batch_size)
+    if options.mode == "chat":
+        print("\n".join(answers))
+        return
+    for number, painting in enumerate(paintings):
+        _write(options.out.with_stem(f"{options.out.stem}_{number}"), painting.picture)
+
+
 def _check(options: argparse.Namespace) -> None:
     kinds = [kind for kind, _ in options.history]
     wrong = (
-        (not kinds, "nothing to read: give a text or --image FILE"),
-        (options.mode == "edit" and not {"image", "text"} <= set(kinds), "edit wants --image FILE and a text"),
+        (not kinds and not options.batch, "nothing to read: give a text, --image FILE or --batch FILE"),
+        (
+            options.mode == "edit" and not {"image", "text"} <= {*kinds, *(["text"] if options.batch else [])},
+            "edit wants --image FILE and a text",
+        ),
+        (options.batch and options.mode == "segment", "--batch is not for segment: give one --image FILE a call"),
+        (options.batch and (options.think or options.num != 1), "--batch goes with neither --think nor --num"),
+        (options.batch_size < 1, "--batch-size must be at least 1"),
         (options.mode == "segment" and kinds.count("image") != 1, "segment wants exactly one --image FILE"),
         (options.mode == "segment" and kinds.count("text") > 1, "segment takes at most one text"),
         (options.num < 1, "--num must be at least 1"),

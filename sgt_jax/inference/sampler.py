@@ -10,6 +10,7 @@ import numpy as np
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
+from sgt_jax.inference import buckets
 from sgt_jax.models.family import Family, Layout, Model, Notify, Params
 from sgt_jax.parallel.distributed import fetch
 
@@ -71,7 +72,7 @@ class Sampler:
     ) -> list[list[int]]:
         """Ids of the texts after each plan, without the marks around them."""
         laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
-        own = dict.fromkeys(self.layout.spec, 0) if budgets else packing.lane_budgets(laid, self.layout.spec)
+        own = dict.fromkeys(self.layout.spec, 0) if budgets else buckets.budgets(laid, self.layout.spec)
         budgets = {**own, **(budgets or {})}
         seeds = list(seeds) if seeds is not None else [0] * len(laid)
         out: list[list[int]] = []
@@ -110,7 +111,7 @@ class Sampler:
         guidance = self.family.guidance(text_scale=1.0) if guidance is None else guidance
         branches = [self.steps.branches(plan, t, guidance) for plan, t in zip(plans, thoughts or [()] * len(plans))]
         laid = [tuple(self.layout.lay_out(tuple(branch)) for branch in each) for each in branches]
-        budgets = packing.lane_budgets([sample for each in laid for sample in each], self.layout.spec)
+        budgets = buckets.budgets([sample for each in laid for sample in each], self.layout.spec)
         times = jnp.asarray(self.steps.times(steps, shift, shape))
         out = []
         for part, numbers in _batches(laid, list(seeds), batch):

@@ -1,5 +1,6 @@
 """`sample` on a tiny published folder: every mode, seeds and batches, think mode, output sizes, one-line errors."""
 
+import dataclasses
 import functools
 import json
 
@@ -14,7 +15,7 @@ from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import DataError
-from sgt_jax.inference import load, results
+from sgt_jax.inference import buckets, load, requests, results
 from sgt_jax.models import family as families
 from sgt_jax.models.bagel import guidance
 from sgt_jax.models.bagel.config import BagelConfig
@@ -157,6 +158,55 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
     assert np.abs(paint([PHOTO, "blue circle"]) - base).max() > 1
     assert np.abs(paint([255 - PHOTO, "red square"]) - base).max() > 1
     assert np.abs(paint([PHOTO, "red square"], settings=unguided) - base).max() > 1
+
+
+def test_different_requests_in_one_batch_are_as_each_alone(model, quick):
+    prompts = ["a red circle", "two blue squares and a green triangle"]
+    wanted = [requests.Request([text], "t2i", seed, (16, 16), quick) for seed, text in enumerate(prompts)]
+    wanted.insert(1, requests.Request(["a red circle"], "t2i", 0, (16, 8), quick))  # another size, so another batch
+    together = [painting.picture for painting in requests.paint(model, wanted)]
+    assert [x.shape for x in together] == [(16, 16, 3), (16, 8, 3), (16, 16, 3)]
+    for request, found in zip(wanted, together, strict=True):
+        alone = model.draw(request.history, seeds=[request.seed], shape=request.shape, settings=quick)[0].picture
+        assert np.abs(alone.astype(int) - found).max() <= 1
+    assert np.abs(together[0].astype(int) - together[2]).max() > 1
+
+
+def test_outside_its_interval_guidance_costs_and_changes_nothing(model, quick):
+    never = dataclasses.replace(quick, guidance=Guidance(2.0, low=0.5, high=0.5))
+    off = dataclasses.replace(quick, guidance=Guidance(1.0))
+    late = dataclasses.replace(quick, guidance=Guidance(2.0, low=0.0, high=0.9))  # all steps but the first
+    plain, found, some, full = (
+        model.draw(["a red circle"], shape=(16, 16), settings=s)[0].picture.astype(int)
+        for s in (off, never, late, quick)
+    )
+    assert np.abs(plain - found).max() <= 1
+    assert np.abs(plain - some).max() > 1 and np.abs(full - some).max() > 1
+
+
+def test_questions_of_different_lengths_share_a_program(model):
+    sampler = model.sampler(())
+    before = sampler._write._cache_size()
+    for words in (1, 9, 30):
+        model.chat(["blue " * words], max_new_tokens=3)
+    assert sampler._write._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 64, 65, 80, 81, 127, 129, 1000, 16_385])
+def test_buckets_hold_and_waste_a_quarter_at_most(length):
+    found = buckets.bucket(length)
+    assert length <= found <= max(buckets.SMALLEST, length * 1.25) if length else found == 0
+    assert found % 16 == 0 and buckets.bucket(found) == found
+
+
+def test_command_batch_paints_every_line(folder, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a red circle\n\na blue square\n")
+    common = ["t2i", "--checkpoint", str(folder), "--batch", str(tmp_path / "prompts.txt"), "--size", "16x16"]
+    assert sample.main([*common, "--steps", "3", "--text-scale", "2", "--out", str(tmp_path / "x.png")]) == 0
+    first, second = (np.asarray(Image.open(tmp_path / f"x_{n}.png")) for n in range(2))
+    assert first.shape == (16, 16, 3) and (first != second).any()
+    (tmp_path / "prompts.txt").write_text("\n")
+    assert sample.main(common) == 1 and "holds no prompt" in capsys.readouterr().err
 
 
 def test_branches_of_one_picture_see_the_same_draw_of_its_posterior(model, quick):

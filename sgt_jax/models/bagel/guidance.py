@@ -61,7 +61,11 @@ class Guidance:
         else:
             out = guided if v_image is None else v_image + self.image_scale * (guided - v_image)
             out = renormed(out, (1, 2) if self.renorm == "global" else (2,))
-        return jnp.where((t > self.low) & (t <= self.high), out, v)
+        return jnp.where(self.acts(t), out, v)
+
+    def acts(self, t: jax.Array) -> jax.Array:
+        """bool: whether there is guidance at the time t."""
+        return (t > self.low) & (t <= self.high)
 
 
 def time_grid(steps: int, shift: float) -> np.ndarray:

@@ -33,18 +33,28 @@ class Context(NamedTuple):
     position: jax.Array
 
 
-def read(model: Bagel, params: Any, batch: PackedBatch, vae_noise: dict[str, jax.Array]) -> Context:
+def read(
+    model: Bagel, params: Any, batch: PackedBatch, vae_noise: dict[str, jax.Array], distinct: int | None = None
+) -> Context:
     """Runs the model over contexts (clean pictures and texts), one per row, and keeps keys and values.
 
     Args:
       model, params: the model.
       batch: one sample per row; its pictures for the autoencoder are clean.
       vae_noise: posterior noise per canvas, {"HxW": [B, n, h, w, z]}.
+      distinct: the pictures of so many rows, the first ones, go through the encoders, and the other rows repeat them. Each
+        of the others holds the pictures of its row of the first ones, in the same slots, or none; B by default.
     """
     und, gen = TokenInfo.of(batch["und"]), TokenInfo.of(batch["gen"])
-    seen = model.see(params, batch["vit"])["tokens"] if batch["vit"]["sample"].shape[1] else None
+    rows = und.sample.shape[0]
+    own = batch if distinct is None else jax.tree.map(lambda x: x[:distinct], batch)
+
+    def repeated(x: jax.Array) -> jax.Array:
+        return jnp.tile(x, (rows // x.shape[0], *(1 for _ in x.shape[1:])))
+
+    seen = repeated(model.see(params, own["vit"])["tokens"]) if batch["vit"]["sample"].shape[1] else None
     x_und = model.embed_und(params, batch["und"], seen)
-    latents = model.clean_latents(params, batch, {"vae": vae_noise})
+    latents = repeated(model.clean_latents(params, own, {"vae": vae_noise}))
     x_gen = model.embed_gen(params, latents, jnp.zeros(latents.shape[:2]), batch["gen"]["table"])
     _, _, aux = model.decode(params, x_und, x_gen, und, gen, return_kv=True)
     info = aux["cache"].info
@@ -195,6 +205,8 @@ def denoise(
 ) -> Any:
     """Paints pictures by Euler steps from noise; every branch of guidance is evaluated in one batch.
 
+    At times outside the guidance's interval the main branch alone is evaluated.
+
     Args:
       model, params: the model.
       context: of K*B rows: B main contexts, then B no-text and B no-image contexts where guidance uses them.
@@ -213,19 +225,34 @@ def denoise(
     count = noise.shape[0]
     if context.split.shape[0] != count * len(branches):
         raise ValueError(f"{context.split.shape[0]} contexts for {len(branches)} branches of {count} pictures")
-    velocity = velocity_after(model, params, context, grid, soi, eoi)
+    after_all = velocity_after(model, params, context, grid, soi, eoi)
+    after_main = velocity_after(model, params, first_rows(context, count), grid, soi, eoi)
+
+    def guided(x: jax.Array, t: jax.Array) -> jax.Array:
+        found = dict(zip(branches, jnp.split(after_all(jnp.tile(x, (len(branches), 1, 1)), t), len(branches))))
+        return guidance.combine(t, found["main"], found.get("text"), found.get("image"))
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
         t, following = pair
         if notify is not None:
             jax.debug.callback(notify, t)
-        all_branches = velocity(jnp.tile(x, (len(branches), 1, 1)), t)
-        found = dict(zip(branches, jnp.split(all_branches, len(branches))))
-        v = guidance.combine(t, found["main"], found.get("text"), found.get("image"))
+        if len(branches) == 1 or (guidance.low <= 0 and guidance.high >= 1):
+            v = guided(x, t)
+        else:  # a true branch, not a mask: t is one number for the whole batch
+            v = jax.lax.cond(guidance.acts(t), guided, after_main, x, t)
         return x - v * (t - following), (x, v) if trace else ()
 
     final, history = jax.lax.scan(step, noise.astype(jnp.float32), (times[:-1], times[1:]))
     return (final, *history) if trace else final
+
+
+def first_rows(context: Context, count: int) -> Context:
+    """The contexts of the first rows."""
+    cache = context.cache
+    stacked = not isinstance(cache.keys, tuple)
+    keys, values = (x[:, :count] if stacked else tuple(y[:count] for y in x) for x in (cache.keys, cache.values))
+    info = TokenInfo(*(x[:count] for x in cache.info))
+    return Context(Cache(keys, values, info), context.split[:count], context.order[:count], context.position[:count])
 
 
 def velocity_after(

@@ -38,7 +38,6 @@ class BagelSteps:
 
     def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> sampling.Context:
         noise = {}
-        rows = batch["und"]["sample"].shape[0]
         for lane in batch:
             if lane.startswith(PIXELS):
                 count, height, width = batch[lane]["pixels"].shape[1:4]
@@ -52,9 +51,9 @@ class BagelSteps:
                     return jnp.stack([jax.random.normal(key, shape) for key in keys])
 
                 if count:
-                    drawn = jax.vmap(draw)(seeds)
-                    noise[lane.removeprefix(PIXELS)] = jnp.tile(drawn, (rows // len(seeds), 1, 1, 1, 1))
-        return sampling.read(self._model, params, batch, noise)
+                    noise[lane.removeprefix(PIXELS)] = jax.vmap(draw)(seeds)
+        # One row per seed and branch: the branches of guidance read the pictures of the main one, or none.
+        return sampling.read(self._model, params, batch, noise, distinct=len(seeds))
 
     def write_text(
         self, params: Params, context: sampling.Context, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
