@@ -36,6 +36,8 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
     "heads": ("tensor",),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
+    # Whole matrices of a stack, which the optimizer works on one by one: shared out over all devices.
+    "matrices": AXES,
 }
 
 # Parameter path (joined by "/") -> logical axes of its last dimensions; the first match wins, no match replicates.

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import optax
 
 from sgt_jax.errors import ConfigError
+from sgt_jax.training.muon import scale_by_muon
 from sgt_jax.trees import path_name
 
 # Muon's share: weight matrices inside blocks, [in, out], or [layer, in, out] when layers are stacked.
@@ -94,7 +95,7 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
     )
     if settings.name == "muon":
         muon = optax.chain(
-            optax.contrib.scale_by_muon(beta=settings.muon_momentum, weight_dimension_numbers=_matrices),
+            scale_by_muon(settings.muon_momentum),
             # Tall matrices get longer steps, as in Muon's own implementation.
             optax.stateless(lambda updates, _: jax.tree.map(_scale_for_shape, updates)),
             optax.add_decayed_weights(settings.weight_decay),
@@ -115,11 +116,6 @@ def _labels(params: Any) -> Any:
         return "muon" if _MUON.search(path_name(path)) else "adamw"
 
     return jax.tree_util.tree_map_with_path(label, params)
-
-
-def _matrices(params: Any) -> Any:
-    numbers = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
-    return jax.tree.map(lambda _: numbers, params)
 
 
 def _scale_for_shape(update: jax.Array) -> jax.Array:

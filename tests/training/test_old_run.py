@@ -10,7 +10,7 @@ import pytest
 from sgt_jax.inference import load
 from sgt_jax.reporting.metrics import read_metrics
 from tests.support import old_run
-from tests.support.fingerprint import digest, saved_params
+from tests.support.fingerprint import saved_params
 from tests.support.paths import GOLDEN, REPOSITORY
 
 FOLDER = GOLDEN / "old_run"
@@ -40,11 +40,12 @@ def test_the_state_and_the_data_go_on_to_the_bit_on_every_machine(resumed):
 
 
 def test_it_ends_where_the_run_that_never_stopped_ended(resumed):
-    """Bits depend on the processor and the versions of JAX and XLA: they are compared where these are the recorded ones.
+    """What was saved is continued exactly (the test above), but sums are taken in another order than the old code's.
 
-    Elsewhere sums are taken in another order. Losses then agree to 1e-4 relative (measured with XLA held to SSE4.2: 1e-7),
-    and parameters to a hundredth of the way that the last ten steps went (measured: 0.00015 of it). Faults of ours are far
-    above this: with the optimizer's moments lost the end is 0.96 of that way off, with two rows' data exchanged 0.44.
+    Muon iterates on stacks of matrices since, and processors and versions of XLA differ. Losses then agree to 1e-4
+    relative (measured with XLA held to SSE4.2: 1e-7), and parameters to a thousandth of the way that the last ten steps
+    went (measured: 0.00015 of it, and 4e-6 on the machine of the recording). Faults of ours are far above this: with the
+    optimizer's moments lost the end is 0.96 of that way off, with two rows' data exchanged 0.44.
     """
     workdir, _ = resumed
     params = saved_params(workdir)
@@ -55,9 +56,7 @@ def test_it_ends_where_the_run_that_never_stopped_ended(resumed):
 
     final, ended = np.load(FOLDER / "final.npy"), old_run.as_vector(params)
     way = np.linalg.norm(final - old_run.as_vector(saved_params(workdir, 10)))
-    assert way > 0 and np.linalg.norm(ended - final) < 0.01 * way
-    if old_run.environment() == EXPECTED["environment"]:
-        assert digest(params) == EXPECTED["params"]
+    assert way > 0 and np.linalg.norm(ended - final) < 0.001 * way
 
 
 def test_a_run_from_before_there_were_families_opens_as_bagel(resumed):
