@@ -10,7 +10,7 @@ import functools
 import math
 import mmap
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -31,13 +31,36 @@ _THREADS = 2
 _MAPPED = 1 << 20  # bytes from which on a buffer is a mapping of its own
 
 
+class Renamed:
+    """A checkpoint file whose tensors have other names; those that `rename` gives None are not there."""
+
+    def __init__(self, weights: Weights, rename: Callable[[str], str | None]):
+        self.path = weights.path
+        self._weights, self._old = weights, {}
+        for old in weights.tensors:
+            new = rename(old)
+            if new in self._old:
+                weights.close()
+                raise CheckpointError(self.path, f"holds {shown(new)} twice, as {shown(self._old[new])} and {shown(old)}.")
+            if new is not None:
+                self._old[new] = old
+        self.tensors = {new: weights.tensors[old]._replace(name=new) for new, old in self._old.items()}
+
+    def close(self):
+        self._weights.close()
+
+    def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None):
+        """See WeightsFile.read."""
+        return self._weights.read(self._old[name], index, out)
+
+
 class Files:
     """The tensors of several checkpoint files as one; names must not repeat."""
 
-    def __init__(self, opened: Sequence[Weights]):
+    def __init__(self, opened: Sequence[Weights | Renamed]):
         self.opened = tuple(opened)
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="import")  # they start with the first block
-        self._owner: dict[str, Weights] = {}
+        self._owner: dict[str, Weights | Renamed] = {}
         for weights in opened:
             for name in weights.tensors:
                 if name in self._owner:
@@ -50,9 +73,17 @@ class Files:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.threads.shutdown()
         for weights in self.opened:
             weights.close()
+
+    def drop(self, names: Iterable[str]):
+        """Forgets some tensors, whether they are there or not."""
+        for name in names:
+            self.tensors.pop(name, None)
 
     def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None):
         """See WeightsFile.read."""

@@ -28,7 +28,7 @@ Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, sha
 Notify = Callable[[Any], None]  # called on the host in every step of a loop, for progress bars
 
 # Family -> module with an object FAMILY. Imported when it is asked for, so that a run imports only its own.
-MODULES = {"bagel": "sgt_jax.models.bagel.family"}
+MODULES = {"bagel": "sgt_jax.models.bagel.family", "omnigen2": "sgt_jax.models.omnigen2.family"}
 DEFAULT = "bagel"
 
 

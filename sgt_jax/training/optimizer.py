@@ -15,6 +15,7 @@ Config fields read here (an ml_collections ConfigDict, or anything with these at
                                  Muon's, for the weight matrices inside decoder and ViT layers; AdamW does the rest
   schedule.name                  "constant", "cosine" or "warmup_stable_decay"; all start with a linear warm-up
   schedule.warmup_steps          step s < warmup_steps has the factor s / warmup_steps, so the first step has rate 0
+  schedule.delay_steps           optional: so many steps more have rate 0 before the warm-up starts (OmniGen2's reference: 1)
   schedule.final_fraction        last rate as a share of the peak ("cosine", "warmup_stable_decay")
   schedule.decay_fraction        share of the run over which "warmup_stable_decay" falls, linearly
 """
@@ -41,6 +42,7 @@ _MUON = re.compile(r"(^|/)layers(_\d+)?/.*kernel$")
 def _factor(config: Any) -> Callable[[jax.Array], jax.Array]:
     """Step -> share of the peak rate."""
     name, warmup, total = config.schedule.name, config.schedule.warmup_steps, config.total_steps
+    delay = getattr(config.schedule, "delay_steps", 0)
     if name not in ("constant", "cosine", "warmup_stable_decay"):
         raise ConfigError(f"schedule '{name}' does not exist; choose constant, cosine or warmup_stable_decay")
     final = 1.0 if name == "constant" else config.schedule.final_fraction
@@ -53,6 +55,7 @@ def _factor(config: Any) -> Callable[[jax.Array], jax.Array]:
 
     def factor(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
+        step = jnp.maximum(step - delay, 0) if delay else step
         rise = jnp.minimum(step / warmup, 1.0) if warmup else jnp.ones_like(step)
         fallen = jnp.clip((step - start) / max(total - start, 1), 0.0, 1.0)
         if name == "cosine":

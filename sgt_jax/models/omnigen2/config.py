@@ -177,6 +177,8 @@ class OmniGen2Config:
 
     What the model is:
       dit, text, vision, vae, tokens: its parts.
+      template: "official", or "bare" for vocabularies without its words: marks alone stand around texts.
+      min_pixels, max_pixels: of pictures that the language model reads; the reference's in training.
 
     How it is trained and computed:
       freeze_mllm: features reach the diffusion transformer without a gradient.
@@ -191,6 +193,9 @@ class OmniGen2Config:
     vision: VisionConfig = VisionConfig()
     vae: AutoencoderConfig = AutoencoderConfig()
     tokens: TokenIds = TokenIds()
+    template: str = "official"
+    min_pixels: int = 256 * 28 * 28
+    max_pixels: int = 1280 * 28 * 28
     freeze_mllm: bool = False
     scan_layers: bool = False
     remat: str = "none"
@@ -201,6 +206,7 @@ class OmniGen2Config:
     def __post_init__(self) -> None:
         checks = (
             (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {', '.join(REMAT)}"),
+            (self.template in ("official", "bare"), f"template '{self.template}': choose official or bare"),
             (self.dtype in ("float32", "bfloat16"), f"dtype '{self.dtype}': choose float32 or bfloat16"),
             (
                 self.vision.out_hidden_size == self.text.hidden_size == self.dit.text_feat_dim,

@@ -13,6 +13,7 @@ from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.models.autoencoder.diffusers_names import load_vae
 from sgt_jax.models.omnigen2.config import DitConfig
 from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config, dit_names, merged_lora, weights_path
+from sgt_jax.models.omnigen2.mllm.published import load_mllm
 from sgt_jax.parity.checks import Check
 
 _HEADING = re.compile(r"## (\S+\.npz)")
@@ -27,6 +28,7 @@ class Folder:
         """`changes` override how the models compute (scan_layers=True, attention="blockwise", ...)."""
         self.path = os.fspath(path)
         self.changes = changes
+        self.shared: dict[str, Any] = {}  # what sections keep for each other
 
     def file(self, *parts: str) -> str:
         """The path of a file."""
@@ -108,3 +110,8 @@ class Folder:
     def vae(self) -> tuple[dict[str, Any], Any]:
         """(parameters, config) of the autoencoder."""
         return load_vae(self.file("vae"), dtype="float32")
+
+    @functools.cached_property
+    def mllm(self) -> tuple[dict[str, Any], Any]:
+        """(parameters, config) of the language model."""
+        return load_mllm(self.file("mllm"), dtype="float32", **self.changes)

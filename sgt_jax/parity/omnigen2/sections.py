@@ -4,7 +4,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from sgt_jax.parity.checks import Check
+from sgt_jax.parity.omnigen2.answers import sft
+from sgt_jax.parity.omnigen2.flow import loss
 from sgt_jax.parity.omnigen2.folder import Folder
+from sgt_jax.parity.omnigen2.mllm import mllm
+from sgt_jax.parity.omnigen2.pipeline import pipeline
+from sgt_jax.parity.omnigen2.tables import tables
+from sgt_jax.parity.omnigen2.training import joint_step, train_loop
 from sgt_jax.parity.omnigen2.transformer import transformer, wide
 from sgt_jax.parity.omnigen2.vae import vae
 
@@ -25,13 +31,13 @@ SECTIONS: Mapping[str, tuple[tuple[str, ...], Section]] = {
     "transformer": (("transformer.npz", "transformer", "lora"), transformer),
     "wide": (("wide.npz",), wide),
     "vae": (("vae.npz", "vae"), vae),
-    "mllm": (("mllm.npz", "mllm"), _missing("mllm")),
-    "loss": (("loss.npz", "transformer"), _missing("loss")),
-    "sft": (("sft.npz", "mllm"), _missing("sft")),
-    "joint_step": (("joint_step.npz", "mllm", "transformer"), _missing("joint_step")),
-    "train_loop": (("train_loop.npz", "mllm", "transformer"), _missing("train_loop")),
-    "pipeline": (("pipeline.npz", "mllm", "transformer", "vae"), _missing("pipeline")),
-    "tables": (("tables.npz",), _missing("tables")),
+    "mllm": (("mllm.npz", "mllm"), mllm),
+    "loss": (("loss.npz", "transformer"), loss),
+    "sft": (("sft.npz", "mllm"), sft),
+    "joint_step": (("joint_step.npz", "mllm", "transformer"), joint_step),
+    "train_loop": (("train_loop.npz", "mllm", "transformer"), train_loop),
+    "pipeline": (("pipeline.npz", "mllm", "transformer", "vae"), pipeline),
+    "tables": (("tables.npz",), tables),
 }
 open_folder = Folder
 

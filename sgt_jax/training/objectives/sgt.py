@@ -117,7 +117,20 @@ def loss(
     if part is not None:
         batch, draws = micro_batch((batch, draws), part)
     outputs = model.forward(params, batch, draws)
+    if getattr(settings, "reference_scaling", False):
+        return reference_share(outputs, batch, settings, 1 if part is None else part[1])
     return sgt_objective(outputs, batch, settings, whole)
+
+
+def reference_share(
+    outputs: Mapping[str, jax.Array], batch: PackedBatch, settings: ConfigDict, parts: int
+) -> tuple[jax.Array, Metrics]:
+    """A micro-batch's share as OmniGen2's reference has it: its own mean flow loss, plus its mean answer loss over `parts`.
+
+    So flow losses count `parts` times as much as answers, and a label or latent counts more in a short micro-batch.
+    """
+    _, metrics = sgt_objective(outputs, batch, settings)
+    return settings.mse_weight * metrics["mse"] + settings.ce_weight * metrics["ce"] / parts, metrics
 
 
 def _tokens(batch: PackedBatch, lanes: Sequence[str]) -> int:

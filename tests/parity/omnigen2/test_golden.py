@@ -11,7 +11,6 @@ from sgt_jax.parity.omnigen2.sections import SECTIONS
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "omnigen2"
-STANDING = ("transformer", "wide", "vae")
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +23,17 @@ def checks_of(folder):
     return functools.cache(lambda section: sections.run(folder, SECTIONS, [section]))
 
 
-@pytest.mark.parametrize("section", STANDING)
+# One gradient of both models to compile, and five loops of sampling: 30 to 60 s each on two busy cores.
+LONG = ("joint_step", "train_loop", "pipeline")
+
+
+@pytest.mark.parametrize(
+    "section", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SECTIONS]
+)
 def test_section(checks_of, section):
     checks = checks_of(section)
-    assert checks and not [check for check in checks if check.ok is not True]
-
-
-@pytest.mark.parametrize("section", sorted(set(SECTIONS) - set(STANDING)))
-def test_a_section_that_is_not_there_yet_does_not_pass(folder, section):
-    assert [check.ok for check in sections.run(folder, SECTIONS, [section])] in ([False], [None])
+    assert checks and not [check for check in checks if check.ok is False]
+    assert all(check.ok or check.note.startswith("not applicable") for check in checks)
 
 
 def test_every_array_of_the_autoencoder_is_compared(folder, checks_of):

@@ -1,0 +1,199 @@
+"""OmniGen2 behind the face of `models/family.py`."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
+from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
+from sgt_jax.data.pictures.resizing import ResizeRule
+from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.models.autoencoder import diffusers_names, flux_names
+from sgt_jax.models.family import Family, Loaded, Notify, Sharding, UnsupportedError
+from sgt_jax.models.omnigen2.config import OmniGen2Config
+from sgt_jax.models.omnigen2.dit_names import dit_config, load_dit
+from sgt_jax.models.omnigen2.guidance import Guidance, Settings
+from sgt_jax.models.omnigen2.mllm.published import load_mllm, mllm_config
+from sgt_jax.models.omnigen2.model import OmniGen2
+from sgt_jax.models.omnigen2.steps import OmniGen2Steps
+
+# Protocol constants: the weights were trained with them.
+SYSTEM = "You are a helpful assistant that generates high-quality images based on user instructions."
+_PARTS = ("transformer", "mllm", "vae")
+_LARGEST_SIDE = 2048
+
+
+class AutoencoderFolder:
+    """OmniGen2 publishes its autoencoder as a diffusers folder; a file of FLUX's form is taken, too."""
+
+    def find(self, folders: Iterable[str | os.PathLike]) -> str | None:
+        places = [os.path.join(folder, "vae") for folder in folders]
+        return next((path for path in places if os.path.isdir(path)), None)
+
+    def load(self, path: str | os.PathLike, config: OmniGen2Config) -> Mapping[str, Any]:
+        if os.path.isdir(path):
+            return diffusers_names.load_vae(path)[0]
+        return flux_names.load_vae(path, config.vae)
+
+    def fingerprint(self, path: str | os.PathLike) -> str:
+        return flux_names.fingerprint(os.path.join(path, diffusers_names.VAE_FILE) if os.path.isdir(path) else path)
+
+
+@dataclasses.dataclass(frozen=True)
+class OmniGen2Family(Family):
+    """See `models.family.Family`."""
+
+    name: str = "omnigen2"
+    compute_fields: tuple[str, ...] = (
+        "freeze_mllm", "scan_layers", "remat", "attention", "attention_block", "dtype", "template", "min_pixels",
+        "max_pixels",
+    )  # fmt: skip
+    token_lanes: tuple[str, ...] = ("und", "text", "ref", "gen")
+
+    @property
+    def defaults(self) -> Mapping[str, Settings]:
+        # The reference's scripts: edits lead with references in latents alone, SGT trains with pictures in the prompt.
+        return {
+            "chat": Settings(condition="mllm"),
+            "t2i": Settings(guidance=Guidance(4.0, negative="official")),
+            "edit": Settings(guidance=Guidance(5.0, 2.0, negative="official"), condition="latents"),
+            "segment": Settings(guidance=Guidance(1.0), condition="mllm"),
+        }
+
+    @property
+    def autoencoder(self) -> AutoencoderFolder:
+        return AutoencoderFolder()
+
+    # -- Sizes ---------------------------------------------------------------------------------------------------------
+
+    def config(self, values: Mapping[str, Any]) -> OmniGen2Config:
+        return OmniGen2Config.from_dict(values)
+
+    def recognises(self, folder: str | os.PathLike) -> bool:
+        return os.path.exists(os.path.join(folder, "transformer", "config.json"))
+
+    def config_of_folder(
+        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
+    ) -> OmniGen2Config:
+        places = {part: _place(part, folder, base) for part in _PARTS}
+        text, vision, tokens = mllm_config(places["mllm"])
+        return OmniGen2Config(
+            dit=dit_config(places["transformer"]), text=text, vision=vision, tokens=tokens,
+            vae=diffusers_names.vae_config(places["vae"]), **compute,
+        )  # fmt: skip
+
+    # -- Parts ---------------------------------------------------------------------------------------------------------
+
+    def layout(
+        self, config: OmniGen2Config, tokenizer: Tokenizer | None, *, canvases: Sequence[tuple[int, int]] = (),
+        tokenised: bool = False, dropout: Mapping[str, float] | None = None,
+    ) -> OmniGen2Layout:  # fmt: skip
+        vision = config.vision
+        return OmniGen2Layout(
+            template=None if tokenizer is None else template(config, tokenizer),
+            reader=Reader(vision.patch_size, vision.spatial_merge_size, vision.window_size),
+            latent_stride=config.latent_stride,
+            latent_patch=config.dit.patch_size,
+            canvases=() if tokenised else tuple(tuple(canvas) for canvas in canvases),
+            moment_width=2 * config.latent_width if tokenised else 0,
+            dropout=dict(dropout or {}),
+            encode=None if tokenizer is None else tokenizer.encode,
+        )
+
+    def model(self, config: OmniGen2Config) -> OmniGen2:
+        return OmniGen2(config)
+
+    def steps(self, model: OmniGen2, layout: OmniGen2Layout, notify: Notify | None = None) -> OmniGen2Steps:
+        return OmniGen2Steps(model, layout, notify)
+
+    def guidance(self, text_scale: float, **others: Any) -> Guidance:
+        return Guidance(text_scale=text_scale, **others)
+
+    # -- Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def load(
+        self, folder: str | os.PathLike, config: OmniGen2Config, *, base: str | os.PathLike | None = None,
+        weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
+        key: Any = None,
+    ) -> Loaded:  # fmt: skip
+        del weights, training, key  # it publishes one set of weights, and nothing is missing or computed
+        places = {part: _place(part, folder, base) for part in _PARTS}
+        below = {branch: _below(branch, sharding) for branch in ("dit", "mllm", "vae")}
+        dit, _ = load_dit(
+            places["transformer"], scan_layers=config.scan_layers, dtype=dtype, sharding=below["dit"]
+        )  # fmt: skip
+        mllm, _ = load_mllm(places["mllm"], scan_layers=config.scan_layers, dtype=dtype, sharding=below["mllm"])
+        vae, _ = diffusers_names.load_vae(places["vae"], dtype=dtype, sharding=below["vae"])
+        return Loaded({"dit": dit, "mllm": mllm, "vae": vae}, f"all parameters read from {os.fspath(folder)}")
+
+    def save(
+        self, params: Any, config: OmniGen2Config, out: str | os.PathLike, dtype: Any = None, *,
+        copy_from: str | os.PathLike | None = None, extra_files: Iterable[str | os.PathLike] = (),
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        raise UnsupportedError("family 'omnigen2' writes no published folders yet")
+
+    # -- Pictures ------------------------------------------------------------------------------------------------------
+
+    def reading_rule(
+        self, config: OmniGen2Config, sides: tuple[int, int], max_pixels: int | None = None
+    ) -> QwenRule | ResizeRule:
+        del sides  # Qwen counts pixels, not sides
+        low, high = config.min_pixels, max_pixels or config.max_pixels
+        return QwenRule(config.vision.stride, min(low, high), high)
+
+    def painting_rule(self, config: OmniGen2Config) -> ResizeRule:
+        return ResizeRule(config.latent_stride, config.latent_stride, _LARGEST_SIDE, 1024**2, rule="floor")
+
+    def largest_side(self, config: OmniGen2Config) -> int:
+        return _LARGEST_SIDE // config.latent_stride * config.latent_stride
+
+    # -- Planning and analysis -----------------------------------------------------------------------------------------
+
+    def divisible(self, config: OmniGen2Config) -> dict[str, dict[str, int]]:
+        return {
+            "heads": {
+                "the transformer's key-value heads": config.dit.num_kv_heads,
+                "the language model's key-value heads": config.text.num_key_value_heads,
+                "the vision tower's heads": config.vision.num_heads,
+            }
+        }
+
+    def decoder_size(self, config: OmniGen2Config) -> tuple[int, int]:
+        return config.dit.num_layers, config.dit.hidden_size
+
+
+def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
+    """What stands around texts: the release's chat template, or, for small vocabularies, marks alone."""
+    marks = dict(before=tokenizer.soi, after=tokenizer.eoi, image=config.tokens.image_token_id)
+    start, end = tokenizer.bos, tokenizer.eos
+    if config.template == "bare":
+        return Template(system=(), user=(start,), assistant=(start,), close=(end,), stop=(end,), **marks)
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(text))
+
+    tokens = config.tokens
+    return Template(
+        system=(start, *ids(f"system\n{SYSTEM}"), end, *ids("\n")),
+        user=(start, *ids("user\n")),
+        assistant=(start, *ids("assistant\n")),
+        close=(end, *ids("\n")),
+        stop=(end, tokens.img_token_id, tokens.pad_token_id),
+        number=lambda i: ids(f"<img{i}>: "),
+        **marks,
+    )
+
+
+def _place(part: str, folder: str | os.PathLike, base: str | os.PathLike | None) -> str:
+    """The folder of a part: in the first folder, or in the base where it lacks it."""
+    own = os.path.join(folder, part)
+    return own if base is None or os.path.isdir(own) else os.path.join(base, part)
+
+
+def _below(branch: str, sharding: Sharding | None) -> Sharding | None:
+    return None if sharding is None else lambda path, shape: sharding(f"{branch}/{path}", shape)
+
+
+FAMILY = OmniGen2Family()

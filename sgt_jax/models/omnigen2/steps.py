@@ -1,0 +1,172 @@
+"""OmniGen2's sampler in the steps that `models.family.SamplingSteps` names.
+
+What depends on neither time nor branch is computed once a request (context refiner, caption projection); refined noise and
+references once a step for all branches; and the branches of guidance run as one batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgt_jax.batch import PackedBatch
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout
+from sgt_jax.models.autoencoder.model import to_bytes
+from sgt_jax.models.family import Notify
+from sgt_jax.models.layers import unpatchify_latents
+from sgt_jax.models.omnigen2.guidance import Guidance, advance, branches, start, time_grid
+from sgt_jax.models.omnigen2.mllm import generation
+from sgt_jax.models.omnigen2.model import OmniGen2
+
+Params = Mapping[str, Any]
+
+
+class Context(NamedTuple):
+    """What rows have read.
+
+    Attributes:
+      prompt: of the language model.
+      text, references: refined text [rows, T, D], and latent tokens of references [rows, K, p*p*C].
+      text_lane, ref_lane: their facts.
+      shift: [rows], where the noisy picture stands on the first rotary axis.
+    """
+
+    prompt: generation.Prompt
+    text: jax.Array
+    references: jax.Array
+    text_lane: Mapping[str, jax.Array]
+    ref_lane: Mapping[str, jax.Array]
+    shift: jax.Array
+
+
+class OmniGen2Steps:
+    """See `models.family.SamplingSteps`. Every result has a seed of its own, whatever batch it stands in."""
+
+    def __init__(self, model: OmniGen2, layout: OmniGen2Layout, notify: Notify | None = None) -> None:
+        self._model, self._layout, self._notify = model, layout, notify
+
+    def branches(
+        self, plan: Sequence[PlanItem], thought: Sequence[int], guidance: Guidance
+    ) -> tuple[Sequence[PlanItem], ...]:
+        return branches(plan, thought, guidance, self._layout.encode)
+
+    def times(self, steps: int, shift: float, shape: tuple[int, int]) -> np.ndarray:
+        down = self._model.config.vae.downsample
+        return time_grid(steps, (shape[0] // down) * (shape[1] // down), shift)
+
+    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> Context:
+        """References are read by the mean of their posteriors: nothing is drawn, so a seed fixes an edit."""
+        del seeds
+        model, vit = self._model, batch["vit"]
+        seen = model.mllm.see(params["mllm"], vit) if vit["sample"].shape[1] else None
+        prompt = generation.read(model.mllm, params["mllm"], model.pointing(batch["und"]), seen)
+        latents = model.clean_latents(params, batch, None)["ref"]
+        features = model.features(prompt.hidden, batch["text"])
+        text = model.dit.apply({"params": params["dit"]}, features, batch["text"], method="read")
+        shift = (
+            batch["flow"]["shift"].max(axis=1) if batch["flow"]["shift"].shape[1] else jnp.zeros(len(text), jnp.int32)
+        )
+        return Context(prompt, text, latents, batch["text"], batch["ref"], shift)
+
+    def write_text(
+        self, params: Params, context: Context, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
+        max_length: int, greedy: bool,
+    ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+        def pick(logits: jax.Array, step: jax.Array) -> jax.Array:
+            keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(seeds)
+            return jax.vmap(jax.random.categorical)(keys, logits / temperature)
+
+        stop = self._layout.template.stop
+        ids, count, _ = generation.write(
+            self._model.mllm, params["mllm"], context.prompt, stop, max_length - 1, None if greedy else pick, active,
+            notify=self._notify,
+        )  # fmt: skip
+        # The opening mark stands in front, and the mark that ended a text does not count.
+        last = jnp.take_along_axis(ids, jnp.maximum(count - 1, 0)[:, None], axis=1)
+        ended = jnp.any(last == jnp.asarray(stop, ids.dtype), axis=1) & (count > 0)
+        opening = jnp.full((len(ids), 1), stop[0], ids.dtype)
+        return jnp.concatenate([opening, ids], axis=1), 1 + count - ended
+
+    def denoise(
+        self, params: Params, context: Context, seeds: jax.Array, times: jax.Array, shape: tuple[int, int],
+        guidance: Guidance,
+    ) -> jax.Array:  # fmt: skip
+        config, stride = self._model.config, self._model.config.latent_stride
+        grid = (shape[0] // stride, shape[1] // stride)
+        size = (grid[0] * grid[1], config.latent_width)
+        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), size))(seeds)
+        tokens = sample(self._model, params["dit"], context, noise, grid, times, guidance, self._notify)[0]
+        return self._model.unscale_latent(unpatchify_latents(tokens, grid, config.dit.patch_size))
+
+    def encode(self, params: Params, pixels: jax.Array) -> jax.Array:
+        return jnp.split(self._model.encode_moments(params, pixels), 2, axis=-1)[0]
+
+    def decode(self, params: Params, z: jax.Array) -> jax.Array:
+        return to_bytes(self._model.decode_latent(params, z))
+
+
+def gen_lane(grid: tuple[int, int], shift: jax.Array) -> dict[str, jax.Array]:
+    """Facts of noisy pictures of one grid of tokens, one a row; `shift` [rows] is theirs on the first rotary axis."""
+    place = jnp.stack(jnp.meshgrid(jnp.arange(grid[0]), jnp.arange(grid[1]), indexing="ij"), axis=-1).reshape(-1, 2)
+    rows, count = len(shift), len(place)
+    position = jnp.concatenate(
+        [jnp.broadcast_to(shift[:, None, None], (rows, count, 1)), jnp.broadcast_to(place, (rows, count, 2))], axis=-1
+    )
+    ones = jnp.ones((rows, count), jnp.int32)
+    return {"sample": ones, "split": ones * 99, "flow": ones * 0, "position": position}
+
+
+def sample(
+    model: OmniGen2, dit: Params, context: Context, noise: jax.Array, grid: tuple[int, int], times: jax.Array,
+    guidance: Guidance, notify: Notify | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    """Pictures from noise.
+
+    Args:
+      context: of `branches * B` rows, branch by branch.
+      noise: [B, n, p*p*C], one picture of `grid` tokens each.
+      times: [N + 1] from 0 to 1.
+
+    Returns:
+      Tokens [B, n, p*p*C] at the end; those after every step [N, B, n, p*p*C]; the branches' velocities at every step
+      [N, branches, B, n, p*p*C] (those of guided branches also where guidance does not act).
+    """
+    count = len(noise)
+    parts, steps = len(context.text) // count, len(times) - 1
+    lane = gen_lane(grid, context.shift)
+    own = jax.tree.map(lambda x: x[:count], (context.references, dict(context.ref_lane), lane))
+
+    def run(method: str, *arguments: Any) -> Any:
+        return model.dit.apply({"params": dit}, *arguments, method=method)
+
+    def many(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x] * parts)
+
+    def velocities(x: jax.Array, t: jax.Array) -> jax.Array:
+        active = run("time", jnp.broadcast_to(t, (count, 1)))
+        references, ref_lane, gen = own
+        states, lanes = [context.text], [context.text_lane]
+        if references.shape[1]:
+            # Rows of the branch without references have none in their lane: its facts hide what stands there.
+            states.append(many(run("refine_references", references, active, ref_lane)))
+            lanes.append(context.ref_lane)
+        states.append(many(run("refine_noise", x, active, gen)))
+        v, _ = run("velocity", states, many(active), [*lanes, lane])
+        return v.reshape(parts, count, *v.shape[1:])
+
+    def one(state: Any, step: Any) -> Any:
+        number, t, after = step
+        if notify is not None:
+            jax.debug.callback(notify, t)
+        v = velocities(state.x, t)
+        guided = jnp.where(guidance.acts(number, steps), guidance.combine(list(v)), v[0])
+        state = advance(guidance.solver, state, guided, t, after)
+        return state, (state.x, v)
+
+    final, (path, found) = jax.lax.scan(
+        one, start(noise), (jnp.arange(steps), jnp.asarray(times[:-1]), jnp.asarray(times[1:]))
+    )
+    return final.x, path, found
