@@ -10,7 +10,7 @@ from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
-from sgt_jax.models.family import Family, Loaded, Notify, Sharding, UnsupportedError
+from sgt_jax.models.family import Family, Loaded, Notify, Sharding
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.dit_names import dit_config, load_dit
 from sgt_jax.models.omnigen2.guidance import Guidance, Settings
@@ -132,7 +132,9 @@ class OmniGen2Family(Family):
         copy_from: str | os.PathLike | None = None, extra_files: Iterable[str | os.PathLike] = (),
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
-        raise UnsupportedError("family 'omnigen2' writes no published folders yet")
+        from sgt_jax.models.omnigen2.export import export_published
+
+        export_published(params, config, out, dtype, copy_from=copy_from, extra_files=extra_files, progress=progress)
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,143 @@
+"""Writes parameters as a pipeline folder of OmniGen2, tensor by tensor, with the other files of the folder it came from."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sgt_jax import trees
+from sgt_jax.checkpoints.exporting import GetLeaf, write_published
+from sgt_jax.checkpoints.names import NameMap, below
+from sgt_jax.checkpoints.writer import sync_folder
+from sgt_jax.errors import CheckpointError
+from sgt_jax.models.autoencoder.diffusers_names import VAE_FILE, vae_names
+from sgt_jax.models.omnigen2.config import OmniGen2Config
+from sgt_jax.models.omnigen2.dit_names import WEIGHTS, dit_names
+from sgt_jax.models.omnigen2.mllm.names import mllm_names
+
+MLLM_FILE = "model.safetensors"
+# Part of the folder -> (its file of weights, its branch of our tree).
+PARTS = {"transformer": (WEIGHTS, "dit"), "mllm": (MLLM_FILE, "mllm"), "vae": (VAE_FILE, "vae")}
+# What only the folder that training started from can bring.
+COPIED = (
+    "model_index.json", "processor", "scheduler", "mllm/generation_config.json", "transformer/config.json",
+    "mllm/config.json", "vae/config.json",
+)  # fmt: skip
+
+
+def part_names(config: OmniGen2Config, part: str) -> NameMap:
+    """The published tensors of one part of the folder, with paths in our whole tree."""
+    branch = PARTS[part][1]
+    names = {
+        "dit": lambda: dit_names(config.dit, config.scan_layers),
+        "mllm": lambda: mllm_names(config),
+        "vae": lambda: vae_names(config.vae),
+    }[branch]()
+    return dict(below(branch, names.items()))
+
+
+def export_published(
+    params: Mapping[str, Any] | GetLeaf, config: OmniGen2Config, out: str | os.PathLike, dtype: Any = None, *,
+    copy_from: str | os.PathLike | None = None, extra_files: Iterable[str | os.PathLike] = (),
+    progress: Callable[[str], None] = lambda line: None,
+) -> None:  # fmt: skip
+    """Writes the folder; it appears under its name when it is complete. With several processes all must call it.
+
+    Weights are cut into the files that the index of the base folder names, or lie in one file.
+
+    Args:
+      params: the parameters, or a function from a path to a leaf, which may be lazy; see `exporting.write_published`.
+      dtype: of the transformer's and the language model's tensors; None keeps the parameters'.
+      copy_from: the published folder whose other files are copied.
+      extra_files: further files to copy to the top.
+
+    Raises:
+      CheckpointError: `out` exists, `copy_from` lacks files, the disk is full, ...
+    """
+    out, base = Path(out), None if copy_from is None else Path(copy_from)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(out, "exists already and is not empty.", "Choose another name or remove it.")
+    lacking = [name for name in COPIED if base is None or not (base / name).exists()]
+    if lacking:
+        why = f"lacks {', '.join(lacking)}, which an OmniGen2 folder needs."
+        raise CheckpointError(base or out, why, "Name the published folder that training started from.")
+    leaf = params if callable(params) else functools.partial(trees.at, params)
+    partial, first = out.with_name(f"{out.name}.partial-{os.getpid()}"), jax.process_index() == 0
+    try:
+        if first:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _copy(base, partial, extra_files)
+        for part, (file, branch) in PARTS.items():
+            names = part_names(config, part)
+            kind = None if branch == "vae" else dtype
+            for name, members in _files(base / part / file, names).items():
+                write_published(partial / part / name, members, leaf, kind, {"format": "pt"})
+                if first:
+                    progress(f"{part}/{name}: {len(members)} tensors")
+            if first:
+                _write_index(base / part / file, partial / part / file, names, leaf, kind)
+        if first:
+            sync_folder(partial)
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+            sync_folder(out.parent)
+    except OSError as error:
+        why = f"cannot be written ({error.strerror}: {error.filename})."
+        raise CheckpointError(out, why, "Check the disk and the files to copy.") from None
+    finally:
+        if first and partial.exists():
+            shutil.rmtree(partial)
+
+
+def _copy(base: Path, folder: Path, extra_files: Iterable[Any]) -> None:
+    def weights(_: str, names: list[str]) -> list[str]:
+        endings = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".ckpt")
+        return [name for name in names if name.endswith(endings) or name.startswith(".")]
+
+    folder.mkdir()
+    for name in dict.fromkeys(entry.split("/")[0] for entry in COPIED):
+        source = base / name
+        if source.is_dir():
+            # Single-file weights of the base are not copied, but a tokenizer's files are.
+            shutil.copytree(source, folder / name, ignore=weights)
+        else:
+            shutil.copyfile(source, folder / name)
+    for path in extra_files:
+        shutil.copyfile(path, folder / Path(path).name)
+
+
+def _index(path: Path) -> dict[str, Any] | None:
+    index = path.with_name(path.name + ".index.json")
+    return json.loads(index.read_text()) if index.exists() and not path.exists() else None
+
+
+def _files(path: Path, names: NameMap) -> dict[str, NameMap]:
+    """{file: its tensors}, as the base folder has them."""
+    index = _index(path)
+    if index is None:
+        return {path.name: names}
+    places = index["weight_map"]
+    files: dict[str, dict[str, Any]] = {file: {} for file in dict.fromkeys(places.values())}
+    for name, source in names.items():
+        if name not in places:
+            raise CheckpointError(path, f"has an index without {name}.", "Take the index of the release.")
+        files[places[name]][name] = source
+    return {file: members for file, members in files.items() if members}
+
+
+def _write_index(base: Path, path: Path, names: NameMap, leaf: GetLeaf, dtype: Any) -> None:
+    index = _index(base)
+    if index is None:
+        return
+    size = sum(
+        int(np.prod(source.shape)) * np.dtype(dtype or leaf(source.path).dtype).itemsize for source in names.values()
+    )
+    index["metadata"] = {**index.get("metadata", {}), "total_size": size}
+    path.with_name(path.name + ".index.json").write_text(json.dumps(index, indent=2) + "\n")
