@@ -9,7 +9,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from sgt_jax.configs import bagel_7b_sgt
+from sgt_jax.configs import bagel_7b_sgt, omnigen2_sgt
 
 from sgt_jax.study import arms
 from sgt_jax.training import experiment
@@ -18,7 +18,10 @@ from tests.support.paths import REPOSITORY
 
 SHARED = ("sgt_jax.configs", "sgt_jax.configs.study", "sgt_jax.configs.study.common")  # no experiments of their own
 MODULES = [name for path in house.read_files(REPOSITORY, "configs") if (name := house.module_name(path)) not in SHARED]
-VARIANTS = {"sgt_jax.configs.bagel_7b_sgt": ("", *bagel_7b_sgt.VARIANTS, "32k+pixels")}
+VARIANTS = {
+    "sgt_jax.configs.bagel_7b_sgt": ("", *bagel_7b_sgt.VARIANTS, "32k+pixels"),
+    "sgt_jax.configs.omnigen2_sgt": ("", *omnigen2_sgt.VARIANTS, "local+reference_scaling"),
+}
 FILES = [(module, variant) for module in MODULES for variant in VARIANTS.get(module, ("",))]
 
 

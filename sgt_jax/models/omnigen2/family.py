@@ -49,7 +49,7 @@ class OmniGen2Family(Family):
         "freeze_mllm", "scan_layers", "remat", "attention", "attention_block", "dtype", "template", "min_pixels",
         "max_pixels",
     )  # fmt: skip
-    token_lanes: tuple[str, ...] = ("und", "text", "ref", "gen")
+    token_lanes: tuple[str, ...] = ("und", "gen")
 
     @property
     def defaults(self) -> Mapping[str, Settings]:

@@ -76,14 +76,14 @@ class Settings:
 
     Attributes:
       steps: evaluations of the model per branch.
-      shift: of the grid of times; 0: by the size of the picture.
+      shift: of the grid of times, as a multiple of what the size of the picture asks for.
       guidance: see `Guidance`.
       vit: not used: pictures are read by numbers of pixels, not sides.
       condition: where the pictures of a request go: "mllm", "latents" or "both".
     """
 
     steps: int = 50
-    shift: float = 0.0
+    shift: float = 1.0
     guidance: Guidance = Guidance()
     vit: tuple[int, int] = (0, 0)
     condition: str = "both"
@@ -111,9 +111,9 @@ def branches(plan: Plan, thought: Sequence[int], guidance: Guidance, encode: Any
     return main, bare
 
 
-def time_grid(steps: int, cells: int, shift: float = 0.0) -> np.ndarray:
-    """`steps` + 1 times float32 from 0 to 1; without a shift that of a picture of so many latent cells."""
-    m = np.float32(shift or np.sqrt(cells) / 40)
+def time_grid(steps: int, cells: int, shift: float = 1.0) -> np.ndarray:
+    """`steps` + 1 times float32 from 0 to 1 for a picture of so many latent cells; larger ones stay longer near noise."""
+    m = np.float32(shift * np.sqrt(cells) / 40)
     t = (np.arange(steps, dtype=np.float32) / np.float32(steps)).astype(np.float32)
     return np.append(t / (m - m * t + t), np.float32(1)).astype(np.float32)
 

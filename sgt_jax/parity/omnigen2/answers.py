@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax.batch import TokenInfo
 from sgt_jax.checkpoints.exporting import published_arrays
 from sgt_jax.models.omnigen2.mllm.model import Mllm
 from sgt_jax.models.omnigen2.mllm.names import mllm_names, published_name
@@ -45,7 +46,11 @@ def label_lane(batch: list[prompts.Sample], labels: np.ndarray) -> dict[str, np.
 
 def answer_loss(model: Mllm, params: Any, und: Any, vit: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
     """(mean cross-entropy over the labels, float32 logits [L, V]) of one row."""
-    h = model.hidden(params, und, model.see(params, vit) if vit else None)
+    x = model.embed(params, und, model.see(params, vit) if vit else None)
+    # The reference's table gives the embedding of padding no gradient.
+    padding = (und["token"] == model.config.tokens.pad_token_id)[..., None]
+    x = jnp.where(padding, jax.lax.stop_gradient(x), x)
+    h, _ = model.run(params, x, TokenInfo.of(und), silent=und["silent"])
     logits = model.logits(params, h[0, labels["slot"][0]])
     picked = jnp.take_along_axis(logits, labels["target"][0][:, None], axis=-1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - picked), logits

@@ -25,6 +25,7 @@ _SHIFT = re.compile(r"shift\.(mu|v1|v2)\.(\d+)x(\d+)$")
 _DPM = re.compile(r"dpm\.trajectory\.(\d+)$")
 # The tables are those of the release: pixels per latent cell and per token, latent cells of dpm, factor of Qwen's rule.
 _CELL, _TOKEN, _DPM_CELLS, _QWEN, _SIDES = 8, 16, 6144, 28, 16
+_UNSHIFTED = 40**2  # latent cells of a picture that asks for no shift
 _RATES = types.SimpleNamespace(
     total_steps=5000,
     optimizer=types.SimpleNamespace(learning_rate=5e-6),
@@ -39,8 +40,8 @@ def tables(folder: Folder) -> Iterator[Check]:
     for array in recorded:
         if match := _EULER.match(array):
             height, width, steps = match.groups()
-            cells = int(height) * int(width) // _CELL**2 if height else 0
-            yield check(array, time_grid(int(steps), cells, 0.0 if height else 1.0))
+            cells = int(height) * int(width) // _CELL**2 if height else _UNSHIFTED
+            yield check(array, time_grid(int(steps), cells))
         elif match := _SHIFT.match(array):
             yield check(array, _shifted(match[1], int(match[2]), int(match[3]), recorded["shift.t_raw"]))
         elif match := _DPM.match(array):

@@ -147,7 +147,7 @@ def test_it_answers_and_paints_alike_in_any_batch(config, model, layout, params)
     sampler = Sampler(FAMILY, model, layout, Tokenizer.nano().decode)
     answers = sampler.answer_ids(params, [(SEEN, TEXT)] * 2, max_new_tokens=3, batch=2)
     assert answers[0] == answers[1] and len(answers[0]) <= 3
-    paint = functools.partial(sampler.paint, params, shape=(SIZE, SIZE), steps=2, shift=0.0, batch=2)
+    paint = functools.partial(sampler.paint, params, shape=(SIZE, SIZE), steps=2, shift=1.0, batch=2)
     guided = Guidance(2.0, 1.5, negative="a red circle")
     both = paint([(REFERENCE, TEXT)] * 2, seeds=[5, 6], guidance=guided)
     alone = paint([(REFERENCE, TEXT)], seeds=[5], guidance=guided)
