@@ -71,12 +71,12 @@ def sft(folder: Folder) -> Iterator[Check]:
     compute = jax.jit(jax.value_and_grad(functools.partial(answer_loss, model), has_aux=True))
     (loss, logits), gradients = compute(params, und, vit, lane)
     yield check("loss", loss)
-    # Recorded from the column before the answers; the last column predicts nothing.
+    # Recorded from the column before the answers, without the last column, which predicts nothing.
     for i, row in enumerate(labels):
         name = "logits_scored" + (f"_{i}" if i else "")
         first = int(np.sum(labels[:i] != _NONE))
         mine = np.asarray(logits)[first : first + int(np.sum(row != _NONE))]
-        start = len(row) - len(recorded[name])
+        start = len(row) - 1 - len(recorded[name])
         at = np.flatnonzero(row != _NONE) - 1 - start
         full = recorded[name].copy()
         full[at] = mine
