@@ -117,7 +117,7 @@ def sample(options: argparse.Namespace) -> None:
     seeds = [options.seed + i for i in range(options.num)]
     words = options.max_new_tokens or (500 if options.mode == "chat" and not options.think else 1000)
     common = dict(seeds=seeds, think=options.think, settings=settings)
-    with _progress(model, words if options.mode == "chat" else settings.steps + options.think * words):
+    with _progress():
         if options.mode == "chat":
             answers = model.chat(history, max_new_tokens=words, temperature=options.temperature, **common)
         elif options.mode == "segment":
@@ -162,9 +162,8 @@ def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[
         requests.Request(history, options.mode, options.seed + n, _size(options.size), settings)
         for n, history in enumerate(histories)
     ]
-    rounds = -(-len(wanted) // options.batch_size)
     words = options.max_new_tokens or 500
-    with _progress(model, rounds * (words if options.mode == "chat" else settings.steps)):
+    with _progress():
         if options.mode == "chat":
             answers = requests.answer(
                 model, wanted, max_new_tokens=words, temperature=options.temperature, batch=options.batch_size
@@ -237,15 +236,14 @@ def _settings(options: argparse.Namespace, settings: Any) -> Any:
 
 
 @contextmanager
-def _progress(model: Any, total: int) -> Iterator[None]:
-    """A bar on stderr that every step of the model's loops moves on."""
+def _progress() -> Iterator[None]:
+    """The time elapsed, on stderr. No steps: JAX keeps no program on disk that calls back into Python."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=total)
-        model.notify = lambda _: bar.update(task, advance=1, description="sampling")
+        bar.add_task("compiling and sampling", total=None)
         yield
 
 
