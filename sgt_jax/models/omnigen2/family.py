@@ -12,9 +12,9 @@ from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
 from sgt_jax.models.family import Family, Loaded, Notify, Sharding
 from sgt_jax.models.omnigen2.config import OmniGen2Config
-from sgt_jax.models.omnigen2.dit_names import dit_config, load_dit
+from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config
 from sgt_jax.models.omnigen2.guidance import Guidance, Settings
-from sgt_jax.models.omnigen2.mllm.published import load_mllm, mllm_config
+from sgt_jax.models.omnigen2.mllm.published import mllm_config
 from sgt_jax.models.omnigen2.model import OmniGen2
 from sgt_jax.models.omnigen2.steps import OmniGen2Steps
 
@@ -71,12 +71,15 @@ class OmniGen2Family(Family):
         return OmniGen2Config.from_dict(values)
 
     def recognises(self, folder: str | os.PathLike) -> bool:
-        return os.path.exists(os.path.join(folder, "transformer", "config.json"))
+        own = ("transformer/config.json", "transformer/transformer/config.json", "model_1.safetensors", LORA_FILE)
+        return any(os.path.exists(os.path.join(folder, name)) for name in own)
 
     def config_of_folder(
         self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
     ) -> OmniGen2Config:
-        places = {part: _place(part, folder, base) for part in _PARTS}
+        from sgt_jax.models.omnigen2.published import part_folder
+
+        places = {part: part_folder(part, folder, base) for part in _PARTS}
         text, vision, tokens = mllm_config(places["mllm"])
         return OmniGen2Config(
             dit=dit_config(places["transformer"]), text=text, vision=vision, tokens=tokens,
@@ -118,14 +121,9 @@ class OmniGen2Family(Family):
         key: Any = None,
     ) -> Loaded:  # fmt: skip
         del weights, training, key  # it publishes one set of weights, and nothing is missing or computed
-        places = {part: _place(part, folder, base) for part in _PARTS}
-        below = {branch: _below(branch, sharding) for branch in ("dit", "mllm", "vae")}
-        dit, _ = load_dit(
-            places["transformer"], scan_layers=config.scan_layers, dtype=dtype, sharding=below["dit"]
-        )  # fmt: skip
-        mllm, _ = load_mllm(places["mllm"], scan_layers=config.scan_layers, dtype=dtype, sharding=below["mllm"])
-        vae, _ = diffusers_names.load_vae(places["vae"], dtype=dtype, sharding=below["vae"])
-        return Loaded({"dit": dit, "mllm": mllm, "vae": vae}, f"all parameters read from {os.fspath(folder)}")
+        from sgt_jax.models.omnigen2.published import load_published
+
+        return Loaded(*load_published(folder, config, base=base, dtype=dtype, sharding=sharding))
 
     def save(
         self, params: Any, config: OmniGen2Config, out: str | os.PathLike, dtype: Any = None, *,
@@ -186,16 +184,6 @@ def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
         number=lambda i: ids(f"<img{i}>: "),
         **marks,
     )
-
-
-def _place(part: str, folder: str | os.PathLike, base: str | os.PathLike | None) -> str:
-    """The folder of a part: in the first folder, or in the base where it lacks it."""
-    own = os.path.join(folder, part)
-    return own if base is None or os.path.isdir(own) else os.path.join(base, part)
-
-
-def _below(branch: str, sharding: Sharding | None) -> Sharding | None:
-    return None if sharding is None else lambda path, shape: sharding(f"{branch}/{path}", shape)
 
 
 FAMILY = OmniGen2Family()
