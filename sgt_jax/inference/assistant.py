@@ -147,6 +147,11 @@ class Assistant:
     def _plan(self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None) -> list[PlanItem]:
         """Pictures are resized straight from the original for each encoder, as in training."""
         see = self.family.reading_rule(self.config, settings.vit, max_pixels)
+        # A family may let the settings of a mode say where its pictures go.
+        condition = getattr(settings, "condition", None)
+        if condition == "latents":
+            see = None
+        vae = vae if condition is None else condition != "mllm"
         latents = self.family.painting_rule(self.config) if vae else None
         return list(condition_items(history, self.tokenizer.encode, see=see, latents=latents))
 

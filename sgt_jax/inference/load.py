@@ -126,6 +126,7 @@ def _defaults_of_run(family: Family, settings: Mapping[str, Any]) -> dict[str, S
             own = dataclasses.replace(own, vit=(rule["min_size"], rule["max_size"]))
         if how := said.get(mode):
             guidance = family.guidance(**how["guidance"])
-            own = dataclasses.replace(own, steps=how["steps"], shift=float(how["shift"]), guidance=guidance)
+            more = {name: how[name] for name in ("condition",) if name in how}  # what only some families have
+            own = dataclasses.replace(own, steps=how["steps"], shift=float(how["shift"]), guidance=guidance, **more)
         out[mode] = own
     return out

@@ -136,8 +136,11 @@ class OmniGen2:
             params, self.unscale_latent(unpatchify_latents(tokens, grid, self.config.dit.patch_size))
         )
 
-    def clean_latents(self, params: Params, batch: PackedBatch, draws: Draws) -> dict[str, jax.Array]:
-        """{lane: scaled latent tokens [R, S, p*p*C]} of lanes "ref" and "gen": given, drawn from moments, or encoded."""
+    def clean_latents(self, params: Params, batch: PackedBatch, draws: Draws | None) -> dict[str, jax.Array]:
+        """{lane: scaled latent tokens [R, S, p*p*C]} of lanes "ref" and "gen": given, drawn from moments, or encoded.
+
+        Without draws each latent is the mean of its posterior.
+        """
         found = {}
         canvases = None
         for name in _LATENT_LANES:
@@ -148,13 +151,13 @@ class OmniGen2:
                 found[name] = lane["latents"].astype(jnp.float32)
             elif "moments" in lane:
                 mean, logvar = jnp.split(lane["moments"].astype(jnp.float32), 2, axis=-1)
-                found[name] = self.sample_latent(mean, logvar, draws["vae"][name])
+                found[name] = self.sample_latent(mean, logvar, draws["vae"][name] if draws else 0.0)
             else:
                 canvases = self._canvas_tokens(params, batch, draws) if canvases is None else canvases
                 found[name] = self._picked(lane, canvases)
         return jax.lax.stop_gradient(found)
 
-    def _canvas_tokens(self, params: Params, batch: PackedBatch, draws: Draws) -> dict[str, jax.Array]:
+    def _canvas_tokens(self, params: Params, batch: PackedBatch, draws: Draws | None) -> dict[str, jax.Array]:
         """{"HxW": latent tokens [R, n, tokens, p*p*C]} of all canvases, each encoded once."""
         frozen, tokens = jax.lax.stop_gradient({"vae": params["vae"]}), {}
         for name in canvases_of(batch):
@@ -163,7 +166,8 @@ class OmniGen2:
             if count:
                 moments = self.encode_moments(frozen, pixels.reshape(rows * count, *pixels.shape[2:]))
                 mean, logvar = jnp.split(moments, 2, axis=-1)
-                z = self.sample_latent(mean, logvar, draws["vae"][name].reshape(mean.shape))
+                noise = draws["vae"][name].reshape(mean.shape) if draws else 0.0
+                z = self.sample_latent(mean, logvar, noise)
                 patched = patchify_latents(z, self.config.dit.patch_size)
                 tokens[name] = patched.reshape(rows, count, *patched.shape[1:])
         return tokens
