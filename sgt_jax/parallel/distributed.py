@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from sgt_jax.errors import ConfigError, StartError
@@ -178,6 +177,8 @@ def meet(place: str, timeout: int = 3600) -> None:
 
     Unlike a collective it may take long: some processes may still be compiling.
     """
+    import orbax.checkpoint as ocp  # here: commands of one process need it not, and it takes half a second
+
     ocp.multihost.sync_global_processes(f"sgt_jax:{place}", timeout=timeout)
 
 

@@ -13,7 +13,6 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.pictures.regions import Masks, coloured
@@ -159,6 +158,8 @@ def _colours(palette, n, classes, class_names, rng) -> tuple[np.ndarray, Sequenc
 
 def _rim(mask: np.ndarray, width: int) -> np.ndarray:
     """The pixels of a mask within `width` of its border; the picture's own border does not count."""
+    from scipy import ndimage  # here: sampling reads no mask, and it takes 0.4 s
+
     return mask & ~ndimage.binary_erosion(mask, iterations=width, border_value=1)
 
 
@@ -198,6 +199,8 @@ def decode(
         are unknown; an instance that another one cuts in two must stay one.
       max_masks: use only so many colours of a named palette; a small number makes a poor painting easier to read.
     """
+    from scipy import ndimage
+
     height, width = picture.shape[:2]
     least = height * width // 2000 if min_area is None else min_area
     pixels = picture.astype(np.float32)
@@ -254,6 +257,8 @@ def _nearest(pixels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
     """Pixels bool [H, W] that differ little from their neighbours; at least two fifths of them, however noisy."""
+    from scipy import ndimage
+
     spread = (ndimage.maximum_filter(pixels, (3, 3, 1)) - ndimage.minimum_filter(pixels, (3, 3, 1))).max(-1)
     return spread <= max(24.0, np.percentile(spread, 40))
 
@@ -276,6 +281,8 @@ def _crisp(distance: np.ndarray, colours: np.ndarray) -> np.ndarray | None:
 
 def _occurring(pixels: np.ndarray, colours: np.ndarray, least: int, keep_first: bool) -> np.ndarray:
     """Which colours of a palette a picture uses. A blurred border runs through many others, but over no flat area."""
+    from scipy import ndimage
+
     best, distance = _nearest(pixels, colours)
     crisp = _crisp(distance, colours)
     if crisp is not None:
@@ -312,6 +319,8 @@ def _shifts(labels: np.ndarray, reach: int) -> list[np.ndarray]:
 
 def _settle(labels: np.ndarray, pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Gives undecided pixels (-1) a label that several decided neighbours have: of these the one nearest in colour."""
+    from scipy import ndimage
+
     for _ in range(4):  # inwards from the border, two pixels a time
         undecided = labels < 0
         if not undecided.any():
@@ -337,6 +346,8 @@ def find_colours(picture: np.ndarray, min_area: int = 1, apart: float = 48.0, mo
     Pixels that differ little from their neighbours vote in a colour histogram; bins are taken by size, each at least
     `apart` from those before, and moved once to the mean of the pixels around it.
     """
+    from scipy import ndimage
+
     calm = ndimage.median_filter(picture.astype(np.float32), (3, 3, 1))
     flat = calm[_flat(calm)]
     bins, first, counts = np.unique((flat // 16).astype(int) @ (256, 16, 1), return_index=True, return_counts=True)
