@@ -96,14 +96,9 @@ def main(arguments: list[str]) -> int:
 
 def sample(options: argparse.Namespace) -> None:
     """Checks the options, loads, runs, writes."""
-    from sgt_jax.data.pictures.reading import load_rgb
-
     _check(options)
     # Read the pictures before the model, which takes minutes to load: a bad one is reported at once.
-    history = [
-        load_rgb(value, options.upright, truncated=True) if kind == "image" else value
-        for kind, value in options.history
-    ]
+    history = _history(options)
     prompts = _prompts(options)
     from sgt_jax.inference import load
 
@@ -175,6 +170,16 @@ def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[
         return
     for number, painting in enumerate(paintings):
         _write(options.out.with_stem(f"{options.out.stem}_{number}"), painting.picture)
+
+
+def _history(options: argparse.Namespace) -> list[Any]:
+    """Texts, and pictures uint8 [H, W, 3], in the order in which they are read."""
+    from sgt_jax.data.pictures.reading import load_rgb
+
+    return [
+        load_rgb(value, options.upright, truncated=True) if kind == "image" else value
+        for kind, value in options.history
+    ]
 
 
 def _check(options: argparse.Namespace) -> None:

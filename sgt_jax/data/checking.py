@@ -6,7 +6,7 @@ import io
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,12 @@ def validate(
     counts: dict[str, list] = {}
     total = bad = 0
     columns = (TextColumn(name), BarColumn(), TextColumn("{task.completed:,} records"), TimeElapsedColumn())
-    opened, read = Counter(getattr(source, "passed_over", {})), []
-    items = itertools.islice(_items(source, read), limit)
+    shards = _shards(source)
+    opened = Counter(getattr(source, "passed_over", {}))
+    everything = range(len(source)) if shards is None else itertools.chain.from_iterable(shards)
+    items = itertools.islice(everything, limit)
     with concurrent.futures.ThreadPoolExecutor(threads) as pool, Progress(*columns, transient=True) as progress:
-        size = _size(source)
+        size = _size(source, shards)
         bar = progress.add_task(name, total=min(size, limit or size) if size else None)
         while chunk := list(itertools.islice(items, AHEAD * threads)):
             for found in pool.map(look, chunk):
@@ -77,7 +79,7 @@ def validate(
             total += len(chunk)
             progress.update(bar, completed=total)
     out(f"{name}: {total:,} records, {total - bad:,} good, {bad:,} bad: {source!r}")
-    if passed_over := sum((shard.passed_over for shard in read), Counter(opened)):
+    if passed_over := sum((shard.passed_over for shard in shards or ()), Counter(opened)):
         out(f"  passed over: {files.listed(passed_over)}")
     for kind, (count, first) in sorted(counts.items(), key=lambda entry: -entry[1][0]):
         out(f"  {count:,} x {kind}; the first: {first.name}\n      {first.reason}")
@@ -88,26 +90,17 @@ def validate(
     return not bad
 
 
-def _items(source: Source, read: list[Shard]) -> Iterator[Record | Bad | int]:
-    """Everything that a source has: records and bad ones, or indices where it makes its examples on the fly.
-
-    `read` collects the shards.
-    """
-    if not hasattr(source, "shards"):
-        yield from range(len(source))
-        return
-    for shard in source.shards():
-        read.append(shard)
-        yield from shard
+def _shards(source: Source) -> Sequence[Shard] | None:
+    """The pieces of a source; None where it makes its examples on the fly."""
+    return list(source.shards()) if hasattr(source, "shards") else None
 
 
-def _size(source: Source) -> int | None:
+def _size(source: Source, shards: Sequence[Shard] | None) -> int | None:
     """How many records a source has; None where that is known only after reading."""
-    try:
+    if shards is None:
         return len(source)
-    except (DataError, TypeError):
-        counts = [shard.count for shard in source.shards()]
-        return None if None in counts else sum(counts)
+    counts = [shard.count for shard in shards]
+    return None if None in counts else sum(counts)
 
 
 def _maker(mixture: Mixture, layout: Layout, name: str, spec: dict[str, Any]) -> Callable[[Example], object]:

@@ -5,13 +5,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import inspect_data, validate
 from sgt_jax.data import checking
-from tests.support import local_road
+from tests.support import hostile_files, local_road
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,31 @@ def test_validate_is_content_with_good_data(place, capsys, tmp_path):
     assert validate.main([*arguments(place), "--source=sim"]) == 1
     error = capsys.readouterr().err
     assert "no source 'sim'; the config has" in error and error.count("\n") == 1
+
+
+CONFIG = """
+from sgt_jax.configs import nano
+def get_config():
+    c = nano.get_config()
+    c.data.sources = dict(tables=dict(type="text_to_image_parquet", root={root!r} + "/t"),
+                          tars=dict(type="folder_tars", root={root!r} + "/w"))
+    c.data.mixture = dict(a=dict(source="tables", task="text_to_image", weight=1.0),
+                          b=dict(source="tars", task="proxy", proxy="edges", weight=1.0))
+    return c
+"""
+
+
+def test_validate_reads_what_has_no_random_access(tmp_path, capsys):
+    photo = hostile_files.numbered(3)
+    (tmp_path / "t").mkdir()
+    columns = dict(image=[photo, photo, b"x"], captions=["a cup", "a bus", "a car"], seen=[1, 2, 3])
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t/a.parquet")
+    hostile_files.tar(tmp_path / "w/a.tar", [("a.jpg", photo), ("a.md", b"x")])
+    (tmp_path / "config.py").write_text(CONFIG.format(root=str(tmp_path)))
+    assert validate.main([f"--config={tmp_path / 'config.py'}", "--threads=1"]) == 1
+    said = capsys.readouterr().out
+    assert "tables: 3 records, 2 good, 1 bad" in said and "unreadable picture" in said and "column 'seen'" in said
+    assert "tars: 1 records, 1 good, 0 bad" in said and "passed over: 1 files .md" in said
 
 
 def test_inspect_data_shows_what_is_fed_and_supervised_without_a_backend(place, tmp_path):

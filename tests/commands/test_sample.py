@@ -24,7 +24,7 @@ from sgt_jax.models.bagel.family import FAMILY
 from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.training import config_file
-from tests.support import paths
+from tests.support import hostile_files, paths
 from tests.support import tiny_experiment as tiny
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -98,6 +98,16 @@ def test_history_keeps_the_order_of_the_command_line():
     )
     assert options.history == [("text", "a"), ("image", "b"), ("text", "c"), ("text", "d")]
     assert sample.parser().parse_intermixed_args(["chat", "--checkpoint", "e"]).history == []
+
+
+def test_pictures_are_read_as_viewers_show_them(tmp_path):
+    (tmp_path / "phone.jpg").write_bytes(hostile_files.rotated_jpeg())
+    words = ["chat", "--image", str(tmp_path / "phone.jpg"), "what ?", "--checkpoint", "e"]
+    (upright, text), (stored, _) = (
+        sample._history(sample.parser().parse_intermixed_args([*words, *more])) for more in ([], ["--no-upright"])
+    )
+    assert text == "what ?" and upright.shape == (24, 16, 3) and stored.shape == (16, 24, 3)
+    assert upright[2, 8, 0] < 20 and upright[21, 8, 0] > 235  # black above, white below
 
 
 def test_command_chat_writes_to_stdout(folder, photo, capsys):

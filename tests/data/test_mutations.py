@@ -43,7 +43,9 @@ def test_the_campaign_found_nothing():
 @given(JSON)
 def test_any_item_is_a_conversation_or_a_bad_record(item):
     def make():
-        return Reading().from_cells("x", item if isinstance(item, dict) else {"conversations": item}, (), mutations.Counter())
+        return Reading().from_cells(
+            "x", item if isinstance(item, dict) else {"conversations": item}, (), mutations.Counter()
+        )
 
     with pytest.raises(BadRecord):  # none of these has a turn with an answer
         guarded("x", make)

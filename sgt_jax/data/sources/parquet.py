@@ -91,7 +91,7 @@ class _Parquet(StreamedSource):
 
     def pieces(self, size: int) -> Sequence["RowGroups"]:
         """Row groups of a file, tiny ones joined to `size` rows; a file that cannot be opened is one shard that says so."""
-        found = []
+        found, others = [], Counter()
         for name in self._files:
             try:
                 with parquet.ParquetFile(self.root / name) as file:
@@ -101,11 +101,12 @@ class _Parquet(StreamedSource):
                 known, counts = self._row.columns, [None]
             if missing := [column for column in self._row.columns if column not in known]:
                 raise DataError(f"{self.root / name}: has no column {missing}; it has {', '.join(known)}: name them")
-            self.passed_over.update(f"files with the column '{c}'" for c in known if c not in self._row.columns)
+            others.update(f"files with the column '{c}'" for c in known if c not in self._row.columns)
             for numbers in _joined(counts, size):
                 count = None if None in counts else sum(counts[i] for i in numbers)
                 called = f"{files.stem(name)}-{numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
                 found.append(RowGroups(called, self.root, name, numbers, self._row, count))
+        self.passed_over.update(others - self.passed_over)  # once, however often it is asked
         files.report(self.passed_over, self)
         return found
 
