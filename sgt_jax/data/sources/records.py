@@ -12,7 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from sgt_jax.data.sources.reading import files
 from sgt_jax.data.stored import folder
 from sgt_jax.data.stored import record as stored_record
-from sgt_jax.data.stored.boundary import check_open_files
+from sgt_jax.data.stored.boundary import check_open_files, check_unchanged, stamp
 from sgt_jax.data.stored.record import BadRecord, Record, Source
 from sgt_jax.errors import DataError
 
@@ -86,6 +86,7 @@ class Records(Source):
         counts = [count for _, count in filled]
         self._ends = list(accumulate(counts))
         self._open = Readers()
+        self._stamps = [stamp(path) for path in self._paths]
         self._len = self._ends[-1] if limit is None else min(limit, self._ends[-1])
 
     def __len__(self) -> int:
@@ -99,7 +100,10 @@ class Records(Source):
         place = i - (self._ends[part - 1] if part else 0)
         where = f"{self._paths[part]}[{place}]"
         try:
+            check_unchanged(self._paths[part], self._paths[part], self._stamps[part])
             data = self._open.read(self._paths[part], place)
+        except BadRecord:
+            raise
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             check_open_files(error)
             advice = "`ingest --verify` writes damaged shards again"

@@ -7,6 +7,7 @@ and layouts, which work on what came through here.
 import dataclasses
 import errno
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -69,6 +70,28 @@ def check_open_files(error: BaseException) -> None:
     if getattr(error, "errno", None) in _OUT_OF_FILES or "too many open files" in str(error).lower():
         advice = "the limit of open files is too low for this run; raise it with `ulimit -n 4096`"
         raise UserError(f"{error}: {advice}") from error
+
+
+Stamp = tuple[int, int]
+
+
+def stamp(file: str | os.PathLike | int) -> Stamp:
+    """Size and time of change of a file, given by its path or as an open one's number."""
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(file: str | os.PathLike | int, path: str | os.PathLike, known: Stamp) -> None:
+    """Refuses a file that is no longer what was indexed when its source was opened: places in it mean something else.
+
+    Raises:
+      BadRecord: size or time differ.
+    """
+    if stamp(file) != known:
+        reason = (
+            f"{path}: has changed since the run opened it; leave data alone under a running job, and start it again"
+        )
+        raise BadRecord("changed file", reason)
 
 
 def _check(made: Any) -> None:

@@ -17,6 +17,7 @@ from sgt_jax.data.tasks import make_task
 from sgt_jax.errors import DataError, UserError
 from tests.data.test_pipeline import BUDGETS, LAYOUT, answer
 from tests.support import hostile_files as hostile
+from tests.support import mutations
 from tests.support.reading import kinds, read_all
 
 PHOTO = hostile.numbered(3)
@@ -134,6 +135,22 @@ def test_a_source_with_some_good_records_does_not_end_it():
     parts = [Component("poor", Dead(3, 1), answer, 0.5), Component("alive", Dead(40, 40), answer, 0.5)]
     infos = run(60, parts, rows=3)
     assert sum(info.samples.get("poor", 0) for info in infos) > 20 and sum(sum(i.skipped.values()) for i in infos) > 20
+
+
+@pytest.mark.parametrize("kind", ["records", "llava_onevision", "sam_sgt_tars"])
+def test_data_that_change_under_a_running_job_are_named(tmp_path, kind):
+    if kind == "records":
+        ingest(folder(tmp_path, {}, {}), tmp_path / "out")
+        root, changed = tmp_path / "out", tmp_path / "out/part-00000.array_record"
+    else:
+        mutations.FIXTURES[kind](tmp_path)
+        root, changed = tmp_path, next(p for p in sorted(tmp_path.rglob("*")) if p.suffix in (".json", ".tar"))
+    source = open_source({"type": kind, "root": str(root)})
+    assert source[0].name
+    os.utime(changed, (1, 1))
+    with pytest.raises(BadRecord, match=f"{changed.name}: has changed since") as raised:
+        source[0]
+    assert raised.value.kind == "changed file"
 
 
 def test_few_files_stay_open(tmp_path):

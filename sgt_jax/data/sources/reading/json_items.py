@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.data.stored.record import Bad, BadRecord
+from sgt_jax.data.stored.boundary import BadRecord, check_unchanged, stamp
+from sgt_jax.data.stored.record import Bad
 from sgt_jax.errors import DataError
 
 _CHUNK = 2**24
@@ -38,6 +39,7 @@ class JsonItems:
         self.path, self._called = path, called
         self.broken: Bad | None = None
         try:
+            self._stamp = stamp(path)
             with open(path, "rb") as file:
                 head = file.read(4096)
             is_list = head.removeprefix(_BOM).lstrip()[:1] == b"["
@@ -61,6 +63,7 @@ class JsonItems:
         """
         start, stop = self._spans[i].tolist()
         with open(self.path, "rb") as file:
+            check_unchanged(file.fileno(), self.path, self._stamp)
             file.seek(start)
             data = file.read(stop - start)
         where = f"{self.path}, item {i} at byte {start}"

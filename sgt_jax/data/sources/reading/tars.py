@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from sgt_jax.data.stored.boundary import BadRecord, check_open_files
+from sgt_jax.data.stored.boundary import BadRecord, Stamp, check_open_files, check_unchanged, stamp
 from sgt_jax.data.stored.record import Bad
 from sgt_jax.errors import DataError
 
@@ -32,11 +32,13 @@ class Archive:
       path: of the tar.
       members: path inside the tar ("/" between folders, no leading "./") -> place.
       bad: entries that cannot be used, and the end of an archive that breaks off.
+      stamp: size and time of the tar when it was scanned.
     """
 
     path: Path
     members: dict[str, Member]
     bad: tuple[Bad, ...]
+    stamp: Stamp = (0, 0)
 
 
 def scan(path: Path) -> Archive:
@@ -56,7 +58,7 @@ def scan(path: Path) -> Archive:
         )
         return Archive(path, members, (Bad(str(path), "compressed archive", reason),))
     bad: list[Bad] = []
-    end = path.stat().st_size
+    end, _ = known = stamp(path)
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
@@ -76,7 +78,7 @@ def scan(path: Path) -> Archive:
         check_open_files(error)
         reason = f"{path}: breaks off after {len(members)} files, or is no plain tar ({error})"
         bad.append(Bad(str(path), "broken archive", f"{reason}; download it again, decompress it"))
-    return Archive(path, members, tuple(bad))
+    return Archive(path, members, tuple(bad), known)
 
 
 def _bad_end(path: Path, offset: int) -> str:
@@ -108,6 +110,7 @@ def read(file: BinaryIO, archive: Archive, name: str) -> bytes:
     Raises:
       BadRecord: it is empty, or the file is shorter than its headers said.
     """
+    check_unchanged(file.fileno(), archive.path, archive.stamp)
     offset, size = archive.members[name]
     file.seek(offset)
     data = file.read(size)
