@@ -61,13 +61,13 @@ def request(model, content, **settings):
 def test_the_entry_point_resolves_and_answers(stub):
     cls = resolved()
     assert issubclass(cls, Lmms) and cls.is_simple is False
-    model = cls(pretrained="package:nano", batch_size="2", device="cuda:0", max_batch_size=None)
+    model = cls(pretrained="package:nano", batch_size="1", device="cuda:0", max_batch_size=None)
     picture = Image.fromarray(np.full((32, 32, 3), 200, np.uint8))
     asked = [{"type": "image", "url": picture}, {"type": "text", "text": "what colour is the circle ?"}]
-    requests = [request(model, asked), request(model, asked, max_new_tokens=1), request(model, asked, until=[" "])]
+    requests = [request(model, asked), request(model, asked, until=[" "])]
     answers = model.generate_until(requests)
     direct = model._assistant.chat([np.asarray(picture), "what colour is the circle ?"], max_new_tokens=3)[0]
-    assert answers[0] == direct and answers[2] == direct.split(" ")[0] and answers[1] == direct.split(" ")[0]
+    assert direct and answers == [direct, direct.split(" ")[0]]
     with pytest.raises(DataError, match="not a video"):
         model.generate_until([request(model, [{"type": "video", "url": "x"}])])
     with pytest.raises(DataError, match="set temperature=0"):

@@ -64,7 +64,7 @@ def workdir(tmp_path, model, monkeypatch):
 
 def test_a_run_is_followed_to_its_last_step(tmp_path, workdir, capsys):
     folders.toolkit_tables(tmp_path / "data", "mmvp")
-    arguments = ["mmvp", "--follow", str(workdir), "--data", str(tmp_path / "data"), "--limit", "4", "--batch", "4",
+    arguments = ["mmvp", "--follow", str(workdir), "--data", str(tmp_path / "data"), "--limit", "8", "--batch", "4",
                  "--max-new-tokens", "2", "--poll", "0"]  # fmt: skip
     assert evaluate.main(arguments) == 0
     printed = capsys.readouterr()
@@ -72,7 +72,7 @@ def test_a_run_is_followed_to_its_last_step(tmp_path, workdir, capsys):
     assert "step 10: the run removed this checkpoint" in printed.err
     lines = read_metrics(workdir, kind=late_scores.KIND)
     assert [line["step"] for line in lines] == [20, 30] and lines[0]["seconds"] == 4.5
-    assert any(name.startswith("mmvp/Average") and name.endswith("[4 of 300 items]") for name in lines[0])
+    assert any(name.startswith("mmvp/Average") and name.endswith("[8 of 300 items]") for name in lines[0])
     assert (workdir / "benchmarks" / "0000030" / "mmvp" / "answers.jsonl").exists()
     assert evaluate.main(arguments) == 0  # again: nothing is computed or logged twice
     assert len(read_metrics(workdir, kind=late_scores.KIND)) == 2

@@ -205,7 +205,7 @@ def read_imgedit(text: str) -> float | None:
     Raises:
       AttributeError: an entry that is no text, as in the official script.
     """
-    parts = [line.strip().split(": ") for line in text.split("\n")]
+    parts = [line.strip().split(": ") for line in text.splitlines()]
     scores = [int(part[1]) for part in parts if len(part) == 2 and part[1].isdigit()]
     return round(sum(scores) / len(scores), 2) if scores else None
 

@@ -1,0 +1,56 @@
+"""Items per second of processor time, in batches and one at a time, in alternating rounds after everything is compiled.
+
+python -m tests.support.answering_speed [--items 64] [--batch 16] [--rounds 3] [--tokens 8]
+"""
+
+import argparse
+import random
+import statistics
+import time
+
+from tests.support import benchmark_folders as folders
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser()
+    for name, default in (("items", 64), ("batch", 16), ("rounds", 3), ("tokens", 8)):
+        flags.add_argument(f"--{name}", type=int, default=default)
+    options = flags.parse_args()
+    from sgt_jax.evaluation.benchmarks import answering
+    from sgt_jax.evaluation.benchmarks.items import Item, Picture
+    from sgt_jax.evaluation.benchmarks.records import Kept
+    from sgt_jax.inference import load
+    from sgt_jax.inference.subject import CheckpointSubject
+
+    draw, assistant = random.Random(0), load.load("package:nano")
+    subject = CheckpointSubject(assistant, {}, ())
+    words = "what colour is the red circle left of the blue square ?".split()
+    questions = []
+    for number in range(options.items):
+        picture = Picture(
+            str(number), data=folders.picture(number, size=(draw.randrange(16, 48), draw.randrange(16, 48)))
+        )
+        text = " ".join(draw.choice(words) for _ in range(draw.randrange(8, 60)))
+        questions.append(answering.Question(Item(str(number), {}, (picture,)), text))
+    asked = {batch: answering.Asked(subject, questions, batch) for batch in (options.batch, 1)}
+
+    def seconds(batch: int) -> float:
+        began = time.process_time()
+        answering.answer(subject, assistant.params, asked[batch], Kept(), max_new_tokens=options.tokens, batch=batch)
+        return time.process_time() - began
+
+    for batch in asked:
+        seconds(batch)  # compiles
+    found = {batch: [] for batch in asked}
+    for _ in range(options.rounds):
+        for batch in asked:
+            found[batch].append(seconds(batch))
+    for batch, times in found.items():
+        print(
+            f"batch {batch}: {options.items / statistics.median(times):.1f} items per second of processor time, {times}"
+        )
+    print(f"ratio {statistics.median(b / a for a, b in zip(found[options.batch], found[1])):.2f}")
+
+
+if __name__ == "__main__":
+    main()
