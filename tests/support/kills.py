@@ -1,0 +1,152 @@
+"""A fault campaign: a tiny run is killed by SIGKILL at random moments and resumed, until it ends as the straight run did.
+
+    python -m tests.support.kills DIR --kills 100 --seed 0 --out kills.json
+
+Every kill is drawn from the seed: a share of the time that a process needs from its start to its end. A run is killed and
+resumed again and again until it ends; then its parameters, its average and its losses are compared, bit for bit, with
+those of a run that nobody killed. OUT is written after every kill, and the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import REPOSITORY
+
+MOST_KILLS = 5  # of one run; then it may end
+
+
+def get_config():
+    """The run: 24 steps, a save every second one, scored every eighth; this file is its config, too."""
+    from tests.support import tiny_experiment
+
+    c = tiny_experiment.config(total_steps=24, evaluate_every=8, cpu_devices=1)
+    c.name = "killed"
+    c.checkpoint.every = 2
+    c.evaluators = dict(loss=dict(type="loss", source="held_out", batches=2))
+    return c
+
+
+def start(workdir: Path, log: Path) -> subprocess.Popen:
+    """Starts the run, or resumes it."""
+    command = [sys.executable, "-m", "sgt_jax.main", f"--config={__file__}", f"--workdir={workdir}"]
+    with log.open("w") as file:
+        return subprocess.Popen(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT)
+
+
+def outcome(workdir: Path) -> dict[str, Any]:
+    """What must be equal to the bit: digests of the parameters and of their average, and all losses."""
+    from sgt_jax.checkpoints.runs import restore_params
+    from sgt_jax.reporting.metrics import read_metrics
+    from tests.support.fingerprint import digest
+
+    found = {name: digest(restore_params(workdir, name)[0]) for name in ("params", "ema")}
+    return found | {"losses": [[line["step"], line["loss"]] for line in read_metrics(workdir, kind="train")]}
+
+
+def moment(workdir: Path, log: Path) -> str:
+    """What the process did when it was killed."""
+    saves = workdir / "checkpoints"
+    if saves.is_dir() and any(not path.name.isdigit() for path in saves.iterdir()):
+        return "save"
+    lines = log.read_text().splitlines()
+    steps = [line for line in lines if line.startswith("step")]
+    if not steps:
+        return "start-up"
+    done = int(steps[-1].split()[1].split("/")[0])
+    if done % 8 == 0 and not any(line.startswith(f"eval at step {done}:") for line in lines):
+        return "scoring"
+    return "training"
+
+
+class Campaign:
+    """The kills so far, and where they stand on the disk.
+
+    Arguments:
+      folder: for work directories.
+      out: the record; an earlier one of the same seed is continued.
+      seed: of the moments.
+    """
+
+    def __init__(self, folder: Path, out: Path, seed: int) -> None:
+        self.folder, self.out = folder, out
+        folder.mkdir(parents=True, exist_ok=True)
+        # The moments of the next kills follow from how many there were.
+        self.record: dict[str, Any] = {"seed": seed, "kills": 0, "at": {}, "runs": 0, "equal": 0, "unequal": []}
+        if out.exists() and json.loads(out.read_text())["seed"] == seed:
+            self.record = json.loads(out.read_text())
+        self.random = random.Random(f"{seed} {self.record['kills']}")
+        self.straight, self.seconds = self._straight()
+
+    def _straight(self) -> tuple[dict[str, Any], float]:
+        """The outcome of a run that nobody kills, and how long a process takes for all of it (the second time)."""
+        seconds = 0.0
+        for name in ("warm", "straight"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            began = time.monotonic()
+            child = start(self.folder / name, self.folder / "log")
+            assert child.wait() == 0, (self.folder / "log").read_text()
+            seconds = time.monotonic() - began
+        return outcome(self.folder / "straight"), seconds
+
+    def run(self, kills: int) -> None:
+        """Kills until there were so many."""
+        while self.record["kills"] < kills:
+            self._one_run(kills)
+
+    def _one_run(self, kills: int) -> None:
+        workdir, log = self.folder / "run", self.folder / "log"
+        shutil.rmtree(workdir, ignore_errors=True)
+        most = min(self.random.randint(1, MOST_KILLS), kills - self.record["kills"])
+        at, ended = Counter(self.record["at"]), False
+        for _ in range(most):
+            child = start(workdir, log)
+            try:
+                ended = child.wait(self.random.uniform(0.02, 1.0) * self.seconds) == 0
+                break
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                at[moment(workdir, log)] += 1
+                self.record.update(kills=self.record["kills"] + 1, at=dict(at))
+                self._write()
+        child = start(workdir, log)
+        ended = child.wait() == 0
+        found = outcome(workdir) if ended else log.read_text().splitlines()[-1:]
+        self.record["runs"] += 1
+        if found == self.straight:
+            self.record["equal"] += 1
+        else:
+            self.record["unequal"].append({"kills": self.record["kills"], "found": found})
+        self._write()
+
+    def _write(self) -> None:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+        self.record.update(commit=commit.strip(), date=time.strftime("%Y-%m-%d"), seconds_of_a_run=round(self.seconds, 1))
+        self.out.write_text(json.dumps(self.record, indent=1) + "\n")
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 if a run ended otherwise than the straight one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    campaign = Campaign(options.folder, options.out, options.seed)
+    campaign.run(options.kills)
+    print(json.dumps(campaign.record))
+    return 1 if campaign.record["unequal"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
