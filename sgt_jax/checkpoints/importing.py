@@ -26,6 +26,7 @@ from sgt_jax.errors import CheckpointError
 
 # (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
+_SHOWN = 4  # names of a kind in one message
 _BLOCK = 4 << 20  # bytes of a published tensor that a thread reads, turns and casts at a time
 _THREADS = 2
 _MAPPED = 1 << 20  # bytes from which on a buffer is a mapping of its own
@@ -57,17 +58,23 @@ class Renamed:
 class Files:
     """The tensors of several checkpoint files as one; names must not repeat."""
 
-    def __init__(self, opened: Sequence[Weights | Renamed]):
+    def __init__(self, opened: Sequence[Weights | Renamed], strip: str = ""):
+        """`strip`: a prefix that is taken off the names that have it."""
         self.opened = tuple(opened)
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="import")  # they start with the first block
         self._owner: dict[str, Weights | Renamed] = {}
+        self._stored: dict[str, str] = {}  # our name -> the file's
         for weights in opened:
-            for name in weights.tensors:
+            for stored in weights.tensors:
+                name = stored.removeprefix(strip)
+                self._stored[name] = stored
                 if name in self._owner:
                     why = f"and {self._owner[name].path} both hold {shown(name)}."
                     raise CheckpointError(weights.path, why, "Keep one of the two.")
                 self._owner[name] = weights
-        self.tensors: dict[str, Tensor] = {name: own.tensors[name] for name, own in self._owner.items()}
+        self.tensors: dict[str, Tensor] = {
+            name: own.tensors[self._stored[name]]._replace(name=name) for name, own in self._owner.items()
+        }
 
     def __enter__(self):
         return self
@@ -87,13 +94,13 @@ class Files:
 
     def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None):
         """See WeightsFile.read."""
-        return self._owner[name].read(name, index, out)
+        return self._owner[name].read(self._stored[name], index, out)
 
 
 def check_names(
     where: str | os.PathLike, tensors: Mapping[str, Tensor], names: NameMap, optional: frozenset[str] = frozenset()
 ):
-    """Raises one CheckpointError that lists every missing, unexpected and misshaped name; `optional` may lack."""
+    """Raises one CheckpointError that counts missing, unexpected and misshaped names and lists a few; `optional` may lack."""
     missing = [name for name in names if name not in tensors and name not in optional]
     unexpected = [name for name in tensors if name not in names]
     misshaped = [
@@ -106,7 +113,8 @@ def check_names(
     lines = ["its tensors are not those of the model that its configs describe."]
     for title, found in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped)):
         if found:
-            lines += [f"{len(found)} {title}:", *(f"  {ascii(line)[1:-1]}" for line in sorted(found))]
+            lines += [f"{len(found)} {title}:", *(f"  {ascii(line)[1:-1]}" for line in sorted(found)[:_SHOWN])]
+            lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     advice = "Check that weights and configs come from the same release."
     raise CheckpointError(where, "\n".join(lines) + "\n", advice)
 

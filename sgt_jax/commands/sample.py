@@ -18,6 +18,7 @@ at a time; the n-th has seed --seed + n and writes towers_n.png, or prints its a
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from typing import Any
 from sgt_jax import errors
 from sgt_jax.errors import ConfigError
 
+MOST_SEED = 2**31 - 1
 MODES = ("chat", "t2i", "edit", "segment")
 
 
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", required=True, metavar="DIR")
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
+    add("--strip-prefix", default="", metavar="PREFIX", help="taken off the names of tensors, such as module.")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
     add("--image", action=_Entry, metavar="FILE")
     add("--text", action=_Entry)
@@ -104,7 +107,7 @@ def sample(options: argparse.Namespace) -> None:
 
     model = load.load(
         options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
-        report=lambda line: print(line, file=sys.stderr),
+        report=lambda line: print(line, file=sys.stderr), strip_prefix=options.strip_prefix,
     )  # fmt: skip
     settings = _settings(options, model.defaults[options.mode])
     if prompts:
@@ -197,7 +200,21 @@ def _check(options: argparse.Namespace) -> None:
         (options.mode == "segment" and kinds.count("text") > 1, "segment takes at most one text"),
         (options.num < 1, "--num must be at least 1"),
         (options.steps is not None and options.steps < 1, "--steps must be at least 1"),
-        (options.temperature < 0, "--temperature must not be negative"),
+        (not 0 <= options.temperature < math.inf, "--temperature must be a number from 0 on"),
+        (options.max_new_tokens is not None and options.max_new_tokens < 1, "--max-new-tokens must be at least 1"),
+        (not 0 <= options.seed <= MOST_SEED - options.num, f"--seed must be from 0 to {MOST_SEED - options.num}"),
+        (not _finite(options.shift) or (options.shift or 1) <= 0, "--shift must be a number above 0"),
+        *(
+            (not _finite(value) or (value or 0) < 0, f"--{name} must be a number from 0 on")
+            for name, value in (("text-scale", options.text_scale), ("image-scale", options.image_scale),
+                                ("renorm-min", options.renorm_min))
+        ),
+        (options.shift == 0, "--shift must be a number above 0"),
+        (not all(0 <= time <= 1 for time in options.interval or ()), "--interval takes two times from 0 to 1"),
+        (bool(options.interval) and options.interval[0] > options.interval[-1], "--interval takes LOW first"),
+        (min(options.vit_sides or [1]) < 1, "--vit-sides must be at least 1"),
+        (bool(options.vit_sides) and options.vit_sides[0] > options.vit_sides[-1], "--vit-sides takes SHORT first"),
+        (any(kind == "text" and not value.strip() for kind, value in options.history), "a text is empty"),
         (options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"), f"--out {options.out}: not a picture"),
         (options.mode == "segment" and options.out.suffix != ".png", "segment writes exact colours: --out NAME.png"),
         (options.mode != "chat" and not options.out.absolute().parent.is_dir(), f"--out {options.out}: no such folder"),
@@ -208,12 +225,16 @@ def _check(options: argparse.Namespace) -> None:
     _size(options.size)
 
 
+def _finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
+
+
 def _size(text: str | None) -> tuple[int, int] | None:
     """ "WxH" -> (height, width)."""
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() for side in sides):
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise ConfigError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
     return int(sides[1]), int(sides[0])
 

@@ -27,7 +27,7 @@ from sgt_jax.models.family import Family, Settings
 
 def load(
     checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
-    dtype: str | None = None, report: Callable[[str], None] = lambda line: None,
+    dtype: str | None = None, report: Callable[[str], None] = lambda line: None, strip_prefix: str = "",
 ) -> Assistant:  # fmt: skip
     """Opens a published folder or the work directory of a run.
 
@@ -37,6 +37,7 @@ def load(
       weights: "ema" or "params".
       dtype: to compute in; by default bfloat16, on CPUs float32.
       report: gets a text that says what was restored.
+      strip_prefix: taken off the names of a published folder's tensors, such as "module.".
 
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
@@ -50,9 +51,10 @@ def load(
     if (Path(checkpoint) / "checkpoints").is_dir():
         return _load_run(checkpoint, weights, dtype, report)
     family = families.of_folder(checkpoint)
-    config = family.config_of_folder(checkpoint, base, dtype=dtype)
+    strip = {"strip_prefix": strip_prefix} if strip_prefix else {}
+    config = family.config_of_folder(checkpoint, base, dtype=dtype, **strip)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
-    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype)
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **strip)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 
@@ -79,7 +81,8 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
     params, step = runs.restore_params(workdir, weights)
     if params.keys() == {"vae"}:
         raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a run with a model.")
-    report(f"{workdir}: {weights} of step {step}")
+    raw = weights == "params" or not settings.get("ema_decay")
+    report(f"{workdir}: {'raw weights' if raw else 'ema'} of step {step}")
     proxy = next((m for m in settings["data"].get("mixture", {}).values() if m.get("proxy") == "segmentation"), {})
     canvases = settings["data"].get("canvases") or [None]
     return Assistant(

@@ -70,7 +70,7 @@ def _run(config: ConfigDict, summary: Mapping[str, Any], params: Any) -> dict[st
 
 
 def _weights(config: ConfigDict) -> str:
-    return f"EMA (decay {config.ema_decay})" if config.evaluate_weights == "ema" else "raw parameters"
+    return f"EMA (decay {config.ema_decay})" if config.evaluate_weights == "ema" and config.ema_decay else "raw parameters"
 
 
 def _parameter_counts(params: Any) -> dict[str, int]:

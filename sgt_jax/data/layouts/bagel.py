@@ -95,6 +95,7 @@ class BagelLayout:
       moment_width: 0, or the numbers per latent token (mean and log-variance) when all pictures for the VAE are tokenised.
       latent_patch: latents per side of one latent token.
       interpolate_positions: BAGEL's `interpolate_pos`.
+      positions: the most that a sample may take; 0 sets no bound.
       dropout: condition dropout probability per item type; only droppable items are ever dropped.
     """
 
@@ -107,6 +108,7 @@ class BagelLayout:
     moment_width: int = 0
     latent_patch: int = 2
     interpolate_positions: bool = False
+    positions: int = 0
     dropout: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"text": 0.1, "vit_image": 0.3, "vae_image": 0.3}
     )
@@ -165,6 +167,11 @@ class BagelLayout:
                 cursor.drop(item)
             else:
                 cursor.add(item)
+        if self.positions and cursor.position > self.positions:
+            raise DataError(
+                f"{name or 'the prompt'}: takes {cursor.position} positions, and the model has {self.positions} "
+                "(max_position_embeddings); shorten it"
+            )
         return cursor.lanes()
 
 
@@ -179,6 +186,11 @@ class _Cursor:
         self._pixels: dict[str, list[np.ndarray]] = {}
         self._position = self._order = self._images = self._time = 0
         self._split, self._mode, self._open = -1, CAUSAL, False
+
+    @property
+    def position(self) -> int:
+        """The next position: how many the sample takes so far."""
+        return self._position
 
     def drop(self, item: PlanItem) -> None:
         """A dropped picture leaves a gap in the positions, a dropped text does not."""

@@ -10,6 +10,7 @@ import jax
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.costs import BagelCosts
@@ -87,6 +88,11 @@ class BagelFamily:
         self, config: BagelConfig, tokenizer: Tokenizer | None, *, canvases: Sequence[tuple[int, int]] = (),
         tokenised: bool = False, dropout: Mapping[str, float] | None = None,
     ) -> BagelLayout:  # fmt: skip
+        if tokenizer is not None and tokenizer.size > config.llm.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has ids up to {tokenizer.size - 1}, and the model a vocabulary of {config.llm.vocab_size}: "
+                "take the tokenizer that belongs to the model"
+            )
         chances = {} if dropout is None else {"dropout": dict(dropout)}
         return BagelLayout(
             tokens=config.special_tokens if tokenizer is None else _special_tokens(tokenizer),
@@ -98,6 +104,7 @@ class BagelFamily:
             moment_width=2 * config.latent_width if tokenised else 0,
             latent_patch=config.latent_patch_size,
             interpolate_positions=config.interpolate_pos,
+            positions=config.llm.max_position_embeddings,
             **chances,
         )
 
@@ -115,14 +122,14 @@ class BagelFamily:
     def load(
         self, folder: str | os.PathLike, config: BagelConfig, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: jax.Array | None = None,
+        key: jax.Array | None = None, strip_prefix: str = "",
     ) -> Loaded:  # fmt: skip
         from sgt_jax.models.bagel.published import load_published
 
         # The reference computes the fixed position tables anew in training, too.
         found = load_published(
             folder, config, base=base, weights=weights, dtype=dtype, sharding=sharding, key=key,
-            tables="recompute" if training else "read",
+            tables="recompute" if training else "read", strip_prefix=strip_prefix,
         )  # fmt: skip
         return Loaded(found.params, found.summary)
 

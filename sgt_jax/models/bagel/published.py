@@ -22,6 +22,7 @@ from sgt_jax.checkpoints.importing import Files, Sharding
 from sgt_jax.checkpoints.names import Leaf, leaves
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError, ConfigError
+from sgt_jax.models import foreign
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig, LlmConfig, VitConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -35,6 +36,7 @@ _MODEL_FILES = {
     "ema": (MODEL_FILE, MODEL_FILE + ".index.json", "model.safetensors.index.json", "model.safetensors"),
     "params": ("model.safetensors", "model.safetensors.index.json"),
 }
+_ANCHOR = "llm2vae.weight"  # a name that every checkpoint has
 _VAE_FILES = (VAE_FILE, VAE_FILE + ".index.json")
 
 
@@ -57,6 +59,7 @@ def load_published(
     tables: str = "read",
     initialise: Sequence[str] = (),
     key: jax.Array | None = None,
+    strip_prefix: str = "",
 ) -> Published:
     """Streams a published folder into parameters; each process reads the bytes of its own shards only.
 
@@ -71,6 +74,7 @@ def load_published(
       initialise: regular expressions; published names that match may be absent and are initialised afresh (generation
         weights as copies of their understanding twins under `config.copy_init_moe`).
       key: for what is initialised.
+      strip_prefix: taken off the names of tensors, such as "module.".
 
     Raises:
       CheckpointError: a file is absent, damaged or of another model; names that are missing, unexpected or misshaped
@@ -78,11 +82,11 @@ def load_published(
     """
     if tables not in ("read", "recompute"):
         raise ConfigError(f"tables '{tables}' do not exist; choose read or recompute")
-    config = config_from_folder(folder, base) if config is None else config
+    config = config_from_folder(folder, base, strip_prefix) if config is None else config
     names = name_map(config)
     recomputed = set(TABLES) if tables == "recompute" else set()
     allowed = {name for name in names if any(re.search(pattern, name) for pattern in initialise)}
-    with open_folder(folder, base, weights) as files:
+    with open_folder(folder, base, weights, strip_prefix) as files:
         importing.check_names(folder, files.tensors, names, frozenset(recomputed | allowed))
         absent = {name for name in allowed if name not in files.tensors} - recomputed
         read, fresh = [], []
@@ -100,8 +104,14 @@ def load_published(
     return Published(trees.nested(flat), config, summary)
 
 
-def open_folder(folder: str | os.PathLike, base: str | os.PathLike | None = None, weights: str = "ema") -> Files:
-    """All tensors of a published folder; close it after use (`with`)."""
+def open_folder(
+    folder: str | os.PathLike, base: str | os.PathLike | None = None, weights: str = "ema", strip_prefix: str = ""
+) -> Files:
+    """All tensors of a published folder; close it after use (`with`).
+
+    Raises:
+      CheckpointError: a file is absent or damaged, or its names have a prefix that `strip_prefix` does not name.
+    """
     if weights not in _MODEL_FILES:
         raise ConfigError(f"weights '{weights}' do not exist; choose ema or params")
     opened = [Weights(_find(folder, base, _MODEL_FILES[weights]))]
@@ -109,34 +119,52 @@ def open_folder(folder: str | os.PathLike, base: str | os.PathLike | None = None
         # The index of some releases covers the autoencoder as well.
         if "decoder.conv_in.weight" not in opened[0].tensors:
             opened.append(Weights(_find(folder, base, _VAE_FILES)))
-        return Files(opened)
+        _check_prefix(opened[0], strip_prefix)
+        return Files(opened, strip_prefix)
     except CheckpointError:
         for one in opened:
             one.close()
         raise
 
 
-def config_from_folder(folder: str | os.PathLike, base: str | os.PathLike | None = None, **changes: Any) -> BagelConfig:
+def _check_prefix(weights: Weights, strip: str) -> None:
+    """Raises a CheckpointError if the names are ours behind a prefix that was not to be stripped, as wrappers leave it."""
+    if strip + _ANCHOR in weights.tensors:
+        return
+    behind = next((name for name in weights.tensors if name.endswith("." + _ANCHOR)), "")
+    prefix = behind.removesuffix(_ANCHOR)
+    if prefix:
+        count = sum(name.startswith(prefix) for name in weights.tensors)
+        why = f"{count} of {len(weights.tensors)} names begin with {shown(prefix)}, which ours do not."
+        raise CheckpointError(weights.path, why, f"`sample` takes it off with --strip-prefix={prefix}")
+
+
+def config_from_folder(
+    folder: str | os.PathLike, base: str | os.PathLike | None = None, strip_prefix: str = "", **changes: Any
+) -> BagelConfig:
     """The config of a published folder: its JSON files, and the sizes of its tensors where no file says them.
 
     Args:
+      strip_prefix: taken off the names of tensors.
       changes: fields that change no shape, such as scan_layers or dtype.
 
     Raises:
       CheckpointError: a file is absent or damaged, or files and tensors contradict each other.
     """
     parts = {}
-    for name, part, needed in (("llm", LlmConfig, _LLM_KEYS), ("vit", VitConfig, _VIT_KEYS)):
+    kinds = (("llm", LlmConfig, _LLM_KEYS, foreign.DECODER), ("vit", VitConfig, _VIT_KEYS, foreign.VISION))
+    for name, part, needed, table in kinds:
         path = _find(folder, base, (f"{name}_config.json",))
         values = _json(path)
         if lacking := sorted(needed - values.keys()):
             raise CheckpointError(path, f"lacks {', '.join(lacking)}.", "Take the file of the release.")
+        foreign.check(path, values, table)
         parts[name] = {f.name: values[f.name] for f in dataclasses.fields(part) if f.name in values}
         _check_numbers(path, part, parts[name])
     found = [Path(place) / name for place in (base, folder) if place is not None for name in _EXTRAS]
     extras = [(path, _json(path)) for path in found if path.exists()][-1:]
     path, said = extras[0] if extras else (Path(folder), {})
-    with open_folder(folder, base) as files:
+    with open_folder(folder, base, strip_prefix=strip_prefix) as files:
         model, vae = _measured(folder, files.tensors)
     for part, measured in (("model", model), ("vae", vae)):
         declared = said.get(part, {})

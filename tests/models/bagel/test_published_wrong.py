@@ -63,13 +63,13 @@ def test_contradictory_configs(folder, file, change, why):
             lambda c: c.update(vocab_size=199),
             ["2 misshaped", "lm_head.weight: [200, 64] in the file"],
         ),
-        ("llm_config.json", lambda c: c.update(num_hidden_layers=4), ["28 missing", "layers.3.mlp.up_proj.weight"]),
-        ("llm_config.json", lambda c: c.update(num_hidden_layers=2), ["28 unexpected", "layers.2.mlp.up_proj.weight"]),
-        ("vit_config.json", lambda c: c.update(num_hidden_layers=4), ["16 missing", "encoder.layers.2.mlp.fc1.bias"]),
+        ("llm_config.json", lambda c: c.update(num_hidden_layers=4), ["28 missing", "layers.3.", "and 24 more"]),
+        ("llm_config.json", lambda c: c.update(num_hidden_layers=2), ["28 unexpected", "layers.2.", "and 24 more"]),
+        ("vit_config.json", lambda c: c.update(num_hidden_layers=4), ["16 missing", "encoder.layers.2.", "and 12 more"]),
         ("ae.safetensors", lambda t: t.pop("decoder.norm_out.bias"), ["1 missing", "decoder.norm_out.bias"]),
     ],
 )
-def test_one_message_lists_every_wrong_name(folder, file, change, lines):
+def test_one_message_counts_the_wrong_names_and_lists_a_few(folder, file, change, lines):
     edit(folder / file, change)
     with pytest.raises(CheckpointError) as caught:
         load_published(folder)
