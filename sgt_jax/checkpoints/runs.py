@@ -114,7 +114,9 @@ class RunCheckpoints:
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(dict(abstract)), data=ocp.args.JsonRestore()),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (jax.errors.JaxRuntimeError, MemoryError):
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them
             raise CheckpointError(self.folder / str(step), *self._unreadable(step, error)) from error
         return dict(found["state"]), dict(found["data"])
 
@@ -172,7 +174,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
                 lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).item_metadata.tree
             )
             found = reader.restore(path, restore_args=arguments)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except Exception as error:  # as in restore
         others = f"; step {steps[-2]} is there, too" if len(steps) > 1 else ""
         advice = f"Put {folder / str(step)} aside{others}."
         raise CheckpointError(path, f"is damaged ({_cause(error)}).", advice) from error
