@@ -10,7 +10,8 @@ edited on other scenes, and the understanding encoder never takes part in drawin
 SGT does that (configs/nano_sgt.py, configs/study/proxies.py).
 
 The schedule is warm-up, stable, decay: a run that was stopped at step S in the stable phase may be given any other end after
-S, and is the same run as one that had that end from the start. --config.total_steps=16000 continues to learn.
+S, and is the same run as one that had that end from the start. --config.total_steps=16000 --config.resume=changed continues
+to learn.
 """
 
 import ml_collections
