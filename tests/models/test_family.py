@@ -46,7 +46,9 @@ def test_a_foreign_family_trains_and_resumes_to_the_bit(run, tmp_path):
     fresh = toy_family.Model(toy_family.Config()).init(jax.random.key(0))
     assert all(np.any(np.asarray(x) != y) for x, y in zip(jax.tree.leaves(fresh), jax.tree.leaves(run[1])))
     loop.train(config(2), tmp_path)
-    resumed = loop.train(config(3), tmp_path)
+    longer = config(3)
+    longer.resume = "changed"  # another length is another config
+    resumed = loop.train(longer, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed.params), run[1])
 
 
