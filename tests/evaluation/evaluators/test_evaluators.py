@@ -31,7 +31,7 @@ def test_options_of_the_shipped_configs_are_documented():
 
 
 def test_an_unknown_type_is_refused_by_the_name_in_the_config():
-    with pytest.raises(ConfigError, match="evaluator 'mine': unknown type 'nonsense'; there are answers, drawings, "):
+    with pytest.raises(ConfigError, match="evaluator 'mine': unknown type 'nonsense'; there are answers, benchmark, "):
         evaluators.by_name("nonsense", "mine")
 
 
