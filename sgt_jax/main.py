@@ -79,9 +79,5 @@ def leave(words: str, status: int) -> None:
     os._exit(status)
 
 
-def _dashes(argv: list[str]) -> list[str]:
-    return config_file.parse_flags(["--steal_lock" if text == "--steal-lock" else text for text in argv])
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_dashes)
+    app.run(main, flags_parser=config_file.parse_flags)

@@ -7,6 +7,7 @@ line of JSON from it.
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -25,6 +26,16 @@ GIB = hardware.GIB
 _MARK = "SGT_PLAN_RESULT "
 # What the cloud calls a chip when it counts in accelerator types; libtpu wants one.
 _TYPES = {"v5e": "v5litepod-{chips}", "v6e": "v6e-{chips}", "v5p": "v5p-{cores}"}
+
+
+def require_compiler() -> None:
+    """Looks for libtpu, before minutes go into what only it can finish.
+
+    Raises:
+      PlanError: it is absent.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise PlanError("libtpu, which compiles for TPUs, is not installed: pip install 'sgt_jax[plan]', or use --estimate")
 
 
 def compile_elsewhere(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sgt_jax.errors import PlanError
 from sgt_jax.parallel import hardware
-from sgt_jax.planning.compiling import compile_elsewhere
+from sgt_jax.planning.compiling import compile_elsewhere, require_compiler
 
 WANTED, TRIED = 3, 8  # candidates that `--search` wants to fit, and compiles at most
 
@@ -22,6 +22,7 @@ def plan(
     """Everything that the command knows of a step on a slice, as plain data; bytes and FLOPs are per chip."""
     from sgt_jax.planning.estimate import roofline
 
+    require_compiler()
     guess = analyse(config_file, overrides, chips)
     found = compile_elsewhere(config_file, overrides, topology, thorough)
     result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips} | guess | found
@@ -124,6 +125,7 @@ def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
     """
     from sgt_jax.planning.candidates import ranked
 
+    require_compiler()
     known: dict[str, Any] = {}
     found = ranked(lambda changes: analyse(options.config, [*options.overrides, *changes], chips, known), chip, chips)
     results: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ import sys
 from absl import app, flags, logging
 from etils import epath
 
-from sgt_jax.errors import UserError
+from sgt_jax.errors import one_line
 from sgt_jax.parallel.compiling import compilation_cache
 from sgt_jax.parallel.distributed import prepare_platform
 from sgt_jax.study import page, run
@@ -25,12 +25,15 @@ def main(argv: list[str]) -> None:
     compilation_cache(study.base.compilation_cache)
     results = epath.Path(options.results or os.path.join(options.workdir, "results"))
     try:
-        ended = run.run_study(study, options.workdir, results, options.only, options.reuse, options.keep)
+        ended = run.run_study(
+            study, options.workdir, results, options.only, options.reuse, options.keep, options.steal_lock
+        )
         print(page.build(results) if ended else results)
-    except UserError as error:
-        if os.environ.get("SGT_TRACEBACK"):
+    except Exception as error:
+        words = one_line(error)
+        if os.environ.get("SGT_TRACEBACK") or not words:
             raise
-        sys.exit(f"error: {error}\n(SGT_TRACEBACK=1 shows where)")
+        sys.exit(f"error: {words}")
 
 
 if __name__ == "__main__":
@@ -40,5 +43,6 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
+    flags.DEFINE_bool("steal_lock", False, "Take an arm's work directory from a run that holds its lock (--steal-lock).")
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=config_file.parse_flags)

@@ -38,10 +38,12 @@ def run_study(
     only: Collection[str] = (),
     reuse: Sequence[epath.PathLike] = (),
     keep: bool = False,
+    steal_lock: bool = False,
 ) -> bool:
     """Runs what is still to be run, into `results`; what `reuse`, results of other studies, has is copied.
 
     With `keep` the last checkpoint of every run stays in its work directory, WORKDIR/arms/ARM_SEED, for the analyses.
+    With `steal_lock` an arm's work directory is taken from a run that holds its lock.
 
     Returns:
       Whether it came to its end; False if a signal stopped it.
@@ -49,6 +51,7 @@ def run_study(
     Raises:
       DataError: `results` holds another study, or results of other settings.
       ConfigError: an arm's changes do not fit the base config.
+      LockedError: another run works in the work directory of an arm.
     """
     workdir, results = epath.Path(workdir), epath.Path(results)
     if unknown := [arm for arm in only if arm not in study.arms]:
@@ -68,7 +71,7 @@ def run_study(
                 continue
             print(f"== {study.name}: run {number} of {len(wanted)}, {label}{pace.left()}", flush=True)
             folder = workdir / "arms" / run.name
-            state = loop.train(config, os.fspath(folder))
+            state = loop.train(config, os.fspath(folder), steal_lock)
             if int(state.step) < config.total_steps:
                 print("stopped; the same command continues", flush=True)
                 return False

@@ -87,8 +87,9 @@ def split(arguments: Sequence[str]) -> Given:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """A `flags_parser` for absl's `app.run`: the flag "config", a string to absl, holds the loaded config afterwards.
 
-    Leaves with status 1 and one line if the config cannot be loaded.
+    Leaves with status 1 and one line if the config cannot be loaded. --steal-lock is read as absl's --steal_lock.
     """
+    argv = ["--steal_lock" if text == "--steal-lock" else text for text in argv]
     try:
         given = split(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)[1:])
     except ConfigError as error:

@@ -117,6 +117,15 @@ def test_one_line_errors(capsys):
     assert capsys.readouterr().err.count("error: ") == 2
 
 
+@pytest.mark.parametrize("options", [[], ["--search"], ["--thorough"]], ids=" ".join)
+def test_a_missing_compiler_is_found_before_anything_is_traced(monkeypatch, capsys, options):
+    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(planning, "analyse", lambda *_: pytest.fail("it traced the step first"))
+    assert plan.main(["--config", CONFIG, "--topology", "v5e:2x2", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: libtpu") and "pip install 'sgt_jax[plan]'" in error and error.count("\n") == 1
+
+
 # The smallest slices take as long as the largest: a program is compiled for one chip of many. CI takes the first two.
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'sgt_jax[plan]'")

@@ -15,6 +15,7 @@ from sgt_jax.errors import DataError
 from sgt_jax.study import arms, records
 from sgt_jax.study.run import run_study
 from sgt_jax.study.workers import Pace, claimed
+from sgt_jax.training.lock import locked
 from tests.support.paths import REPOSITORY as ROOT
 from tests.support.paths import helper
 from tests.support.run_tiny_study import tiny_study
@@ -91,6 +92,26 @@ def test_a_run_has_one_worker_at_a_time_and_a_dead_one_frees_it(tmp_path):
             assert mine
 
 
+@pytest.mark.parametrize("flag", ["--steal-lock", "--steal_lock", ""])
+def test_the_command_refuses_an_arm_where_a_run_works_in_one_line_or_steals_its_lock(tmp_path, flag):
+    code = (
+        "import sys, runpy; from sgt_jax.training import loop; from sgt_jax.training.lock import locked\n"
+        "def train(config, folder, steal):\n"
+        "    with locked(folder, steal): sys.exit('it trained')\n"
+        "loop.train = train; runpy.run_module('sgt_jax.study', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code, "--config=configs/study/baselines.py", f"--workdir={tmp_path}", "--only=base"]
+    folder = tmp_path / "arms" / "base_0"
+    folder.mkdir(parents=True)
+    with locked(folder):
+        done = subprocess.run([*command, *filter(None, [flag])], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stdout + done.stderr
+    if flag:
+        assert done.stderr == "it trained\n"
+    else:
+        assert re.fullmatch(rf"error: {folder}: process {os.getpid()} on .* works .*--steal-lock\n", done.stderr), done.stderr
+
+
 def test_the_time_left_goes_by_what_all_workers_have_done(tmp_path, monkeypatch):
     paths = [epath.Path(tmp_path) / f"sft_{seed}.json" for seed in range(5)]
     now = iter((0.0, 600.0))
@@ -106,7 +127,7 @@ def test_the_time_left_goes_by_what_all_workers_have_done(tmp_path, monkeypatch)
 def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, capsys):
     config = proxies.get_config()
     trained = []
-    monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, folder: trained.append(config.name) or 1 / 0)
+    monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, *_: trained.append(config.name) or 1 / 0)
     with claimed(tmp_path / "arms" / "base_0.lock"):
         run_study(config, tmp_path, tmp_path / "results", only=["base"])
     assert not trained and "arm base, seed 0 is under way in another process" in capsys.readouterr().out

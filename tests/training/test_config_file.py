@@ -27,7 +27,7 @@ def test_values_take_the_type_of_their_field():
 
 
 @pytest.mark.parametrize("overrides", [
-    ["mesh.tensor=2"], ["mesh.context=2"], ["mesh.fsdp=-1", "mesh.data=1"], ["model.attention=blockwise"],
+    ["mesh.fsdp=2"], ["mesh.tensor=2"], ["mesh.context=2"], ["mesh.fsdp=-1", "mesh.data=1"], ["model.attention=blockwise"],
     ["data.stages=({'steps': 4, 'weights': {}},)"], ["evaluate_at_start=False"], ["compilation_cache=/tmp/x"],
     ["sampling.t2i.steps=20"], ["sampling.palette=class"], ["optimizer.muon_learning_rate=0.01"],
     ["schedule.final_fraction=0.1"], ["accumulate=2"], ["profile=(3, 2)"], ["family=bagel"],
