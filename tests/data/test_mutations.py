@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sgt_jax.data.pictures import rle
 from sgt_jax.data.pictures.regions import Masks
@@ -14,6 +15,7 @@ from sgt_jax.data.sources.reading.conversations import Reading
 from sgt_jax.data.stored.boundary import guarded
 from sgt_jax.data.stored.record import BadRecord, Record, from_bytes, to_bytes
 from sgt_jax.errors import DataError
+from tests.support import hostile_files as hostile
 from tests.support import mutations
 
 FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None)
@@ -29,6 +31,15 @@ def test_fifty_mutations_of_each_format(kind):
     assert mutations.whole(kind) == mutations.PHOTOS
     found = sum((mutations.outcome(kind, seed) for seed in range(50)), mutations.Counter())
     assert found["good"] and len(found) > 1, "nothing was damaged"
+
+
+def test_a_picture_from_outside_is_told_from_a_white_one():
+    """Damaged photos may decode to white; the picture beside the data set, read by whatever name, fails the campaign."""
+    white = hostile.encoded(Image.new("RGB", (24, 16), (255,) * 3), "JPEG")
+    assert mutations.outcome_of(Record("a", images=(white,)), set()) == "good"
+    with pytest.raises(AssertionError, match="escaped"):
+        mutations.outcome_of(Record("b", images=(mutations.secret(),)), set())
+    assert mutations.outcome("sa1b", 1647) == {"good": 3}
 
 
 @FEW
