@@ -17,6 +17,7 @@ from sgt_jax.data.stored.record import BadRecord, Record, from_bytes, to_bytes
 from sgt_jax.errors import DataError
 from tests.support import hostile_files as hostile
 from tests.support import mutations
+from tests.support.paths import REPOSITORY
 
 FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 JSON = st.recursive(
@@ -40,6 +41,13 @@ def test_a_picture_from_outside_is_told_from_a_white_one():
     with pytest.raises(AssertionError, match="escaped"):
         mutations.outcome_of(Record("b", images=(mutations.secret(),)), set())
     assert mutations.outcome("sa1b", 1647) == {"good": 3}
+
+
+def test_the_campaign_found_nothing():
+    """What `python -m tests.support.mutations` wrote last; docs/reliability.md says which formats it has reached."""
+    formats = json.loads((REPOSITORY / "docs/results/mutations.json").read_text())["formats"]
+    assert {"folder", "sa1b"} <= formats.keys() <= mutations.FIXTURES.keys()
+    assert all(entry["mutations"] and not entry["failures"] for entry in formats.values())
 
 
 @FEW
