@@ -39,6 +39,7 @@ def small(**changes):
     return BagelConfig.from_dict(dict(timing_step.SIZES["nano"], llm=llm, scan_layers=True) | changes)
 
 
+@pytest.mark.slow  # three decoders with their gradients are traced and compiled
 def test_ways_to_route_give_the_same_numbers_and_cost_what_they_should():
     """Values and gradients of a decoder with the same weights; the other forms' products, per slot of either lane."""
     config, und, gen = small(), 6, 10

@@ -65,6 +65,7 @@ def test_what_changes_no_number_may_change_and_a_finished_run_keeps_its_totals(f
     assert json.loads((workdir / "config.json").read_text())["log_every"] == 2
 
 
+@pytest.mark.slow  # two configs are two programs to compile
 def test_a_changed_run_goes_on_is_recorded_and_adds_up(tmp_path, capsys):
     loop.train(changed(total_steps=3), tmp_path)
     first = json.loads((tmp_path / "run.json").read_text())
