@@ -133,7 +133,7 @@ class ParquetShard(Shard):
                         yield self.guarded(
                             name, lambda name=name, i=i, batch=batch: self._item(name, batch.slice(i, 1))
                         )
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             check_open_files(error)
             reason = f"{path}: cannot be read from row {row} on ({error}); download it again"
             yield Bad(f"{self.name}[{row}:]", "broken parquet", reason)

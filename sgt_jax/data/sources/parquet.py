@@ -25,7 +25,7 @@ from sgt_jax.data.stored.record import Bad, BadRecord, Record, Shard
 from sgt_jax.errors import DataError
 
 ROWS_AT_ONCE = 16  # pictures are large; a row group may hold thousands
-_UNREADABLE = (pyarrow.ArrowException, OSError)
+_UNREADABLE = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
 
 
 @dataclasses.dataclass(frozen=True)
