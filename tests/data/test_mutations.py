@@ -43,6 +43,11 @@ def test_a_picture_from_outside_is_told_from_a_white_one():
     assert mutations.outcome("sa1b", 1647) == {"good": 3}
 
 
+def test_a_table_with_a_column_whose_name_is_no_text_is_a_broken_file():
+    found = mutations.outcome("llava_onevision_parquet", 983)
+    assert found and "good" not in found
+
+
 def test_the_campaign_found_nothing():
     """What `python -m tests.support.mutations` wrote last; docs/reliability.md says which formats it has reached."""
     formats = json.loads((REPOSITORY / "docs/results/mutations.json").read_text())["formats"]

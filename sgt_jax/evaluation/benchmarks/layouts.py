@@ -109,7 +109,7 @@ def parquet_rows(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
             file = pq.ParquetFile(path)
             for batch in file.iter_batches(batch_size=64):
                 yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is no parquet file ({str(error)[:80]}); download it again") from None
 
 
