@@ -77,9 +77,11 @@ class StopRequest:
             self._interruptible = False
 
     def _in_main(self, number: int, _: Any) -> None:
-        # The thread counts; this is here so that the main thread leaves work that may be left.
+        # The thread counts, but may be late: here the main thread learns of it before it ends the step under way, and
+        # leaves work that may be left.
+        self._asked = max(self._asked, 1)
         if self._interruptible:
-            self._interruptible, self._asked = False, max(self._asked, 1)
+            self._interruptible = False
             raise Interrupted
 
     def _watch(self, pipe: int, alone: bool) -> None:
