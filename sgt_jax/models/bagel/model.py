@@ -4,6 +4,7 @@ Shapes: R rows, U und slots, V vit slots, G gen slots, L labels, n canvases of o
 channels.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,12 @@ def position_tables(config: BagelConfig) -> dict[str, jax.Array]:
     return {n: sincos_table(g, width) for n, g in sides.items()}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh(config: BagelConfig, key: jax.Array) -> dict[str, Any]:
+    """Traced once for a config, however often a process asks: for shapes, for values, by another run."""
+    return Bagel(config)._init(key)
+
+
 class Bagel:
     """A BAGEL model; holds no arrays. Parameters are a plain nested dict of float32 arrays."""
 
@@ -85,7 +92,7 @@ class Bagel:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, as BAGEL initialises what no checkpoint brings."""
-        return jax.jit(self._init)(key)
+        return _fresh(self.config, key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
         # Drawn in stacked form always: one layer is traced instead of all, and both forms start from equal values.

@@ -7,6 +7,7 @@ Shapes: R rows, U und slots, T text slots, K ref slots, G gen slots, F flows (no
 latent channels.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ def shifted_time(t: Any, shift: Any) -> Any:
     return shift_time(t, 1 / shift)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh(config: OmniGen2Config, key: jax.Array) -> dict[str, Any]:
+    """Traced once for a config, however often a process asks: for shapes, for values, by another run."""
+    return OmniGen2(config)._init(key)
+
+
 class OmniGen2:
     """An OmniGen2 model; holds no arrays. Parameters are one tree with the branches "mllm", "dit" and "vae"."""
 
@@ -56,7 +63,7 @@ class OmniGen2:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh float32 parameters; the transformer then predicts velocity 0."""
-        return jax.jit(self._init)(key)
+        return _fresh(self.config, key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
         vae_key, mllm_key, dit_key = jax.random.split(key, 3)
