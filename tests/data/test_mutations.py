@@ -48,13 +48,6 @@ def test_a_table_with_a_column_whose_name_is_no_text_is_a_broken_file():
     assert found and "good" not in found
 
 
-def test_the_campaign_found_nothing():
-    """What `python -m tests.support.mutations` wrote last; docs/reliability.md says which formats it has reached."""
-    formats = json.loads((REPOSITORY / "docs/results/mutations.json").read_text())["formats"]
-    assert {"folder", "sa1b"} <= formats.keys() <= mutations.FIXTURES.keys()
-    assert all(entry["mutations"] and not entry["failures"] for entry in formats.values())
-
-
 @FEW
 @given(JSON)
 def test_any_item_is_a_conversation_or_a_bad_record(item):
@@ -107,3 +100,10 @@ def test_any_run_lengths_are_a_mask_or_an_error(counts, size):
     except DataError:
         return
     assert list(mask.shape) == size
+
+
+def test_the_campaign_found_nothing():
+    """What `python -m tests.support.mutations` wrote last."""
+    formats = json.loads((REPOSITORY / "docs/results/mutations.json").read_text())["formats"]
+    assert formats.keys() == mutations.FIXTURES.keys()
+    assert all(entry["mutations"] >= 2000 and not entry["failures"] for entry in formats.values())
