@@ -157,15 +157,15 @@ def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[
     from sgt_jax.inference import requests
 
     wanted = [
-        requests.Request(history, options.mode, options.seed + n, _size(options.size), settings)
+        requests.Request(
+            history, options.mode, options.seed + n, _size(options.size), settings, options.max_new_tokens or 500,
+            options.temperature,
+        )  # fmt: skip
         for n, history in enumerate(histories)
     ]
-    words = options.max_new_tokens or 500
     with _progress():
         if options.mode == "chat":
-            answers = requests.answer(
-                model, wanted, max_new_tokens=words, temperature=options.temperature, batch=options.batch_size
-            )
+            answers = requests.answer(model, wanted, batch=options.batch_size)
         else:
             paintings = requests.paint(model, wanted, options.batch_size)
     if options.mode == "chat":

@@ -22,6 +22,7 @@ from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import UserError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
+from sgt_jax.models.slots import Slots
 
 Params = Mapping[str, Any]  # nested dicts of arrays; several sub-models are several branches of one tree
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, shape) -> where a leaf lies
@@ -143,6 +144,29 @@ class SamplingSteps(Protocol):
         self, params: Params, context: Any, seeds: jax.Array, times: jax.Array, shape: tuple[int, int], guidance: Any
     ) -> jax.Array:
         """Unscaled latents [B, h, w, C] of pictures of (height, width), painted after contexts of all branches."""
+
+    # One step at a time, so that a server can mix requests, show progress and stop; `models/slots.py`, `models/guiding.py`.
+
+    def open_text(self, params: Params, batch: PackedBatch, seeds: jax.Array, temperature: jax.Array) -> Slots:
+        """Reads plans, one per row, and picks the first token of each; temperature [B], 0 for greedy."""
+
+    def feed_text(self, params: Params, state: Slots, live: jax.Array) -> Slots:
+        """Feeds the newest token of each slot and picks the next; those that are not `live` [B] add holes."""
+
+    def stops(self) -> tuple[int, ...]:
+        """Ids that end a text."""
+
+    def open_picture(self, params: Params, context: Any, seeds: jax.Array, shape: tuple[int, int]) -> Any:
+        """The noise that `denoise` begins with, as a state of B rows."""
+
+    def paint_step(
+        self, params: Params, context: Any, state: Any, number: jax.Array, steps: jax.Array, times: jax.Array,
+        shape: tuple[int, int], guidance: Any, values: Mapping[str, jax.Array],
+    ) -> Any:  # fmt: skip
+        """Step `number` of `steps`, between two `times`; `guidance` is of a kind (`guiding.kind`), `values` its numbers."""
+
+    def close_picture(self, state: Any, shape: tuple[int, int]) -> jax.Array:
+        """Unscaled latents [B, h, w, C] of a state after its last step."""
 
     def encode(self, params: Params, pixels: jax.Array) -> jax.Array:
         """uint8 [N, H, W, 3] -> the mean of their unscaled latents [N, h, w, C]."""

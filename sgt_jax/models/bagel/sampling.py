@@ -16,6 +16,7 @@ from sgt_jax.batch import CAUSAL, NOISE, PackedBatch, TokenInfo
 from sgt_jax.data.layouts.bagel import table_positions
 from sgt_jax.models.bagel.guidance import Guidance, branch_names
 from sgt_jax.models.bagel.model import Bagel
+from sgt_jax.models.slots import with_room
 from sgt_jax.models.transformer import Cache
 
 
@@ -134,20 +135,20 @@ def write_text(
         done=jnp.zeros((batch,), bool) if active is None else ~active,
         ids=jnp.full((batch, max_length), eos, jnp.int32),
         logits=jnp.zeros((batch, max_length, model.config.llm.vocab_size), jnp.float32) if trace else None,
-        cache=_with_room(context.cache, max_length),
+        cache=with_room(context.cache, max_length),
     )
     final = jax.lax.while_loop(more, feed, start)
     return final.ids, jnp.sum(final.ids != eos, axis=1), final.logits
 
 
-def _with_room(cache: Cache, slots: int) -> Cache:
-    """The cache with so many holes behind it, indexed by layer as a tuple."""
-
-    def room(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, 0), (0, slots), (0, 0), (0, 0)))
-
-    keys, values = (tuple(room(x[layer]) for layer in range(len(x))) for x in (cache.keys, cache.values))
-    return Cache(keys, values, TokenInfo(*(jnp.pad(x, ((0, 0), (0, slots))) for x in cache.info)))
+def feed_one(model: Bagel, params: Any, token: jax.Array, new: TokenInfo, past: Cache) -> tuple[jax.Array, Cache]:
+    """Feeds one token a row: float32 logits [B, V] of what follows, and the new entries [B, 1, ...] of the cache."""
+    batch = token.shape[0]
+    nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
+    x = _embed(model, params, token[:, None])
+    no_latents = jnp.zeros((batch, 0, model.config.llm.hidden_size), x.dtype)
+    h, _, aux = model.decode(params, x, no_latents, new, nothing, past, return_kv=True)
+    return model.logits(params, h)[:, 0], aux["cache"]
 
 
 def _feed(
@@ -165,11 +166,7 @@ def _feed(
         position=(context.position + step)[:, None],
         mode=CAUSAL * column,
     )
-    nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
-    x = _embed(model, params, token[:, None])
-    no_latents = jnp.zeros((batch, 0, model.config.llm.hidden_size), x.dtype)
-    h, _, aux = model.decode(params, x, no_latents, new, nothing, past, return_kv=True)
-    logits = model.logits(params, h)[:, 0]
+    logits, fresh_cache = feed_one(model, params, token, new, past)
     following = jnp.where(done, eos, pick(logits, step)).astype(jnp.int32)
 
     def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
@@ -183,8 +180,8 @@ def _feed(
         ids.at[:, step].set(jnp.where(done, eos, token)),
         None if all_logits is None else all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)),
         Cache(
-            tuple(put(a, b) for a, b in zip(past.keys, aux["cache"].keys)),
-            tuple(put(a, b) for a, b in zip(past.values, aux["cache"].values)),
+            tuple(put(a, b) for a, b in zip(past.keys, fresh_cache.keys)),
+            tuple(put(a, b) for a, b in zip(past.values, fresh_cache.values)),
             TokenInfo(*(put(a, b) for a, b in zip(past.info, new))),
         ),
     )
@@ -225,12 +222,7 @@ def denoise(
     count = noise.shape[0]
     if context.split.shape[0] != count * len(branches):
         raise ValueError(f"{context.split.shape[0]} contexts for {len(branches)} branches of {count} pictures")
-    after_all = velocity_after(model, params, context, grid, soi, eoi)
-    after_main = velocity_after(model, params, first_rows(context, count), grid, soi, eoi)
-
-    def guided(x: jax.Array, t: jax.Array) -> jax.Array:
-        found = dict(zip(branches, jnp.split(after_all(jnp.tile(x, (len(branches), 1, 1)), t), len(branches))))
-        return guidance.combine(t, found["main"], found.get("text"), found.get("image"))
+    guided, after_main = _velocities(model, params, context, count, grid, branches, guidance, soi, eoi)
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
         t, following = pair
@@ -244,6 +236,31 @@ def denoise(
 
     final, history = jax.lax.scan(step, noise.astype(jnp.float32), (times[:-1], times[1:]))
     return (final, *history) if trace else final
+
+
+def euler_step(
+    model: Bagel, params: Any, context: Context, x: jax.Array, grid: tuple[int, int], times: jax.Array, kind: Guidance,
+    guidance: Guidance, soi: int, eoi: int,
+) -> jax.Array:  # fmt: skip
+    """One step of `denoise`, from times[0] to times[1]; the numbers of `guidance` may be traced, `kind` says its branches."""
+    branches, (t, following) = branch_names(kind), times
+    guided, after_main = _velocities(model, params, context, len(x), grid, branches, guidance, soi, eoi)
+    v = guided(x, t) if len(branches) == 1 else jax.lax.cond(guidance.acts(t), guided, after_main, x, t)
+    return x - v * (t - following)
+
+
+def _velocities(
+    model: Bagel, params: Any, context: Context, count: int, grid: tuple[int, int], branches: tuple[str, ...],
+    guidance: Guidance, soi: int, eoi: int,
+) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], Callable[[jax.Array, jax.Array], jax.Array]]:  # fmt: skip
+    """(x [count, n, F], time) -> velocity, with all branches of guidance, and of the main branch alone."""
+    after_all = velocity_after(model, params, context, grid, soi, eoi)
+
+    def guided(x: jax.Array, t: jax.Array) -> jax.Array:
+        found = dict(zip(branches, jnp.split(after_all(jnp.tile(x, (len(branches), 1, 1)), t), len(branches))))
+        return guidance.combine(t, found["main"], found.get("text"), found.get("image"))
+
+    return guided, velocity_after(model, params, first_rows(context, count), grid, soi, eoi)
 
 
 def first_rows(context: Context, count: int) -> Context:

@@ -10,11 +10,13 @@ import numpy as np
 from sgt_jax.batch import PIXELS, PackedBatch
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout
+from sgt_jax.models import slots
 from sgt_jax.models.autoencoder.model import to_bytes
 from sgt_jax.models.bagel import sampling
 from sgt_jax.models.bagel.guidance import Guidance, branch_names, branch_plans, time_grid
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.family import Notify
+from sgt_jax.models.guiding import with_numbers
 from sgt_jax.models.layers import unpatchify_latents
 
 Params = Mapping[str, Any]
@@ -76,14 +78,62 @@ class BagelSteps:
     ) -> jax.Array:  # fmt: skip
         model, stride = self._model, self._model.config.latent_stride
         grid = (shape[0] // stride, shape[1] // stride)
-        n = grid[0] * grid[1]
-        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, model.config.latent_width)))(seeds)
+        noise = self._noise(seeds, shape)
         tokens = self._layout.tokens
         latents = sampling.denoise(
             model, params, context, noise, grid, times, guidance, tokens.soi, tokens.eoi,
             notify=self._notify,
         )  # fmt: skip
         return model.unscale_latent(unpatchify_latents(latents, grid, model.config.latent_patch_size))
+
+    # -- One step at a time, for a server ------------------------------------------------------------------------------
+
+    def open_text(
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, temperature: jax.Array
+    ) -> slots.Slots:  # fmt: skip
+        context = self.read(params, batch, seeds)
+        rows = len(seeds)
+        start = slots.Slots(
+            slots.with_room(context.cache, 1),
+            jnp.sum(context.cache.info.sample > 0, axis=1, dtype=jnp.int32),
+            context.split, context.order, context.position,
+            jnp.full((rows,), self._layout.tokens.bos, jnp.int32), jnp.zeros((rows,), jnp.int32), seeds, temperature,
+        )  # fmt: skip
+        return self.feed_text(params, start, jnp.ones((rows,), bool))
+
+    def feed_text(self, params: Params, state: slots.Slots, live: jax.Array) -> slots.Slots:
+        logits, fresh = sampling.feed_one(self._model, params, state.token, slots.next_info(state, live), state.cache)
+        # The opening mark is no token of the text: the first one that is picked has number 0.
+        return slots.advanced(state, fresh, logits)
+
+    def stops(self) -> tuple[int, ...]:
+        return (self._layout.tokens.eos,)
+
+    def open_picture(self, params: Params, context: sampling.Context, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        return self._noise(seeds, shape)
+
+    def paint_step(
+        self, params: Params, context: sampling.Context, state: jax.Array, number: jax.Array, steps: jax.Array,
+        times: jax.Array, shape: tuple[int, int], guidance: Guidance, values: Mapping[str, jax.Array],
+    ) -> jax.Array:  # fmt: skip
+        tokens, stride = self._layout.tokens, self._model.config.latent_stride
+        grid = (shape[0] // stride, shape[1] // stride)
+        return sampling.euler_step(
+            self._model, params, context, state, grid, times, guidance, with_numbers(guidance, values), tokens.soi,
+            tokens.eoi,
+        )  # fmt: skip
+
+    def close_picture(self, state: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        stride = self._model.config.latent_stride
+        grid = (shape[0] // stride, shape[1] // stride)
+        return self._model.unscale_latent(unpatchify_latents(state, grid, self._model.config.latent_patch_size))
+
+    def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        stride, width = self._model.config.latent_stride, self._model.config.latent_width
+        n = (shape[0] // stride) * (shape[1] // stride)
+        return jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, width)))(seeds)
+
+    # -- The autoencoder -----------------------------------------------------------------------------------------------
 
     def encode(self, params: Params, pixels: jax.Array) -> jax.Array:
         return jnp.split(self._model.encode_moments(params, pixels), 2, axis=-1)[0]

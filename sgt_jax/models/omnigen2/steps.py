@@ -4,7 +4,7 @@ What depends on neither time nor branch is computed once a request (context refi
 references once a step for all branches; and the branches of guidance run as one batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +14,12 @@ import numpy as np
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout
+from sgt_jax.models import slots
 from sgt_jax.models.autoencoder.model import to_bytes
 from sgt_jax.models.family import Notify
+from sgt_jax.models.guiding import with_numbers
 from sgt_jax.models.layers import unpatchify_latents
-from sgt_jax.models.omnigen2.guidance import Guidance, advance, branches, start, time_grid
+from sgt_jax.models.omnigen2.guidance import Guidance, Solved, advance, branches, start, time_grid
 from sgt_jax.models.omnigen2.mllm import generation
 from sgt_jax.models.omnigen2.model import OmniGen2
 
@@ -94,12 +96,57 @@ class OmniGen2Steps:
         self, params: Params, context: Context, seeds: jax.Array, times: jax.Array, shape: tuple[int, int],
         guidance: Guidance,
     ) -> jax.Array:  # fmt: skip
-        config, stride = self._model.config, self._model.config.latent_stride
-        grid = (shape[0] // stride, shape[1] // stride)
-        size = (grid[0] * grid[1], config.latent_width)
-        noise = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), size))(seeds)
+        config, grid, noise = self._model.config, self._grid(shape), self._noise(seeds, shape)
         tokens = sample(self._model, params["dit"], context, noise, grid, times, guidance, self._notify)[0]
         return self._model.unscale_latent(unpatchify_latents(tokens, grid, config.dit.patch_size))
+
+    # -- One step at a time, for a server ------------------------------------------------------------------------------
+
+    def open_text(
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, temperature: jax.Array
+    ) -> slots.Slots:  # fmt: skip
+        vit, mllm = batch["vit"], params["mllm"]
+        seen = self._model.mllm.see(mllm, vit) if vit["sample"].shape[1] else None
+        prompt = generation.read(self._model.mllm, mllm, self._model.pointing(batch["und"]), seen)
+        split = jnp.max(prompt.cache.info.split, axis=1)
+        places = (split, prompt.order, prompt.position)
+        return slots.opened(slots.with_room(prompt.cache, 0), prompt.logits, places, seeds, temperature)
+
+    def feed_text(self, params: Params, state: slots.Slots, live: jax.Array) -> slots.Slots:
+        new = slots.next_info(state, live)
+        logits, fresh = generation.feed_one(self._model.mllm, params["mllm"], state.token, new, state.cache)
+        return slots.advanced(state, fresh, logits)
+
+    def stops(self) -> tuple[int, ...]:
+        return tuple(self._layout.template.stop)
+
+    def open_picture(self, params: Params, context: Context, seeds: jax.Array, shape: tuple[int, int]) -> Solved:
+        return start(self._noise(seeds, shape))
+
+    def paint_step(
+        self, params: Params, context: Context, state: Solved, number: jax.Array, steps: jax.Array, times: jax.Array,
+        shape: tuple[int, int], guidance: Guidance, values: Mapping[str, jax.Array],
+    ) -> Solved:  # fmt: skip
+        guided = with_numbers(guidance, values)
+        velocities = _velocities(self._model, params["dit"], context, len(state.x), self._grid(shape))
+        v = velocities(state.x, times[0])
+        v = jnp.where(guided.acts(number, steps), guided.combine(list(v)), v[0])
+        return advance(guidance.solver, state, v, *times)
+
+    def close_picture(self, state: Solved, shape: tuple[int, int]) -> jax.Array:
+        grid = self._grid(shape)
+        return self._model.unscale_latent(unpatchify_latents(state.x, grid, self._model.config.dit.patch_size))
+
+    def _grid(self, shape: tuple[int, int]) -> tuple[int, int]:
+        stride = self._model.config.latent_stride
+        return shape[0] // stride, shape[1] // stride
+
+    def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        grid = self._grid(shape)
+        size = (grid[0] * grid[1], self._model.config.latent_width)
+        return jax.vmap(lambda s: jax.random.normal(jax.random.key(s), size))(seeds)
+
+    # -- The autoencoder -----------------------------------------------------------------------------------------------
 
     def encode(self, params: Params, pixels: jax.Array) -> jax.Array:
         return jnp.split(self._model.encode_moments(params, pixels), 2, axis=-1)[0]
@@ -135,7 +182,28 @@ def sample(
       [N, branches, B, n, p*p*C] (those of guided branches also where guidance does not act).
     """
     count = len(noise)
-    parts, steps = len(context.text) // count, len(times) - 1
+    steps, velocities = len(times) - 1, _velocities(model, dit, context, count, grid)
+
+    def one(state: Any, step: Any) -> Any:
+        number, t, after = step
+        if notify is not None:
+            jax.debug.callback(notify, t)
+        v = velocities(state.x, t)
+        guided = jnp.where(guidance.acts(number, steps), guidance.combine(list(v)), v[0])
+        state = advance(guidance.solver, state, guided, t, after)
+        return state, (state.x, v)
+
+    final, (path, found) = jax.lax.scan(
+        one, start(noise), (jnp.arange(steps), jnp.asarray(times[:-1]), jnp.asarray(times[1:]))
+    )
+    return final.x, path, found
+
+
+def _velocities(
+    model: OmniGen2, dit: Params, context: Context, count: int, grid: tuple[int, int]
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(x [B, n, p*p*C], time) -> velocities [branches, B, n, p*p*C], for B = `count` pictures."""
+    parts = len(context.text) // count
     lane = gen_lane(grid, context.shift)
     own = jax.tree.map(lambda x: x[:count], (context.references, dict(context.ref_lane), lane))
 
@@ -157,16 +225,4 @@ def sample(
         v, _ = run("velocity", states, many(active), [*lanes, lane])
         return v.reshape(parts, count, *v.shape[1:])
 
-    def one(state: Any, step: Any) -> Any:
-        number, t, after = step
-        if notify is not None:
-            jax.debug.callback(notify, t)
-        v = velocities(state.x, t)
-        guided = jnp.where(guidance.acts(number, steps), guidance.combine(list(v)), v[0])
-        state = advance(guidance.solver, state, guided, t, after)
-        return state, (state.x, v)
-
-    final, (path, found) = jax.lax.scan(
-        one, start(noise), (jnp.arange(steps), jnp.asarray(times[:-1]), jnp.asarray(times[1:]))
-    )
-    return final.x, path, found
+    return velocities

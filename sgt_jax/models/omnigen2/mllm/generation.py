@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from sgt_jax.batch import CAUSAL, TokenInfo
 from sgt_jax.models.omnigen2.mllm.model import Mllm
+from sgt_jax.models.slots import with_room
 from sgt_jax.models.transformer import Cache
 
 Pick = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, V], step) -> ids [B]
@@ -94,7 +95,7 @@ def write(
         ids=jnp.full((rows, max_length), ends[0]),
         logits=prompt.logits,
         history=jnp.zeros((rows, max_length, vocabulary), jnp.float32) if trace else None,
-        cache=_with_room(prompt.cache, max_length),
+        cache=with_room(prompt.cache, max_length),
     )
     final = jax.lax.while_loop(lambda s: (s.step < max_length) & ~jnp.all(s.done), one, start)
     ended = jnp.any(final.ids[..., None] == ends, axis=-1)
@@ -102,14 +103,11 @@ def write(
     return final.ids, count if active is None else jnp.where(active, count, 0), final.history
 
 
-def _with_room(cache: Cache, slots: int) -> Cache:
-    """The cache with so many holes behind it, indexed by layer as a tuple."""
-
-    def room(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, 0), (0, slots), *((0, 0),) * (x.ndim - 2)))
-
-    keys, values = (tuple(room(x[layer]) for layer in range(len(x))) for x in (cache.keys, cache.values))
-    return Cache(keys, values, TokenInfo(*(room(x) for x in cache.info)))
+def feed_one(mllm: Mllm, params: Any, token: jax.Array, new: TokenInfo, past: Cache) -> tuple[jax.Array, Cache]:
+    """Feeds one token a row: float32 logits [B, V] of what follows, and the new entries [B, 1, ...] of the cache."""
+    text = {"token": token[:, None], "image": jnp.full_like(token, -1)[:, None]}
+    h, aux = mllm.run(params, mllm.embed(params, text, None), new, past, return_kv=True)
+    return mllm.logits(params, h[:, 0]), aux["cache"]
 
 
 def _feed(
@@ -124,15 +122,14 @@ def _feed(
         position=jnp.broadcast_to((prompt.position + step)[:, None, None], (*column.shape, 3)),
         mode=CAUSAL * column,
     )
-    text = {"token": token[:, None], "image": -column}
-    h, aux = mllm.run(params, mllm.embed(params, text, None), new, past, return_kv=True)
+    logits, fresh = feed_one(mllm, params, token, new, past)
 
     def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), (0, used + step) + (0,) * (old.ndim - 2))
 
     cache = Cache(
-        tuple(put(a, b) for a, b in zip(past.keys, aux["cache"].keys, strict=True)),
-        tuple(put(a, b) for a, b in zip(past.values, aux["cache"].values, strict=True)),
+        tuple(put(a, b) for a, b in zip(past.keys, fresh.keys, strict=True)),
+        tuple(put(a, b) for a, b in zip(past.values, fresh.values, strict=True)),
         TokenInfo(*(put(a, b) for a, b in zip(past.info, new, strict=True))),
     )
-    return mllm.logits(params, h[:, 0]), cache
+    return logits, cache

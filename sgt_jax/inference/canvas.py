@@ -1,0 +1,212 @@
+"""Pictures in groups: those of one size and settings are painted as one batch, one step of it at a turn."""
+
+import collections
+import dataclasses
+import functools
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgt_jax.data import packing
+from sgt_jax.data.examples import PlanItem
+from sgt_jax.data.packing import Lanes
+from sgt_jax.errors import DataError
+from sgt_jax.inference import buckets
+from sgt_jax.inference.assistant import Assistant
+from sgt_jax.inference.jobs import Job, Request, Result
+from sgt_jax.inference.programs import Programs
+from sgt_jax.models import guiding
+from sgt_jax.models.family import Settings
+from sgt_jax.parallel.distributed import fetch
+
+_WARM = "a"  # a prompt for warming up
+_PATIENCE = 0.005  # seconds to wait for a program before texts have their turn
+
+
+class Prepared(NamedTuple):
+    """A request laid out.
+
+    Attributes:
+      branches: lanes of what each branch of guidance reads.
+      budgets: slots per lane that hold them.
+      length: tokens of the main branch.
+      group: what two requests must share to be painted together.
+    """
+
+    branches: tuple[Lanes, ...]
+    budgets: tuple[tuple[str, int], ...]
+    length: int
+    group: tuple[Any, ...]
+
+
+class _Group:
+    """Pictures that are being painted together: their state after `step` steps."""
+
+    def __init__(self, jobs: list[Job], sampler: Any, settings: Settings, shape: tuple[int, int]) -> None:
+        self.jobs, self.sampler, self.shape = jobs, sampler, shape
+        self.times = np.asarray(sampler.steps.times(settings.steps, settings.shift, shape), np.float32)
+        self.kind = guiding.kind(settings.guidance)
+        self.values = {name: np.float32(value) for name, value in guiding.numbers(settings.guidance).items()}
+        self.step = 0
+        self.context: Any = None
+        self.state: Any = None
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+
+class Canvas:
+    """All pictures of an engine. `prepare` may be called from any thread, all else by the engine's.
+
+    Attributes:
+      waiting: jobs that no group has taken up yet.
+    """
+
+    def __init__(self, assistant: Assistant, programs: Programs, limits: Any) -> None:
+        self._assistant, self._programs, self._limits = assistant, programs, limits
+        self.waiting: collections.deque[Job] = collections.deque()
+        self._group: _Group | None = None
+
+    @property
+    def busy(self) -> int:
+        """Pictures that are being painted."""
+        return 0 if self._group is None else sum(not job.future.done() for job in self._group.jobs)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.waiting) or self._group is not None
+
+    def everything(self) -> list[Job]:
+        """All jobs that have not ended."""
+        return [*self.waiting, *(self._group.jobs if self._group is not None else ())]
+
+    def prepare(self, request: Request) -> Prepared:
+        """Lays a request out. Raises DataError: empty, too long, or of a size that the model does not paint."""
+        assistant = self._assistant
+        settings = request.settings or assistant.defaults[request.mode]
+        plan = assistant._plan(request.history, settings, vae=request.mode != "segment")
+        if not plan:
+            raise DataError("an empty request: give a text or a picture")
+        shape = assistant._output_shape(request.history, request.shape)
+        canvases = _canvases(plan)
+        sampler = assistant.sampler(canvases)
+        branches = sampler.steps.branches(plan, request.thought, settings.guidance)
+        laid = tuple(sampler.layout.lay_out(tuple(branch)) for branch in branches)
+        found = buckets.budgets(laid, sampler.layout.spec)
+        budgets = tuple(sorted(found.items()))
+        group = (shape, canvases, settings.steps, settings.shift, settings.guidance, budgets)
+        return Prepared(laid, budgets, packing.lengths(laid[0]).get("und", 0), group)
+
+    # -- The loop's part -----------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Takes up the next group, or goes one step further with the one that there is."""
+        self.waiting = collections.deque(job for job in self.waiting if not job.dropped())
+        if self._group is None and self.waiting:
+            self._group = self._gather()
+        group = self._group
+        if group is None:
+            return
+        if all(job.dropped() for job in group.jobs):
+            self._group = None
+        elif group.context is None:
+            self._read(group)
+        elif group.step < group.steps:
+            self._paint(group)
+        else:
+            self._show(group)
+
+    def warm_up(self) -> None:
+        """Compiles drawing and segmenting with the defaults of their modes."""
+        side = self._assistant._output_shape([_WARM], None)
+        photo = np.zeros((*side, 3), np.uint8)
+        most = self._limits.pictures
+        for rows in (most,) if self._limits.deterministic else sorted({1, most}):
+            for mode, history in (("t2i", [_WARM]), ("edit", [photo, _WARM]), ("segment", [photo, _WARM])):
+                jobs = [self._warm_job(Request(history, mode)) for _ in range(rows)]
+                self.waiting.extend(jobs)
+                while self.pending:
+                    self.turn()
+                jobs[0].result()
+
+    def _warm_job(self, request: Request) -> Job:
+        settings = self._assistant.defaults[request.mode]
+        few = Request(request.history, request.mode, settings=_with_steps(settings, 1))
+        return Job(0, few, self.prepare(few), None, None)
+
+    def _gather(self) -> _Group:
+        first = self.waiting[0]
+        jobs = [job for job in self.waiting if job.prepared.group == first.prepared.group][: self._limits.pictures]
+        self.waiting = collections.deque(job for job in self.waiting if job not in jobs)
+        shape, canvases, *_ = first.prepared.group
+        settings = first.request.settings or self._assistant.defaults[first.request.mode]
+        return _Group(jobs, self._assistant.sampler(canvases), settings, shape)
+
+    def _run(self, group: _Group, name: str, function: Any, *arguments: Any, **static: Any) -> Any:
+        """The result of a program, or None while it is being compiled."""
+        wanted = self._programs.ask(name, function, *arguments, **static)
+        # The first program of a shape takes seconds: texts go on meanwhile.
+        futures.wait([wanted], timeout=_PATIENCE)
+        return wanted.result()(*arguments) if wanted.done() else None
+
+    def _read(self, group: _Group) -> None:
+        rows = self._rows(group)
+        seeds = np.asarray([*(job.request.seed for job in group.jobs), *[0] * (rows - len(group.jobs))], np.int32)
+        branches = zip(*(job.prepared.branches for job in group.jobs), strict=True)
+        laid = [sample for branch in branches for sample in [*branch, *[{}] * (rows - len(group.jobs))]]
+        batch = packing.stack_samples(laid, group.sampler.layout.spec, dict(group.jobs[0].prepared.budgets))
+        opened = functools.partial(_open, group.sampler.steps)
+        found = self._run(group, "read", opened, self._assistant.params, batch, seeds, shape=group.shape)
+        if found is not None:
+            group.context, group.state = found
+
+    def _paint(self, group: _Group) -> None:
+        given = (
+            self._assistant.params, group.context, group.state, np.int32(group.step), np.int32(group.steps),
+            group.times[group.step : group.step + 2], group.values,
+        )  # fmt: skip
+        step = functools.partial(_step, group.sampler.steps)
+        found = self._run(group, "paint", step, *given, shape=group.shape, kind=group.kind)
+        if found is not None:
+            group.state, group.step = found, group.step + 1
+            for job in group.jobs:
+                if not job.dropped():
+                    job.tell("step", (group.step, group.steps))
+
+    def _show(self, group: _Group) -> None:
+        close = functools.partial(_close, group.sampler.steps)
+        found = self._run(group, "show", close, self._assistant.params, group.state, shape=group.shape)
+        if found is not None:
+            pictures = np.asarray(fetch(found))
+            for job, picture in zip(group.jobs, pictures):
+                job.finish(Result(picture=picture, read=job.prepared.length))
+            self._group = None
+
+    def _rows(self, group: _Group) -> int:
+        return self._limits.pictures if len(group.jobs) > 1 or self._limits.deterministic else 1
+
+
+def _canvases(plan: list[PlanItem]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted({item.data.shape[:2] for item in plan if item.type == "vae_image"}))
+
+
+def _with_steps(settings: Settings, steps: int) -> Settings:
+    return dataclasses.replace(settings, steps=steps)
+
+
+def _open(steps: Any, params: Any, batch: Any, seeds: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
+    context = steps.read(params, batch, seeds)
+    return context, steps.open_picture(params, context, seeds, shape)
+
+
+def _step(
+    steps: Any, params: Any, context: Any, state: Any, number: Any, count: Any, times: Any, values: Any,
+    shape: tuple[int, int], kind: Any,
+) -> Any:  # fmt: skip
+    return steps.paint_step(params, context, state, number, count, times, shape, kind, values)
+
+
+def _close(steps: Any, params: Any, state: Any, shape: tuple[int, int]) -> Any:
+    return steps.decode(params, steps.close_picture(state, shape))
