@@ -25,6 +25,7 @@ COMMANDS = {
     "proxies": ("proxies", "list the generative proxies, and draw an example of each"),
     "report": ("report", "rebuild the report of a run or study from its files"),
     "sample": ("sample", "ask a checkpoint questions, or let it draw, edit and segment pictures"),
+    "serve": ("serve", "open a page to try a checkpoint, and an endpoint that other tools speak"),
     "tokenize": ("tokenize", "encode the target pictures of a config once, before training"),
     "validate": ("validate", "read all data of a config and list the bad records"),
 }

@@ -85,15 +85,16 @@ class Assistant:
     ) -> list[Segmentation]:
         """Painted segmentations of a photo uint8 [H, W, 3], decoded to instances at its size; options as in `paint`."""
         painted = self.paint([photo, instruction or self._instruction], "segment", **options)
+        return [self.segmentation(photo, painting.picture, palette) for painting in painted]
+
+    def segmentation(self, photo: np.ndarray, painting: np.ndarray, palette: str | None = None) -> Segmentation:
+        """The instances that a painting uint8 [H', W', 3] shows, at the size of the photo, largest first."""
         palette = palette or self.palette
-        out = []
-        for painting in painted:
-            background = None if palette == "tab20" else masks.BLACK
-            found = masks.decode(painting.picture, None if palette == "auto" else palette, background=background)
-            found = masks.resize_masks(found, photo.shape[:2]) if len(found) else np.zeros((0, *photo.shape[:2]), bool)
-            found = found[found.any((1, 2))]
-            out.append(Segmentation(painting.picture, found[np.argsort(-found.sum((1, 2)), kind="stable")]))
-        return out
+        background = None if palette == "tab20" else masks.BLACK
+        found = masks.decode(painting, None if palette == "auto" else palette, background=background)
+        found = masks.resize_masks(found, photo.shape[:2]) if len(found) else np.zeros((0, *photo.shape[:2]), bool)
+        found = found[found.any((1, 2))]
+        return Segmentation(painting, found[np.argsort(-found.sum((1, 2)), kind="stable")])
 
     def paint(
         self, history: History, mode: str, *, seeds: Sequence[int] = (0,), shape: tuple[int, int] | None = None,

@@ -1,4 +1,4 @@
-"""A list of different requests in one go, such as the lines of a file; the engine that serves them stands behind a server, too.
+"""A list of different requests in one go, such as the lines of a file; a server asks the same engine.
 
 Requests that paint pictures of one size in the same way share batches; every one has its own history and seed, and its result
 does not depend on which others stand beside it.

@@ -10,7 +10,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -140,14 +140,14 @@ def _truncated_files() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def picture_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of an encoded picture as stored, from its header alone.
+def picture_size(data: bytes, name: str, formats: Sequence[str] | None = None) -> tuple[int, int]:
+    """(width, height) of an encoded picture as stored, from its header alone; `formats` bounds what Pillow tries.
 
     Raises:
       DataError: the header cannot be read.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=formats) as picture:
             return picture.size
     except _UNREADABLE as error:
         said = _said(error, name, io.BytesIO(data))

@@ -46,6 +46,13 @@ def read(
       distinct: the pictures of so many rows, the first ones, go through the encoders, and the other rows repeat them. Each
         of the others holds the pictures of its row of the first ones, in the same slots, or none; B by default.
     """
+    return read_with_states(model, params, batch, vae_noise, distinct)[0]
+
+
+def read_with_states(
+    model: Bagel, params: Any, batch: PackedBatch, vae_noise: dict[str, jax.Array], distinct: int | None = None
+) -> tuple[Context, jax.Array]:
+    """As `read`, and the final states [B, U, width] of lane "und"."""
     und, gen = TokenInfo.of(batch["und"]), TokenInfo.of(batch["gen"])
     rows = und.sample.shape[0]
     own = batch if distinct is None else jax.tree.map(lambda x: x[:distinct], batch)
@@ -57,13 +64,13 @@ def read(
     x_und = model.embed_und(params, batch["und"], seen)
     latents = repeated(model.clean_latents(params, own, {"vae": vae_noise}))
     x_gen = model.embed_gen(params, latents, jnp.zeros(latents.shape[:2]), batch["gen"]["table"])
-    _, _, aux = model.decode(params, x_und, x_gen, und, gen, return_kv=True)
+    states, _, aux = model.decode(params, x_und, x_gen, und, gen, return_kv=True)
     info = aux["cache"].info
 
     def following(values: jax.Array) -> jax.Array:
         return jnp.max(jnp.where(info.sample > 0, values, -1), axis=1, initial=-1) + 1
 
-    return Context(aux["cache"], following(info.split), following(info.order), following(info.position))
+    return Context(aux["cache"], following(info.split), following(info.order), following(info.position)), states
 
 
 def _embed(model: Bagel, params: Any, token: jax.Array) -> jax.Array:

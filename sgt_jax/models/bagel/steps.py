@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.batch import PIXELS, PackedBatch
+from sgt_jax.batch import CAUSAL, PIXELS, PackedBatch
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.bagel import BagelLayout
 from sgt_jax.models import slots
@@ -91,19 +91,16 @@ class BagelSteps:
     def open_text(
         self, params: Params, batch: PackedBatch, seeds: jax.Array, temperature: jax.Array
     ) -> slots.Slots:  # fmt: skip
-        context = self.read(params, batch, seeds)
-        rows = len(seeds)
-        start = slots.Slots(
-            slots.with_room(context.cache, 1),
-            jnp.sum(context.cache.info.sample > 0, axis=1, dtype=jnp.int32),
-            context.split, context.order, context.position,
-            jnp.full((rows,), self._layout.tokens.bos, jnp.int32), jnp.zeros((rows,), jnp.int32), seeds, temperature,
-        )  # fmt: skip
-        return self.feed_text(params, start, jnp.ones((rows,), bool))
+        rows, used = jnp.arange(len(seeds)), jnp.sum(jnp.asarray(batch["und"]["sample"]) > 0, axis=1)
+        marked = dict(batch, und=_with_mark(batch["und"], self._layout.tokens.bos, used))
+        context, states = sampling.read_with_states(self._model, params, marked, {})
+        logits = self._model.logits(params, states[rows, used][:, None])[:, 0]
+        # The text goes on in the split that the mark has opened.
+        places = context.split - 1, context.order, context.position
+        return slots.opened(slots.with_room(context.cache, 0), logits, places, seeds, temperature)
 
     def feed_text(self, params: Params, state: slots.Slots, live: jax.Array) -> slots.Slots:
         logits, fresh = sampling.feed_one(self._model, params, state.token, slots.next_info(state, live), state.cache)
-        # The opening mark is no token of the text: the first one that is picked has number 0.
         return slots.advanced(state, fresh, logits)
 
     def stops(self) -> tuple[int, ...]:
@@ -140,3 +137,14 @@ class BagelSteps:
 
     def decode(self, params: Params, z: jax.Array) -> jax.Array:
         return to_bytes(self._model.decode_latent(params, z))
+
+
+def _with_mark(und: Mapping[str, jax.Array], bos: int, used: jax.Array) -> dict[str, jax.Array]:
+    """Lane "und" of one sample a row with one more slot, and the mark that opens a text behind what each row has, [B]."""
+    rows, real = jnp.arange(len(used)), jnp.asarray(und["sample"]) > 0
+
+    def following(name: str) -> jax.Array:
+        return jnp.max(jnp.where(real, und[name], -1), axis=1, initial=-1) + 1
+
+    new = {"token": bos, "vit": -1, "sample": 1, "mode": CAUSAL, **{n: following(n) for n in ("split", "order", "position")}}
+    return {name: jnp.pad(x, ((0, 0), (0, 1))).at[rows, used].set(new[name]) for name, x in und.items()}

@@ -1,0 +1,117 @@
+"""python -m sgt_jax serve --checkpoint DIR: a page to try a model, and an endpoint that other tools already speak.
+
+    serve --checkpoint package:nano
+    serve --checkpoint DIR --compare BASE --port 9000 --api-key-file key.txt
+
+The page is at http://HOST:PORT/, the endpoint at http://HOST:PORT/v1 (chat/completions, images/generations, images/edits,
+segmentations, models); docs/serving.md shows clients. The first start compiles for minutes, and /health says 503 until then;
+later starts find the programs on disk. Stop it with Ctrl-C or SIGTERM: it answers what it has accepted. It needs the extra
+[serve]: pip install 'sgt_jax[serve]'.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from sgt_jax import errors
+from sgt_jax.commands.options import positive
+from sgt_jax.errors import ConfigError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    flags = argparse.ArgumentParser(
+        prog="python -m sgt_jax serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = flags.add_argument
+    add("--checkpoint", default="package:nano", metavar="DIR", help="as in sample (default: package:nano)")
+    add("--compare", metavar="DIR", help="a second checkpoint, which the page shows beside the first")
+    add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
+    add("--weights", choices=("ema", "params"), default="ema")
+    add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add("--name", help="of the model in requests (default: the folder's)")
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: 127.0.0.1)")
+    add("--port", type=int, default=8000, help="0 takes a free one; it is printed (default: 8000)")
+    add("--api-key-file", type=Path, metavar="FILE", help="a file whose first line clients must send; or set SGT_API_KEY")
+    add("--slots", type=positive, default=8, help="texts that are written at a time")
+    add("--pictures", type=positive, default=4, help="pictures that are painted at a time")
+    add("--context", type=int, default=0, help="tokens that a chat may take (default: the model's, at most 8192)")
+    add("--queue", type=positive, default=64, help="requests that may wait; more are refused with 429")
+    add("--timeout", type=positive, default=600, help="seconds that a request may take")
+    add("--deterministic", action="store_true", help="pad every batch, so that a reply never depends on the load")
+    return flags
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 1 after an error."""
+    options = parser().parse_args(arguments)
+    return errors.status(lambda: serve(options), also=(OSError,))
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Loads, listens, compiles, serves until it is told to stop."""
+    try:
+        import uvicorn
+
+        from sgt_jax.inference.page.app import make_app
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"serve needs {error.name}: pip install 'sgt_jax[serve]'") from None
+    key = api_key(options)
+    listening = socket.create_server((options.host, options.port))  # before the model, which may take minutes
+    service = make_service(options, key)
+
+    def close() -> None:
+        for engine in service.engines.values():
+            engine.stop()
+
+    for engine in service.engines.values():
+        engine.start()
+    host, port = listening.getsockname()[:2]
+    print(f"serving at http://{host}:{port}/ (the endpoint is http://{host}:{port}/v1)", flush=True)
+    config = uvicorn.Config(make_app(service, close), log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def api_key(options: argparse.Namespace) -> str:
+    """The key that clients must send, "" for none. Raises ConfigError: an empty file."""
+    if options.api_key_file is None:
+        return os.environ.get("SGT_API_KEY", "")
+    lines = options.api_key_file.read_text(encoding="utf-8").split()
+    if not lines:
+        raise ConfigError(f"--api-key-file {options.api_key_file}: is empty; write the key into it")
+    return lines[0]
+
+
+def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
+    """The engines of the checkpoints that the options name, not started yet."""
+    from sgt_jax.inference import load
+    from sgt_jax.inference.engine import Engine, Limits
+    from sgt_jax.inference.page.service import Service
+
+    limits = Limits(
+        slots=options.slots, pictures=options.pictures, context=options.context, waiting=options.queue,
+        deterministic=options.deterministic,
+    )  # fmt: skip
+    engines, weights = {}, {}
+    for folder in [options.checkpoint, *([options.compare] if options.compare else [])]:
+        said: list[str] = []
+        assistant = load.load(
+            folder, base=options.base, weights=options.weights, dtype=options.dtype, report=said.append
+        )  # fmt: skip
+        print("\n".join(said), file=sys.stderr)
+        name = name_of(folder) if engines or not options.name else options.name
+        name = f"{name}-2" if name in engines else name
+        engines[name], weights[name] = Engine(assistant, limits), folder_name(folder)
+    return Service(engines, weights, key, options.timeout)
+
+
+def name_of(folder: str) -> str:
+    """The name of a model in requests: "nano" for package:nano."""
+    return folder_name(folder).rpartition(":")[2] or "model"
+
+
+def folder_name(folder: str) -> str:
+    """A checkpoint's name without where it lies, which may be private."""
+    return Path(folder).name or "model"
