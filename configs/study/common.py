@@ -5,7 +5,7 @@ config in all studies, whatever they are called, so a study can take finished ru
 """
 
 import ml_collections
-from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import first_bed
 
 STEPS = 300
 SEEDS = (0, 1, 2)
@@ -13,7 +13,7 @@ SEEDS = (0, 1, 2)
 
 def budgets(und: int, vit: int, gen: int, pictures: int) -> dict:
     """Slots per row and lane, and pictures to paint. The labels' budget stays: one conversation a row, whatever else."""
-    return {"und": und, "vit": vit, "gen": gen, f"pixels:{nano_sgt.SIZE}x{nano_sgt.SIZE}": pictures}
+    return {"und": und, "vit": vit, "gen": gen, f"pixels:{first_bed.SIZE}x{first_bed.SIZE}": pictures}
 
 
 def alone(**more) -> dict:
@@ -39,7 +39,7 @@ def study(name: str, arms: dict, favourite: str, about: str = "", seeds: tuple =
     c.seeds = seeds
     if about:
         c.about = about
-    c.base = nano_sgt.get_config()
+    c.base = first_bed.get_config()
     c.base.model.update(attention="xla", attention_block=512)  # as the committed runs were computed, to the last bit
     c.base.total_steps = STEPS
     c.base.evaluate_at_start = False  # that is the arm "base"

@@ -13,8 +13,7 @@ pictures.
 """
 
 import ml_collections
-from sgt_jax.configs import nano_sgt
-from sgt_jax.configs.study import common
+from sgt_jax.configs.study import common, first_bed
 
 EVERY = 50  # steps between scores
 SFT_STEPS = 400  # as many decoder slots as common.STEPS steps with segmentation (216 a row and step, SFT alone 160)
@@ -33,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.base.evaluate_every = EVERY
     c.base.evaluate_at_start = True
     c.arms.base.evaluate_at_start = False  # it has no other step
-    scorers = nano_sgt.evaluators()
+    scorers = first_bed.evaluators()
     scorers["masks"]["n"] = 48
     c.base.evaluators = ml_collections.ConfigDict({name: scorers[name] for name in ("answers", "pope", "masks")})
     c.columns = tuple(name for name in c.columns if c.scores[name].evaluator in c.base.evaluators)

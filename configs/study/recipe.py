@@ -16,8 +16,7 @@ All arms see the same understanding examples and, except `photo_target`, about a
 """
 
 import ml_collections
-from sgt_jax.configs import nano_sgt
-from sgt_jax.configs.study import common
+from sgt_jax.configs.study import common, first_bed
 
 # As many paintings as `mixed` makes in all its steps: rows without a conversation hold 1.82 of them, and not 1.55.
 PAINT_STEPS = round(0.85 * common.STEPS)
@@ -30,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
         "understanding examples."
     )
     steps = PAINT_STEPS + common.STEPS
-    decay = nano_sgt.get_config().schedule.decay_fraction
+    decay = first_bed.get_config().schedule.decay_fraction
     stages = (
         dict(steps=PAINT_STEPS, weights=dict(understanding=0.0)),
         dict(weights=dict(proxy=0.0)),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from sgt_jax.data.examples import Example, Turn
 from sgt_jax.data.tasks import IMAGE_MARKER
@@ -23,14 +24,20 @@ class Answers:
       train_source, train_n: the same for training questions, whose commonest answer per kind is the baseline.
       max_new_tokens: length at which an answer is cut off.
       batch: questions at a time.
+      on_bad: "error" (default), or "skip": examples that the source refuses, such as scenes that fit none of its kinds of
+        questions, are passed over, counted in `passed_over`, and logged.
     """
 
     TITLE = Title("Answers to questions")
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
-        self._questions = _questions(subject.source(options["source"]), options["n"])
-        training = _questions(subject.source(options["train_source"]), options["train_n"])
+        skip = options.get("on_bad", "error") == "skip"
+        self._questions, self.passed_over = _questions(subject.source(options["source"]), options["n"], skip)
+        training, _ = _questions(subject.source(options["train_source"]), options["train_n"], skip)
+        if self.passed_over:
+            words = "examples of source '%s' passed over, which it refuses; %d questions are asked"
+            logging.warning("%d " + words, self.passed_over, options["source"], len(self._questions))
         self.majority = rules.majority_answers([q.kind for q in training], [q.answer for q in training])
         task = subject.task({"task": "understanding"})
         self._plans = [task.condition(question.example) for question in self._questions]
@@ -70,11 +77,18 @@ class _Question(NamedTuple):
     kind: str
 
 
-def _questions(source: Sequence[Example], n: int) -> list[_Question]:
-    """The first question of each of the first n examples that come with one and its answer."""
-    questions = []
+def _questions(source: Sequence[Example], n: int, skip: bool = False) -> tuple[list[_Question], int]:
+    """The first question of each of the first n examples that have one and its answer, and how many were passed over."""
+    questions: list[_Question] = []
+    passed_over = 0
     for i in range(len(source)):
-        example = source[i]
+        try:
+            example = source[i]
+        except DataError:
+            if not skip:
+                raise
+            passed_over += 1
+            continue
         end = next((k for k, turn in enumerate(example.turns) if turn.role == "assistant"), None)
         if end is not None:
             # One question a picture: questions about the same picture are not independent.
@@ -82,10 +96,10 @@ def _questions(source: Sequence[Example], n: int) -> list[_Question]:
             asked = dataclasses.replace(example, turns=_pictures_first(example.turns[:end]))
             questions.append(_Question(asked, example.turns[end].text, kinds[0] if kinds else example.kind or "all"))
         if len(questions) == n:
-            return questions
+            return questions, passed_over
     if not questions:
         raise DataError(f"{source!r} holds no question with an answer")
-    return questions
+    return questions, passed_over
 
 
 def _pictures_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:

@@ -52,6 +52,9 @@ class Scenes:
       kinds: kinds of questions to choose from; None means all of KINDS.
       colourless: chance of a caption that names shapes alone.
       edits: kinds of edits, from `scene_edits.EDITS`; each record then carries one.
+      fixed: a record has the same caption and questions in every epoch, so that `num` bounds the answers, too.
+      strange_masks: masks and depth are those of another scene of the source: a proxy's targets then have the same
+        pixels as a whole, and say nothing about the picture that is shown.
       cache: keep rendered scenes in memory (up to 256 MiB), since training reads a scene many times.
     """
 
@@ -76,6 +79,8 @@ class Scenes:
         kinds: Sequence[str] | None = None,
         colourless: float = 0.0,
         edits: Sequence[str] = (),
+        fixed: bool = False,
+        strange_masks: bool = False,
         cache: bool = True,
     ):
         if split not in SPLITS:
@@ -92,6 +97,8 @@ class Scenes:
         known_kinds = KINDS | HARD_KINDS
         if unknown := [k for k in kinds or () if k not in known_kinds]:
             raise DataError(f"scenes: unknown kinds of questions {unknown}; choose from {', '.join(known_kinds)}")
+        if strange_masks and num < 2:
+            raise DataError("scenes: strange_masks=True takes masks of another scene, so num must be at least 2")
         if unknown := [k for k in edits if k not in scenes_edits.EDITS]:
             raise DataError(f"scenes: unknown edits {unknown}; choose from {', '.join(scenes_edits.EDITS)}")
         for name, rate in (("company", company), ("colourless", colourless), ("pattern_rate", pattern_rate)):
@@ -105,6 +112,7 @@ class Scenes:
         self.turns, self.kinds, self.cache = turns, None if kinds is None else tuple(kinds), cache
         self.colourless, self.edits = colourless, tuple(edits)
         self.prior, self.company = prior, company
+        self.fixed, self.strange_masks = fixed, strange_masks
         self._classes = ranked_classes(self.shapes, self.colours)
         weights = np.arange(1, len(self._classes) + 1, dtype=float) ** -prior
         self._cumulative = np.cumsum(weights / weights.sum())
@@ -131,7 +139,7 @@ class Scenes:
     def example(self, i: int, rng: np.random.Generator | None = None) -> Example:
         """Record i. Its picture is fixed; caption and questions come from `rng`, by default i's own."""
         scene, image, labels = self.render(i)
-        if rng is None:
+        if rng is None or self.fixed:
             rng = np.random.default_rng((1, self.seed, self._number(i)))
         pairs = question_answers(scene, rng, self.turns, self.kinds) if self.turns else []
         name = f"scenes/{self.split}/{i}"
@@ -141,12 +149,15 @@ class Scenes:
         for number, (_, question, answer) in enumerate(pairs):
             marker = "" if number else "<image>\n"
             turns += [Turn("user", marker + question), Turn("assistant", answer)]
-        depth = np.array([BACKGROUND_DEPTH, *(o.depth for o in scene.objects)], np.float32)
+        shown = scene
+        if self.strange_masks:
+            shown, _, labels = self.render((i + max(self.num // 2, 1)) % self.num)
+        depth = np.array([BACKGROUND_DEPTH, *(o.depth for o in shown.objects)], np.float32)
         return Example(
             name=name,
             image=image,
-            masks=labels == np.arange(1, len(scene.objects) + 1)[:, None, None],
-            classes=tuple(o.shape for o in scene.objects),
+            masks=labels == np.arange(1, len(shown.objects) + 1)[:, None, None],
+            classes=tuple(o.shape for o in shown.objects),
             depth=depth[labels],
             caption=caption(scene, rng, self.colourless),
             turns=tuple(turns),
