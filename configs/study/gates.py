@@ -26,4 +26,6 @@ def get_config() -> ml_collections.ConfigDict:
         sgt_no_replay=dots.without_replay({}),
         oracle=dots.alone(total_steps=ORACLE_STEPS),
     )
-    return dots.study("gates", arms, "sgt", about, (100, 101), ("sft", "base"))
+    c = dots.study("gates", arms, "sgt", about, (100, 101), ("sft", "base"))
+    c.gates.roles = dict(base="base", sft="sft", oracle="oracle")
+    return c

@@ -1,15 +1,20 @@
-"""python -m sgt_jax.study --config=configs/study/NAME.py --workdir=DIR: runs a study and writes its report; see run.py."""
+"""python -m sgt_jax.study --config=configs/study/NAME.py --workdir=DIR: runs a study and writes its report; see run.py.
+
+--dry-run instead prints arms, seeds, gates, cost and the smallest effect that the study can see. --decide --results=DIR
+checks the raw files against the config and prints the gates and the registered contrasts as they stand in the documents.
+"""
 
 import os
 import sys
 
 from absl import app, flags, logging
 from etils import epath
+from ml_collections import ConfigDict
 
-from sgt_jax.errors import one_line
+from sgt_jax.errors import ConfigError, one_line
 from sgt_jax.parallel.compiling import compilation_cache
 from sgt_jax.parallel.distributed import prepare_platform
-from sgt_jax.study import page, run
+from sgt_jax.study import decide, forecast, page, run
 from sgt_jax.training import config_file
 
 
@@ -19,16 +24,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.base.total_steps=100")
     options = flags.FLAGS
     study = options.config
-    logging.set_verbosity(logging.WARNING)
-    prepare_platform(study.base.platform, study.base.cpu_devices)
-    # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
-    compilation_cache(study.base.compilation_cache)
-    results = epath.Path(options.results or os.path.join(options.workdir, "results"))
     try:
-        ended = run.run_study(
-            study, options.workdir, results, options.only, options.reuse, options.keep, options.steal_lock
-        )
-        print(page.build(results) if ended else results)
+        if options.dry_run or options.decide:
+            print(forecast.text(study) if options.dry_run else decide.markdown(study, options.results or ""))
+        elif not options.workdir:
+            raise ConfigError("a study needs --workdir=DIR, where its arms train; --dry-run and --decide do not")
+        else:
+            _run(study)
     except Exception as error:
         words = one_line(error)
         if os.environ.get("SGT_TRACEBACK") or not words:
@@ -36,13 +38,29 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {words}")
 
 
+def _run(study: ConfigDict) -> None:
+    """Runs the study and writes its report."""
+    options = flags.FLAGS
+    logging.set_verbosity(logging.WARNING)
+    prepare_platform(study.base.platform, study.base.cpu_devices)
+    # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
+    compilation_cache(study.base.compilation_cache)
+    results = epath.Path(options.results or os.path.join(options.workdir, "results"))
+    ended = run.run_study(
+        study, options.workdir, results, options.only, options.reuse, options.keep, options.steal_lock
+    )
+    print(page.build(results) if ended else results)
+
+
 if __name__ == "__main__":
     flags.DEFINE_string("config", None, "The study: a file of configs/study/; --config.NAME=VALUE overrides.")
-    flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes.")
+    flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes. Needed unless nothing is run.")
+    flags.DEFINE_bool("dry_run", False, "Run nothing: print arms, seeds, gates, cost, smallest effect (--dry-run).")
+    flags.DEFINE_bool("decide", False, "Run nothing: check --results, print gates and registered contrasts.")
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
     flags.DEFINE_bool("steal_lock", False, "Take an arm's work directory from a run that holds its lock (--steal-lock).")
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     app.run(main, flags_parser=config_file.parse_flags)

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from sgt_jax.errors import ConfigError
 
 _FILE = re.compile(r"--?config(?:=(.*))?")
+_WITH_HYPHENS = ("--steal-lock", "--dry-run")  # absl's flags have underscores
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=.*)?", re.DOTALL)
 
 
@@ -87,9 +88,9 @@ def split(arguments: Sequence[str]) -> Given:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """A `flags_parser` for absl's `app.run`: the flag "config", a string to absl, holds the loaded config afterwards.
 
-    Leaves with status 1 and one line if the config cannot be loaded. --steal-lock is read as absl's --steal_lock.
+    Leaves with status 1 and one line if the config cannot be loaded. Flags of two words may have a hyphen, as --steal-lock.
     """
-    argv = ["--steal_lock" if text == "--steal-lock" else text for text in argv]
+    argv = [text.replace("-", "_").replace("__", "--", 1) if text in _WITH_HYPHENS else text for text in argv]
     try:
         given = split(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)[1:])
     except ConfigError as error:

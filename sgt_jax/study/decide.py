@@ -1,0 +1,32 @@
+"""What a study's raw files say, once they passed the gates: `python -m sgt_jax.study --config=... --results=... --decide`."""
+
+import os
+
+from ml_collections import ConfigDict
+
+from sgt_jax.errors import ConfigError
+from sgt_jax.study import gates, registered, tables
+
+
+def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
+    """Gates and registered contrasts for a document, from the raw files alone.
+
+    Raises:
+      DataError: a file is not of the settings of its arm, a run fails a gate, or a gate's arms have no run yet.
+      ConfigError: no folder of results was named, or the study has neither gates of kinds nor registered contrasts.
+    """
+    if not results:
+        raise ConfigError("--decide reads raw files: name their folder with --results=DIR")
+    found = tables.read_results(results)
+    gates.check_settings(found, study)
+    facts = found.facts
+    if "gates" in facts:
+        gates.check_controls(found)
+    parts = []
+    if facts.get("gates", {}).get("roles"):
+        parts.append(gates.markdown(found))
+    if "registered" in facts:
+        parts.append(registered.markdown(found))
+    if not parts:
+        raise ConfigError(f"study '{study.name}' has neither gates of kinds nor registered contrasts")
+    return "\n\n".join(parts)
