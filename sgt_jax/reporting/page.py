@@ -11,9 +11,9 @@ from etils import epath
 from PIL import Image
 
 from sgt_jax.assets import resource
-from sgt_jax.reporting.words import amount, clock, gain, integer, percent, sentence, top, verdict
+from sgt_jax.reporting.words import amount, between, chance, clock, gain, integer, percent, sentence, top, verdict
 
-_FILTERS = (amount, clock, gain, integer, percent, sentence, top, verdict)
+_FILTERS = (amount, between, chance, clock, gain, integer, percent, sentence, top, verdict)
 
 
 def render(template: str, **values: Any) -> str:

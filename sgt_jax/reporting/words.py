@@ -18,6 +18,17 @@ def gain(value: float, unit: str = "") -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def between(e: Estimate, unit: str = "") -> str:
+    """An interval as short as a table needs it: 74.1–76.7 for rates in percent, the unit only where it is neither."""
+    low, high = (amount(v, unit).replace(f"{NO_BREAK}{unit}", "") for v in (e.low, e.high))
+    return f"{low}\N{EN DASH}{high}"
+
+
+def chance(p: float) -> str:
+    """A p-value: two digits, never 0."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def integer(value: float) -> str:
     """A count with thin spaces between the thousands."""
     return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
