@@ -3,9 +3,11 @@
     python -m sgt_jax bench --size 7b --layers 2 --json times.json
     python -m sgt_jax bench --mot
     python -m sgt_jax bench --data configs/nano.py
+    python -m sgt_jax bench serve --requests 500 --clients 16
 
 --mot compares three ways to route slots to the two experts. --data also times how long a config's data takes to make a batch;
-all else needs only jax, flax and optax. Inputs are random: the times depend on shapes and on the mask of a typical pack.
+all else needs only jax, flax and optax. `bench serve` loads a server instead (`bench serve --help`).
+Inputs are random: the times depend on shapes and on the mask of a typical pack.
 """
 
 import argparse
@@ -37,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """The command."""
+    if arguments[:1] == ["serve"]:
+        from sgt_jax.commands import bench_serve
+
+        return bench_serve.main(arguments[1:])
     options = parser().parse_args(arguments)
     rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
     if options.data:

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from sgt_jax.assets import resource
 from sgt_jax.inference.jobs import Canceled
 from sgt_jax.inference.page import about, chat, metrics, pictures, reading
 from sgt_jax.inference.page.reading import BadRequest
@@ -20,6 +22,8 @@ from sgt_jax.inference.page.service import Service
 
 # The page loads nothing from elsewhere, and no other page may show it.
 _POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+STATIC = {"": "page.html", **{n: n for n in ("page.css", "page.js", "parts.js", "settings.js", "icon.svg")}}
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = ((b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff"))
 _LEFT = 499  # of a client that has gone; nobody reads it
 _EVENTS = {"media_type": "text/event-stream", "headers": {"Cache-Control": "no-store"}}
@@ -146,6 +150,17 @@ def _add_facts(app: FastAPI, service: Service, counters: metrics.Counters) -> No
     @app.get("/about.json")
     async def for_the_page() -> Response:
         return as_json(about.page(service))
+
+    for name, file in STATIC.items():
+        path = Path(resource(f"package:serve/{file}"))
+        app.add_api_route(f"/{name}", _static(path), methods=["GET"])
+
+
+def _static(path: Path) -> Callable[[], Awaitable[Response]]:
+    async def send() -> Response:
+        return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+
+    return send
 
 
 def _add_chat(app: FastAPI, service: Service, counters: metrics.Counters) -> None:

@@ -281,6 +281,11 @@ def test_metrics_count_and_the_server_says_what_it_has(http):
     assert grown['sgt_requests_total{route="/v1/chat/completions",status="200"}'] == 1
     assert grown['sgt_tokens_total{kind="written"}'] == 2
     assert after['sgt_programs_compiled{model="nano"}'] > 0 and after["process_cpu_seconds_total"] > 0
+    page = http.get("/")
+    assert page.status_code == 200 and "default-src 'self'" in page.headers["content-security-policy"]
+    assert not re.search(r"https?://", re.sub(r"http://www\.w3\.org/\S+", "", page.text))
+    named = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+    assert named and all(http.get(f"/{name.lstrip('/')}").status_code == 200 for name in named)
     about = http.get("/about.json").json()
     assert "circle" in about["words"] and about["defaults"]["t2i"]["steps"] > 0
     assert http.get("/health").json() == {"status": "ok"} and http.get("/nothing").status_code == 404
