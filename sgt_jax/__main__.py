@@ -11,6 +11,7 @@ COMMANDS = {
     "attention": ("attention", "measure where a model looks when it answers and when it paints"),
     "bench": ("bench", "time a training step and its parts"),
     "bench-sampling": ("bench_sampling", "time sampling with and without the key-value cache and batched guidance"),
+    "bench-serve": ("bench_serve", "load a server with many requests, and compare its replies and its speed"),
     "convert": ("convert", "write a run's weights as a published checkpoint folder"),
     "embed": ("embed", "draw t-SNE maps of the features of similar classes"),
     "evaluate": ("evaluate", "score a checkpoint on real benchmarks by their official rules"),

@@ -3,10 +3,9 @@
     python -m sgt_jax bench --size 7b --layers 2 --json times.json
     python -m sgt_jax bench --mot
     python -m sgt_jax bench --data configs/nano.py
-    python -m sgt_jax bench serve --requests 500 --clients 16
 
 --mot compares three ways to route slots to the two experts. --data also times how long a config's data takes to make a batch;
-all else needs only jax, flax and optax. `bench serve` loads a server instead (`bench serve --help`).
+all else needs only jax, flax and optax. `bench serve` is `bench-serve`, which loads a server.
 Inputs are random: the times depend on shapes and on the mask of a typical pack.
 """
 

@@ -1,6 +1,6 @@
-"""python -m sgt_jax bench serve: a server under many clients, its replies against those that it gave one by one.
+"""python -m sgt_jax bench-serve: a server under many clients, its replies against those that it gave one by one.
 
-    bench serve --requests 500 --clients 16 --json load.json
+    bench-serve --requests 500 --clients 16 --json load.json
 
 Starts a server of its own, asks every request of a mixed pool (chats, drawings, edits, segmentations) once and alone, and
 then many of them at a time. It counts what was lost or differs, times replies, compares tokens per second of the server's
@@ -98,7 +98,7 @@ class Server:
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax bench serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m sgt_jax bench-serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = flags.add_argument
     add("--checkpoint", default="package:nano", metavar="DIR")

@@ -28,7 +28,7 @@ from tests.support.paths import REPOSITORY
 # Doors whose flags are absl's: what `--help` prints is what there is.
 DOORS = ("sgt_jax.main", "sgt_jax.study")
 # Programs of others: whoever reads the page has them, and there is nothing of ours to check.
-FOREIGN = ("export", "git", "mkdir", "source")
+FOREIGN = ("curl", "export", "git", "mkdir", "source")
 # Files that the reader of a page writes, and a shipped one that stands in for them here.
 WRITTEN_BY_THE_READER = {
     "configs/mine.py": "configs/nano.py",
