@@ -12,11 +12,13 @@ from sgt_jax.errors import DataError
 from sgt_jax.parity.checks import Check
 
 # A family's module holds SECTIONS, or of_folder(folder) where they differ from folder to folder, and open_folder(path) and
-# recognises(path). Benchmarks are such a family: their folders were recorded from official scorers.
+# recognises(path). Benchmarks are such a family (their folders were recorded from official scorers), and adapters, which
+# PEFT wrote.
 MODULES = {
     "bagel": "sgt_jax.parity.bagel.sections",
     "omnigen2": "sgt_jax.parity.omnigen2.sections",
     "benchmarks": "sgt_jax.parity.benchmarks.sections",
+    "peft": "sgt_jax.parity.peft.sections",
 }
 ABSENT = "file absent"
 # What a file that lacks arrays or keys, or holds others, can lead to.
