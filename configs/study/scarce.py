@@ -7,10 +7,11 @@ For each pool, all with as many visits to its triples (6,000 conversations of th
 
   sft_N          SFT
   sgt_N          SFT with two segmentations for each conversation
-  paint_N        first the segmentations (and replay), as many as `sgt_N` paints, then SFT: painting first, then few answers
-  strange_N      the same with the masks of another scene: as many steps and paintings before, and no information
+  paint_N        SFT on what `painter` has learnt: painting first, then few answers
+  strange_N      SFT on what `strange_painter` has learnt: as many steps and paintings before, of another scene's masks
 
-The painting stage is one run with the SFT that follows it (config.data.stages), so it is computed again for every pool.
+`painter` and `strange_painter` paint as much as `sgt_N`, beside the replay, and answer no question about discs. One run of
+them a seed serves all pools.
 """
 
 import ml_collections
@@ -19,7 +20,6 @@ from sgt_jax.configs.study import dots
 POOLS = (250, 1_000, 4_000)  # triples
 SEEDS = (300, 301, 302, 303)
 TURNS = 3
-PAINT_STEPS = dots.STEPS  # rows without a conversation about discs hold as many paintings as those that have one
 
 
 def pool(triples: int) -> dict:
@@ -32,16 +32,8 @@ def merged(a: dict, b: dict) -> dict:
     return a | {k: merged(a[k], v) if isinstance(a.get(k), dict) and isinstance(v, dict) else v for k, v in b.items()}
 
 
-def paint_first(**more) -> dict:
-    """Painting and replay, then SFT and replay; the rate falls over the last steps of SFT as in the other arms."""
-    steps = PAINT_STEPS + dots.STEPS
-    stages = (
-        dict(steps=PAINT_STEPS, weights=dict(understanding=0.0, old_questions=1.25)),
-        dict(weights=dict(proxy=0.0)),
-    )
-    decay = dots.get_config().schedule.decay_fraction * dots.STEPS / steps
-    own = dict(total_steps=steps, schedule=dict(decay_fraction=decay), new=dict(data=dict(stages=stages)))
-    return merged(own, more)
+# The proxy and the replay; old questions take the room of those about discs, so that rows are as full.
+PAINTER = dict(data=dict(mixture=dict(understanding=dict(weight=0.0), old_questions=dict(weight=1.25))))
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -50,11 +42,11 @@ def get_config() -> ml_collections.ConfigDict:
         "What does painting add where answers are scarce? Pools of fixed triples of picture, question and answer; every arm "
         "visits its triples as often as the other arms of its pool."
     )
-    arms = {}
+    arms = dict(painter=PAINTER, strange_painter=merged(PAINTER, dots.STRANGE))
     for n in POOLS:
         arms[f"sft_{n:04d}"] = merged(dots.alone(), pool(n))
         arms[f"sgt_{n:04d}"] = pool(n)
-        arms[f"paint_{n:04d}"] = merged(paint_first(), pool(n))
-        arms[f"strange_{n:04d}"] = merged(merged(paint_first(), dots.STRANGE), pool(n))
+        arms[f"paint_{n:04d}"] = merged(dots.alone(after="painter"), pool(n))
+        arms[f"strange_{n:04d}"] = merged(dots.alone(after="strange_painter"), pool(n))
     first = tuple(f"sft_{n:04d}" for n in POOLS)
     return dots.study("scarce", arms, f"sgt_{POOLS[0]:04d}", about, SEEDS, first)

@@ -60,8 +60,10 @@ def arm_names(study: ConfigDict) -> list[str]:
 def runs(study: ConfigDict) -> list[Run]:
     """All runs of a study, seed by seed, so that a study that is under way compares all arms as soon as it can."""
     every = []
+    # Arms that others start from come first.
+    order = sorted(arm_names(study), key=lambda arm: bool(study.arms[arm].get("after", "")))
     for number, seed in enumerate(study.seeds):
-        for arm in arm_names(study):
+        for arm in order:
             # An arm without training is the same for every seed: it runs once.
             if number == 0 or study.arms[arm].get("total_steps", study.base.total_steps):
                 every.append(Run(arm, int(seed)))
@@ -78,6 +80,7 @@ def run_config(study: ConfigDict, run: Run) -> ConfigDict:
     config.lock()
     changes = study.arms[run.arm].to_dict()
     new = changes.pop("new", {})
+    after = changes.pop("after", "")
     try:
         config.update(changes)
     except (AttributeError, KeyError, TypeError) as error:
@@ -86,10 +89,26 @@ def run_config(study: ConfigDict, run: Run) -> ConfigDict:
         config.unlocked()
     ):  # fields that the base leaves to their defaults: in a dict apart, so that a slip is an error
         config.update(new)
+        if after:
+            config.after = fingerprint(run_config(study, stage_of(study, run)))
     config.name = f"{study.name} {run.arm}, seed {run.seed}"
     config.seed = run.seed
     config.data.seed = run.seed
     return config
+
+
+def stage_of(study: ConfigDict, run: Run) -> Run | None:
+    """The run whose last weights this one starts from: of the arm that config.arms.ARM.after names, with the same seed.
+
+    Raises:
+      ConfigError: there is no such arm, or it starts from another arm itself.
+    """
+    after = study.arms[run.arm].get("after", "")
+    if after and (after not in study.arms or study.arms[after].get("after", "")):
+        raise ConfigError(
+            f"config.arms.{run.arm}.after is '{after}', which must be an arm of the study that starts where config.base does"
+        )
+    return Run(after, run.seed) if after else None
 
 
 def fingerprint(config: ConfigDict) -> str:

@@ -7,8 +7,9 @@ it. An arm of `total_steps=0` scores the model that all start from; it runs once
 runs are skipped, and an interrupted run continues from its checkpoint, so killing and restarting loses at most the
 steps since then and changes no number. If you start the same command twice, the processes share the runs: each run has
 one worker at a time, and two workers on one core each (--config.base.cpu_devices=1) finish sooner than one on two.
---reuse=FOLDER,... takes runs of the same settings from the results of other studies. A report needs only the folder
---results (default WORKDIR/results).
+An arm with `after` starts from the last weights of that arm with the same seed; if these are not there yet, because another
+process makes them, it waits for the next call. --reuse=FOLDER,... takes runs of the same settings from the results of other
+studies. A report needs only the folder --results (default WORKDIR/results).
 """
 
 import json
@@ -23,7 +24,7 @@ from ml_collections import ConfigDict
 from sgt_jax.errors import ConfigError, DataError
 from sgt_jax.evaluation.items import load_items
 from sgt_jax.reporting.metrics import realised_samples
-from sgt_jax.study import records
+from sgt_jax.study import records, stages
 from sgt_jax.study.arms import Run, arm_names, fingerprint, run_config, runs
 from sgt_jax.study.history import history
 from sgt_jax.study.reuse import take_runs
@@ -69,12 +70,16 @@ def run_study(
             if not mine:
                 print(f"== {study.name}: {label} is under way in another process", flush=True)
                 continue
+            if stages.waits(study, run, workdir, results):
+                print(f"== {study.name}: {label} waits for its first stage, which is not finished", flush=True)
+                continue
             print(f"== {study.name}: run {number} of {len(wanted)}, {label}{pace.left()}", flush=True)
             folder = workdir / "arms" / run.name
-            state = loop.train(config, os.fspath(folder), steal_lock)
+            state = loop.train(stages.started(study, run, config, workdir), os.fspath(folder), steal_lock)
             if int(state.step) < config.total_steps:
                 print("stopped; the same command continues", flush=True)
                 return False
+            stages.keep(study, run, workdir)
             _collect(study, run, config, folder, results)
             if not keep:
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)

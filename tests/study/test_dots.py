@@ -7,7 +7,7 @@ import pytest
 from sgt_jax.configs.study import dots, gates, headline, scarce
 
 from sgt_jax.data.sources import open_source
-from sgt_jax.errors import DataError
+from sgt_jax.errors import ConfigError, DataError
 from sgt_jax.evaluation.evaluators.answers import Answers
 from sgt_jax.study import arms
 from sgt_jax.training import experiment
@@ -78,11 +78,16 @@ def test_scenes_that_fit_no_question_are_passed_over_and_counted_where_the_confi
         Answers(subject, {**options, "on_bad": "error"})
 
 
-def test_painting_first_visits_its_triples_as_often_as_sft():
+def test_painting_first_visits_its_triples_as_sft_does_and_starts_from_the_painter_of_its_seed():
     study = scarce.get_config()
-    alone, first = (arms.run_config(study, arms.Run(f"{arm}_0250", 0)) for arm in ("sft", "paint"))
-    paint, then = first.data.stages
-    assert first.total_steps - paint["steps"] == alone.total_steps and then["weights"] == dict(proxy=0.0)
-    assert first.data.sources.asked == alone.data.sources.asked and first.data.rows == alone.data.rows
-    falls = [c.total_steps * c.schedule.decay_fraction for c in (alone, first)]
-    assert falls[0] == pytest.approx(falls[1])
+    order = [run.arm for run in arms.runs(study) if run.seed == 300]
+    assert set(order[:8]) >= {"painter", "strange_painter"} and len(order) == 14
+    for pool in ("0250", "4000"):
+        alone, first, strange = (arms.run_config(study, arms.Run(f"{a}_{pool}", 300)) for a in ("sft", "paint", "strange"))
+        painter = arms.fingerprint(arms.run_config(study, arms.Run("painter", 300)))
+        assert first.after == painter != strange.after and first.init_from == alone.init_from
+        assert first.data == alone.data and first.total_steps == alone.total_steps
+        assert len({arms.fingerprint(c) for c in (alone, first, strange)}) == 3
+    study.arms.paint_0250.after = "paint_1000"
+    with pytest.raises(ConfigError, match="config.arms.paint_0250.after is 'paint_1000'"):
+        arms.run_config(study, arms.Run("paint_0250", 300))

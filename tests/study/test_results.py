@@ -7,12 +7,12 @@ import shutil
 import pytest
 from etils import epath
 
-from sgt_jax.study import arms, records, tables
+from sgt_jax.study import arms, gates, records, tables
 from sgt_jax.study import page as study_page
 from tests.support.paths import REPOSITORY as ROOT
 
 RESULTS = ROOT / "docs/results"
-# Studies of which docs/results.md quotes the tables.
+# Studies of which docs/results/first_bed.md quotes the tables.
 FINISHED = ("proxies", "ratio", "scaling", "convergence", "recipe", "baselines")
 BEGUN = sorted(path.parent.name for path in RESULTS.glob("*/study.json"))
 
@@ -59,6 +59,18 @@ def test_the_report_is_rebuilt_from_them(committed):
         assert f'<th scope="row">{arm}</th>' in page
 
 
+def test_docs_quote_what_the_gates_say_so_far():
+    folder = epath.Path(RESULTS / "gates")
+    found = tables.read_results(folder)
+    gates.check_settings(found, config_of("gates"))
+    gates.check_controls(found)
+    text = study_page.markdown(found)
+    assert (folder / "tables.md").read_text() == f"{text}\n", "report docs/results/gates --markdown"
+    _, *parts = text.split("\n\n")  # the claim is for studies
+    docs = (ROOT / "docs/results.md").read_text()
+    assert parts and all(part in docs for part in parts)
+
+
 def test_docs_quote_the_tables_that_the_results_give(committed):
     folder, _ = committed
     text = study_page.markdown(tables.read_results(folder))
@@ -66,6 +78,6 @@ def test_docs_quote_the_tables_that_the_results_give(committed):
         f"report docs/results/{folder.name} --markdown"
     )
     claim, _, scores, _, differences, *_ = text.split("\n\n")
-    docs = (ROOT / "docs/results.md").read_text()
+    docs = (ROOT / "docs/results/first_bed.md").read_text()
     for part in (claim, scores, differences):
         assert part in docs
