@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from sgt_jax.errors import ConfigError
 
 _FILE = re.compile(r"--?config(?:=(.*))?")
-_WITH_HYPHENS = ("--steal-lock", "--dry-run")  # absl's flags have underscores
+TWO_WORDS = {"--steal-lock": "--steal_lock", "--dry-run": "--dry_run"}  # as absl has them
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)(?:=.*)?", re.DOTALL)
 
 
@@ -90,7 +90,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
     Leaves with status 1 and one line if the config cannot be loaded. Flags of two words may have a hyphen, as --steal-lock.
     """
-    argv = [text.replace("-", "_").replace("__", "--", 1) if text in _WITH_HYPHENS else text for text in argv]
+    argv = [TWO_WORDS.get(text, text) for text in argv]
     try:
         given = split(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)[1:])
     except ConfigError as error:

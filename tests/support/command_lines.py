@@ -23,6 +23,7 @@ from typing import NamedTuple
 from sgt_jax.__main__ import COMMANDS
 from sgt_jax.commands import configured
 from sgt_jax.parallel import hardware
+from sgt_jax.training import config_file
 from tests.support.paths import REPOSITORY
 
 # Doors whose flags are absl's: what `--help` prints is what there is.
@@ -189,17 +190,20 @@ def _command(parser: argparse.ArgumentParser, words: list[str]) -> None:
         _door("sgt_jax.main", train)
 
 
+RUN_NOTHING = (("sgt_jax.study", "--dry-run"), ("sgt_jax.study", "--decide"))
+
+
 def _door(module: str, words: list[str]) -> None:
     """Training or a study: flags that `--help` shows, and the config with its overrides."""
     own = [word for word in words if not word.startswith("--config")]
     for word in own:
-        name, equals, _ = word.removeprefix("--").partition("=")
+        name, equals, _ = (config_file.TWO_WORDS.get(word) or word).removeprefix("--").partition("=")
         known = door_flags(module)
         if not word.startswith("--") or name not in known or not (equals or known[name] == "switch"):
             raise CommandError(
                 f"{module} has no flag {word}; write --NAME=VALUE, NAME one of {', '.join(sorted(known))}"
             )
-    if not any(word.startswith("--workdir=") for word in own):
+    if not any(word.startswith("--workdir=") or (module, word) in RUN_NOTHING for word in own):
         raise CommandError(f"{module} needs --workdir")
     with _refusals():
         configured.parse(argparse.ArgumentParser(prog=module), [_existing(word) for word in words if word not in own])
