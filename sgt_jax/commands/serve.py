@@ -10,6 +10,7 @@ later starts find the programs on disk. Stop it with Ctrl-C or SIGTERM: it answe
 """
 
 import argparse
+import math
 import os
 import socket
 import sys
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: 127.0.0.1)")
     add("--port", type=int, default=8000, help="0 takes a free one; it is printed (default: 8000)")
     add("--api-key-file", type=Path, metavar="FILE", help="a file whose first line clients must send; or set SGT_API_KEY")
+    add("--mesh", metavar="AXIS=N,...", help="spread the model over devices, such as fsdp=2,tensor=2 (default: one device)")
     add("--slots", type=positive, default=8, help="texts that are written at a time")
     add("--pictures", type=positive, default=4, help="pictures that are painted at a time")
     add("--context", type=int, default=0, help="tokens that a chat may take (default: the model's, at most 8192)")
@@ -94,17 +96,34 @@ def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
         slots=options.slots, pictures=options.pictures, context=options.context, waiting=options.queue,
         deterministic=options.deterministic,
     )  # fmt: skip
+    mesh = mesh_of(options.mesh)
     engines, weights = {}, {}
     for folder in [options.checkpoint, *([options.compare] if options.compare else [])]:
         said: list[str] = []
         assistant = load.load(
-            folder, base=options.base, weights=options.weights, dtype=options.dtype, report=said.append
+            folder, base=options.base, weights=options.weights, dtype=options.dtype, report=said.append, mesh=mesh
         )  # fmt: skip
         print("\n".join(said), file=sys.stderr)
         name = name_of(folder) if engines or not options.name else options.name
         name = f"{name}-2" if name in engines else name
-        engines[name], weights[name] = Engine(assistant, limits), folder_name(folder)
+        engines[name], weights[name] = Engine(assistant, limits, mesh), folder_name(folder)
     return Service(engines, weights, key, options.timeout)
+
+
+def mesh_of(text: str | None):  # noqa: ANN201
+    """The mesh that --mesh names, or None. Raises ConfigError: unknown axes, or not as many devices as it needs."""
+    if text is None:
+        return None
+    import jax
+
+    from sgt_jax.parallel import partitioning
+
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(size.isdecimal() and int(size) for _, _, size in pairs):
+        raise ConfigError(f"--mesh {text}: write it as AXIS=NUMBER,..., such as fsdp=2,tensor=2")
+    sizes = {axis.strip(): int(size) for axis, _, size in pairs}
+    count = math.prod(sizes.values())
+    return partitioning.make_mesh(dict.fromkeys(partitioning.AXES, 1) | sizes, jax.devices()[:count])
 
 
 def name_of(folder: str) -> str:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from sgt_jax.errors import UserError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.inference.canvas import Canvas
@@ -66,9 +68,12 @@ class Engine:
       failure: the exception that ended the loop, or None.
     """
 
-    def __init__(self, assistant: Assistant, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(
+        self, assistant: Assistant, limits: Limits = Limits(), mesh: jax.sharding.Mesh | None = None  # noqa: B008
+    ) -> None:  # fmt: skip
+        """With a mesh, the assistant's parameters must lie on it, as `load` puts them."""
         self.assistant, self.limits = assistant, limits
-        self.programs = Programs()
+        self.programs = Programs(mesh)
         self.ready = threading.Event()
         self.failure: BaseException | None = None
         self._writing = Writing(assistant, self.programs, limits)

@@ -23,11 +23,13 @@ from sgt_jax.errors import CheckpointError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
 from sgt_jax.models.family import Family, Settings
+from sgt_jax.parallel import partitioning
 
 
 def load(
     checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
     dtype: str | None = None, report: Callable[[str], None] = lambda line: None, strip_prefix: str = "",
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Assistant:  # fmt: skip
     """Opens a published folder or the work directory of a run.
 
@@ -38,6 +40,7 @@ def load(
       dtype: to compute in; by default bfloat16, on CPUs float32.
       report: gets a text that says what was restored.
       strip_prefix: taken off the names of a published folder's tensors, such as "module.".
+      mesh: to spread the parameters over, by the table that training uses.
 
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
@@ -49,12 +52,20 @@ def load(
     if not Path(checkpoint).is_dir():
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
     if (Path(checkpoint) / "checkpoints").is_dir():
-        return _load_run(checkpoint, weights, dtype, report)
+        found = _load_run(checkpoint, weights, dtype, report)
+        if mesh is not None:
+            found.params = jax.device_put(found.params, partitioning.tree_shardings(found.params, mesh))
+        return found
     family = families.of_folder(checkpoint)
     strip = {"strip_prefix": strip_prefix} if strip_prefix else {}
+
+    def place(path: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
+        return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
+
     config = family.config_of_folder(checkpoint, base, dtype=dtype, **strip)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
-    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **strip)
+    where = {} if mesh is None else {"sharding": place}
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **where, **strip)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 

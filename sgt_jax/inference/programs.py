@@ -1,11 +1,13 @@
 """Compiled programs by what they compute and for which shapes; compiled before they are needed, or beside other work."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 class Programs:
@@ -15,8 +17,9 @@ class Programs:
       compiled: how many there are so far.
     """
 
-    def __init__(self) -> None:
-        self.compiled = 0
+    def __init__(self, mesh: jax.sharding.Mesh | None = None) -> None:
+        """With a mesh, parameters lie on it as they are given, and results whole on every device."""
+        self.compiled, self._mesh = 0, mesh
         self._found: dict[Any, Future] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(1, "compiling")
@@ -48,7 +51,9 @@ class Programs:
 
     def _compile(self, function: Callable, abstract: Any, static: dict[str, Any]) -> Callable:
         # A cut of the arguments that are replaced in every call would save memory; CPUs ignore it, and say so each time.
-        program = jax.jit(lambda *given: function(*given, **static)).lower(*abstract).compile()
+        where = {} if self._mesh is None else {"out_shardings": NamedSharding(self._mesh, PartitionSpec())}
+        with contextlib.nullcontext() if self._mesh is None else jax.set_mesh(self._mesh):
+            program = jax.jit(lambda *given: function(*given, **static), **where).lower(*abstract).compile()
         self.compiled += 1
         return program
 

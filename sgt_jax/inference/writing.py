@@ -177,7 +177,7 @@ class Writing:
         given = self._assistant.params, batch, seeds, heat
         read = self._programs.run("open", self._sampler.steps.open_text, *given)
         if self._state is None:
-            self._state = slots.empty(read, self._limits.slots, self.context + 1)
+            self._state = jax.device_put(slots.empty(read, self._limits.slots, self.context + 1), read.token.sharding)
         if not jobs:
             self._programs.ask("insert", slots.insert, self._state, read, np.int32(0), np.int32(0)).result()
         return read

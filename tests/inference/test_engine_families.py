@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import ConfigError
 from sgt_jax.inference import load
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.inference.engine import Engine, Limits, Request
@@ -60,3 +62,21 @@ def test_padded_batches_give_the_same_bytes_under_any_load():
         assert other[0].ids == first[0].ids and len(first[0].ids) == 24
         assert other[1].picture.tobytes() == first[1].picture.tobytes()
     assert len({result.ids for result in crowded[:8]}) == 8
+
+
+def test_a_model_on_four_devices_serves_as_on_one():
+    from sgt_jax.commands import serve
+
+    mesh = serve.mesh_of("fsdp=2,tensor=2")
+    one, spread = load.load("package:nano"), load.load("package:nano", mesh=mesh)
+    table = spread.params["decoder"]
+    assert any(len(x.sharding.device_set) == 4 and not x.is_fully_replicated for x in jax.tree.leaves(table))
+    settings = dataclasses.replace(one.defaults["t2i"], steps=2)
+    text = Request([photo(1), "is there a star ?"], "chat", seed=5, temperature=1.0, max_new_tokens=8, ignore_end=True)
+    wanted = [text, Request(["a red circle"], "t2i", seed=5, settings=settings)]
+    limits = Limits(slots=2, prefill=1, pictures=1)
+    alone, together = Engine(one, limits).run(wanted), Engine(spread, limits, mesh).run(wanted)
+    assert alone[0].ids == together[0].ids and len(alone[0].ids) == 8
+    assert np.abs(alone[1].picture.astype(int) - together[1].picture).max() <= 1
+    with pytest.raises(ConfigError, match="AXIS=NUMBER"):
+        serve.mesh_of("fsdp=x")
