@@ -12,6 +12,7 @@ later starts find the programs on disk. Stop it with Ctrl-C or SIGTERM: it answe
 import argparse
 import math
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -72,6 +73,8 @@ def serve(options: argparse.Namespace) -> None:
         engine.start()
     host, port = listening.getsockname()[:2]
     print(f"serving at http://{host}:{port}/ (the endpoint is http://{host}:{port}/v1)", flush=True)
+    for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself the signal again when it has finished
+        signal.signal(one, lambda number, frame: None)
     config = uvicorn.Config(make_app(service, close), log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -145,7 +145,8 @@ class Writing:
     def _rows(self, length: int, count: int) -> int:
         """Rows of the program that reads so many requests of this length."""
         together = max(min(self._limits.prefill, _TOGETHER // length), 1)
-        return together if count > 1 or self._limits.deterministic else 1
+        # Padding rows of short prompts costs less than a program of their own.
+        return together if count > 1 or length <= _SMALLEST or self._limits.deterministic else 1
 
     def _read(self) -> None:
         """Reads the oldest waiting requests of one shape, as many as there are free slots, and gives them slots."""

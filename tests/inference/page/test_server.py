@@ -269,6 +269,26 @@ def test_a_client_that_leaves_frees_its_slot(server, http):
     assert post(http, chat_body()).status_code == 200
 
 
+def test_a_server_that_compiles_or_is_full_says_when_to_come_again(server, http):
+    engine = server[1].engines["nano"]
+    engine.ready.clear()
+    try:
+        for found in (http.get("/health"), post(http, chat_body())):
+            assert found.status_code == 503 and found.headers["retry-after"] and "compiled" in found.text
+    finally:
+        engine.ready.set()
+    taken = 0
+    while engine._open.acquire(blocking=False):
+        taken += 1
+    try:
+        found = post(http, chat_body())
+        assert found.status_code == 429 and int(found.headers["retry-after"]) > 0 and "waiting" in found.text
+    finally:
+        for _ in range(taken):
+            engine._open.release()
+    assert post(http, chat_body()).status_code == 200
+
+
 def test_metrics_count_and_the_server_says_what_it_has(http):
     def read():
         lines = http.get("/metrics").text.splitlines()
