@@ -26,7 +26,7 @@ OLD_TURNS = 3  # questions in a conversation about the first bed's world
 
 # Processor time on one core of the machine of docs/studies.md; SD of a paired difference over seeds, in points: the pilot's,
 # a likely one, and the upper end of the pilot's 90 % interval.
-COST = dict(seconds_a_kiloslot=0.52, seconds_of_scores=90.0, sd=(0.8, 1.5, 2.6))
+COST = dict(seconds_a_kiloslot=0.45, seconds_of_scores=140.0, sd=(0.8, 1.5, 2.6))
 
 
 def scenes(seed: int, split: str, num: int, turns: int, kinds: tuple = TRAINED, **more) -> dict:
