@@ -70,7 +70,9 @@ def _run(config: ConfigDict, summary: Mapping[str, Any], params: Any) -> dict[st
 
 
 def _weights(config: ConfigDict) -> str:
-    return f"EMA (decay {config.ema_decay})" if config.evaluate_weights == "ema" and config.ema_decay else "raw parameters"
+    return (
+        f"EMA (decay {config.ema_decay})" if config.evaluate_weights == "ema" and config.ema_decay else "raw parameters"
+    )
 
 
 def _parameter_counts(params: Any) -> dict[str, int]:
@@ -120,13 +122,26 @@ def _data(config: ConfigDict, summary: Mapping[str, Any], workdir: epath.Path) -
 
 
 def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
-    """What a reader should know before believing the numbers."""
+    """What a reader should know before believing the numbers: only what this run's config and files show."""
     steps = evaluated_steps(workdir)
-    last = steps[-1] if steps else 0
+    if not steps:
+        why = "no evaluation came to its end" if config.evaluators else "config.evaluators is empty"
+        return [f"Nothing was scored: {why}."]
+    scored = f"Scored were the {_weights(config)} after step {steps[-1]}"
     before = "the same model untrained"
     if config.init_from:
         before = f"the model in {config.init_from}, where training began"
-    return [
-        f"Scored were the {_weights(config)} after step {last}; 'before' is {before}.",
-        "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers.",
-    ]
+    notes = [scored + (f"; 'before' is {before}." if len(steps) > 1 else ", and no others.")]
+    asked = {options.get("source") for options in config.evaluators.values()} - {None}
+    kinds = {name: config.data.sources[name].type for name in sorted(asked & set(config.data.sources))}
+    if kinds and set(kinds.values()) == {"scenes"} and any(s.type == "scenes" for s in _trained_on(config)):
+        notes.append(
+            "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers."
+        )
+    notes += [f"Held-out items are of the source {name} ({kind})." for name, kind in kinds.items() if kind != "scenes"]
+    return notes
+
+
+def _trained_on(config: ConfigDict) -> list[ConfigDict]:
+    """The sources of the mixture."""
+    return [config.data.sources[part.source] for part in config.data.mixture.values()]

@@ -3,9 +3,13 @@
 import json
 
 import pytest
-from sgt_jax.configs import nano_vae
+from etils import epath
+from sgt_jax.configs import bagel_7b_sgt, nano_sgt, nano_vae
 
+from sgt_jax.evaluation import items
 from sgt_jax.evaluation.evaluators import EVALUATORS, by_name
+from sgt_jax.evaluation.result import Result
+from sgt_jax.reporting import run_results
 from sgt_jax.training import loop
 
 
@@ -26,8 +30,8 @@ def test_a_run_of_the_autoencoder_ends_with_a_report(tmp_path, capsys):
     loop.train(untrained_vae(), str(tmp_path))
     results = json.loads((tmp_path / "results.json").read_text())
     scores = {score["name"]: score for score in results["scores"]}
-    assert scores["PSNR of photographs"]["after"]["n"] == 4
-    assert "PSNR of photographs, dB (n = 4)" in capsys.readouterr().out
+    assert scores["PSNR of pictures"]["after"]["n"] == 4
+    assert "PSNR of pictures, dB (n = 4)" in capsys.readouterr().out
     (pictures,) = results["pictures"]
     assert pictures["title"] == "Pictures through the autoencoder alone" and len(pictures["rows"]) == 2
     page = (tmp_path / "report.html").read_text()
@@ -40,3 +44,25 @@ def test_every_evaluator_has_a_title_and_scores(kind):
     evaluator = by_name(kind)
     title, caption = evaluator.TITLE
     assert title and (not caption or caption.endswith(".")) and callable(evaluator.scores)
+
+
+def notes(config, folder, steps):
+    """The notes of a page whose run was evaluated at these steps."""
+    for step in steps:
+        items.save_items(epath.Path(folder), step, "masks", Result({"miou": [0.5]}))
+    return " ".join(run_results._notes(config, epath.Path(folder)))
+
+
+def test_a_page_claims_only_what_this_run_did(tmp_path):
+    of_7b = bagel_7b_sgt.get_config()
+    assert notes(of_7b, tmp_path / "a", []) == "Nothing was scored: config.evaluators is empty."
+    of_7b.evaluators = dict(masks=dict(type="masks", source="sam"))
+    assert "no evaluation came to its end" in notes(of_7b, tmp_path / "b", [])
+    text = notes(of_7b, tmp_path / "c", [1000])
+    assert (
+        "after step 1000, and no others" in text
+        and "of the source sam (records)" in text
+        and "same program" not in text
+    )
+    text = notes(nano_sgt.get_config(), tmp_path / "d", [0, 400])
+    assert "after step 400; 'before' is the model in package:nano" in text and "drawn by the same program" in text

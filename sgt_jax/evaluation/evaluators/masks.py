@@ -31,7 +31,7 @@ class Masks:
     """
 
     TITLE = Title(
-        "Masks painted from photographs", "Held-out scenes: what the model saw, what it should paint, what it painted."
+        "Masks painted from pictures", "Held-out pictures: what the model saw, what it should paint, what it painted."
     )
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:

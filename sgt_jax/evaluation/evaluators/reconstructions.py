@@ -26,7 +26,7 @@ class Reconstructions:
 
     TITLE = Title(
         "Pictures through the autoencoder alone",
-        "Held-out photographs and their true masks, and what comes back of each.",
+        "Held-out pictures and their true masks, and what comes back of each.",
     )
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Reconstructions:
     def scores(after: Items, before: Items | None) -> list[Score]:
         """PSNR of photos and masks, and the scores of the instances that are found in the masks that come back."""
         labels = (
-            ("photo_psnr", "PSNR of photographs", "dB"),
+            ("photo_psnr", "PSNR of pictures", "dB"),
             ("mask_psnr", "PSNR of painted masks", "dB"),
             ("miou", "mask mIoU", "%"),
             ("pq", "panoptic quality (class-agnostic)", "%"),

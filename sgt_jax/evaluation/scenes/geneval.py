@@ -30,7 +30,7 @@ class Prompts:
       seed, steps, shift, text_scale, batch: of the prompts and of the sampler; picture i has the seed seed + i.
     """
 
-    TITLE = Title("Pictures drawn for GenEval's kinds of prompts", "Each prompt and what was drawn for it.")
+    TITLE = Title("Pictures drawn for GenEval-style prompts", "Each prompt and what was drawn for it.")
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
@@ -62,7 +62,7 @@ class Prompts:
     def scores(after: Items, before: Items | None) -> list[Score]:
         """Accuracy over all prompts, then by tag."""
         return by_kind(
-            after, before, group="text to picture", name="GenEval accuracy", key="accuracy", by="tag",
+            after, before, group="text to picture", name="GenEval-style accuracy", key="accuracy", by="tag",
             kinds=[*dict.fromkeys(after["tag"])], items="prompts", unit="%",
         )  # fmt: skip
 

@@ -61,7 +61,7 @@ class Hallucination:
     def scores(after: Items, before: Items | None) -> list[Score]:
         """Accuracy over all questions, then by category; questions about one scene are resampled together."""
         return by_kind(
-            after, before, group="hallucination", name="POPE accuracy", key="accuracy", by="category",
+            after, before, group="hallucination", name="POPE-style accuracy", key="accuracy", by="category",
             kinds=pope.CATEGORIES, groups=np.asarray(after["picture"]), items="questions", unit="%",
         )  # fmt: skip
 

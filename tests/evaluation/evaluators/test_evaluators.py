@@ -63,7 +63,7 @@ def test_a_schedule_keeps_items_on_disk_and_scores_the_last_step_against_the_fir
     scores = {(s.group, s.name): s for s in collect_scores(tmp_path, options)}
     assert scores["segmentation", "mask mIoU"].over_before.low > 0.2
     assert scores["loss", HeldOutLoss.LABELS["ce"]].lower_is_better
-    assert ("reconstruction", "PSNR of photographs") in scores
+    assert ("reconstruction", "PSNR of pictures") in scores
 
 
 def test_only_the_first_process_writes_items(sources, tmp_path):

@@ -54,6 +54,6 @@ def test_reconstructions_of_a_perfect_autoencoder_have_scores_and_a_title(source
     assert result.items["photo_psnr"] == pytest.approx([10 * np.log10(255**2)] * 20)
     noisy = {name: [value - 1 for value in values] for name, values in result.items.items()}
     scores = Reconstructions.scores(result.items, noisy)
-    assert [(s.name, s.unit) for s in scores][:2] == [("PSNR of photographs", "dB"), ("PSNR of painted masks", "dB")]
+    assert [(s.name, s.unit) for s in scores][:2] == [("PSNR of pictures", "dB"), ("PSNR of painted masks", "dB")]
     assert all(s.over_before.value == pytest.approx(1) and s.after.n == 20 for s in scores)
     assert "autoencoder" in Reconstructions.TITLE.title
