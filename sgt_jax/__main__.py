@@ -1,9 +1,10 @@
-"""All commands but training and studies: `python -m sgt_jax` lists them, `python -m sgt_jax NAME ...` runs one."""
+"""Every command by its name: `sgt` (or `python -m sgt_jax`) lists them, `sgt NAME ...` runs one."""
 
 import importlib
+import runpy
 import sys
 
-from sgt_jax.parallel.compiling import compilation_cache
+from sgt_jax.errors import nearest
 
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {
@@ -13,6 +14,7 @@ COMMANDS = {
     "bench-sampling": ("bench_sampling", "time sampling with and without the key-value cache and batched guidance"),
     "bench-serve": ("bench_serve", "load a server with many requests, and compare its replies and its speed"),
     "convert": ("convert", "write a run's weights as a published checkpoint folder"),
+    "doctor": ("doctor", "print versions, devices, cores, memory, the cache and free disk, and what is missing"),
     "embed": ("embed", "draw t-SNE maps of the features of similar classes"),
     "evaluate": ("evaluate", "score a checkpoint on real benchmarks by their official rules"),
     "export-vae": ("export_vae", "write the autoencoder that a nano_vae run trained"),
@@ -30,23 +32,74 @@ COMMANDS = {
     "tokenize": ("tokenize", "encode the target pictures of a config once, before training"),
     "validate": ("validate", "read all data of a config and list the bad records"),
 }
+# Modules with flags of their own, which run as if they were called by `python -m`.
+DOORS = {
+    "train": ("sgt_jax.main", "train, evaluate and report an experiment: --config=NAME or FILE, --workdir=DIR"),
+    "study": ("sgt_jax.study", "train arms and seeds of a study, and compare them: --config=FILE, --workdir=DIR"),
+    "launch": ("sgt_jax.launch", "start a training on a cluster: tpu, gke, slurm, or local for several processes here"),
+}
+LAUNCHERS = ("gke", "local", "slurm", "tpu")
+# What people want to do -> the commands for it.
+GROUPS = {
+    "Try a model": ("sample", "serve"),
+    "Train and compare": ("train", "study", "report"),
+    "Prepare data": ("proxies", "ingest", "validate", "inspect-data", "tokenize", "mask-loss"),
+    "Score": ("evaluate", "parity"),
+    "Look inside": ("probe", "embed", "attention", "align", "mechanism"),
+    "Move checkpoints": ("convert", "export-vae"),
+    "Go large": ("plan", "launch"),
+    "Measure speed": ("bench", "bench-sampling", "bench-serve"),
+    "Find out what is wrong": ("doctor",),
+}
 
 
-def main(arguments: list[str]) -> int:
+def listing() -> str:
+    """All commands, grouped by what people want to do."""
+    whats = {name: what for name, (_, what) in (COMMANDS | DOORS).items()}
+    lines = ["usage: sgt COMMAND ...      (sgt COMMAND --help explains one; sgt is python -m sgt_jax)"]
+    for title, names in GROUPS.items():
+        lines += ["", title, *(f"  {name:15} {whats[name]}" for name in names)]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    if not arguments or arguments[0] not in COMMANDS:
-        if arguments and arguments[0] not in ("-h", "--help"):
-            print(f"error: no command '{arguments[0]}'", file=sys.stderr)
-        print("usage: python -m sgt_jax COMMAND ...      (python -m sgt_jax COMMAND --help explains one)\n\n"
-              "To train: python -m sgt_jax.main --config=FILE --workdir=DIR\n"
-              "To run a study: python -m sgt_jax.study --config=FILE --workdir=DIR\n")  # fmt: skip
-        for name, (_, what) in COMMANDS.items():
-            print(f"  {name:15} {what}")
-        return 0 if not arguments or arguments[0] in ("-h", "--help") else 2
-    compilation_cache()
-    module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[arguments[0]][0]}")
-    return int(module.main(arguments[1:]) or 0)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(listing())
+        return 0
+    if name == "--version":
+        print(f"sgt_jax {importlib.import_module('importlib.metadata').version('sgt_jax')}")
+        return 0
+    if name in DOORS:
+        return _open(name, rest)
+    if name not in COMMANDS:
+        known = [*COMMANDS, *DOORS]
+        print(f"error: no command '{name}'; {nearest(name, known) or 'sgt lists them all'}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[name][0]}")
+    importlib.import_module("sgt_jax.parallel.compiling").compilation_cache()
+    return int(module.main(rest) or 0)
+
+
+def _open(name: str, rest: list[str]) -> int:
+    """Runs a module of `DOORS` with these arguments; most of them leave by SystemExit."""
+    module = DOORS[name][0]
+    if name == "launch":
+        kind = rest.pop(0) if rest else ""
+        if kind not in LAUNCHERS:
+            hint = nearest(kind, LAUNCHERS) or f"there are {', '.join(LAUNCHERS)}"
+            print(
+                f"error: no launcher '{kind}'; {hint}" if kind else f"error: name a launcher: {', '.join(LAUNCHERS)}",
+                file=sys.stderr,
+            )
+            return 2
+        module += f".{kind}"
+    sys.argv = [f"sgt {name}", *rest]
+    runpy.run_module(module, run_name="__main__")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

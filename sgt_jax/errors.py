@@ -3,10 +3,11 @@
 Any other exception is a fault of ours and keeps its traceback.
 """
 
+import difflib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 AGAIN = "Download or copy the file again."
 
@@ -37,6 +38,12 @@ class PlanError(UserError):
 
 class StartError(UserError, TimeoutError):
     """The processes of a run did not all come together."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "did you mean 'segmentation'?", or "" if nothing known is like the word."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{found[0]}'?" if found else ""
 
 
 # Errors of the system that the user can mend: no room, no permission, a disk that fails.

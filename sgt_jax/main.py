@@ -28,7 +28,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.seed=1")
+        sys.exit(f"error: unexpected arguments {argv[1:]}; overrides look like --config.seed=1")
     config = CONFIG.value
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)

@@ -17,7 +17,7 @@ from tests.support.paths import REPOSITORY
 # The floors, from the roof to the ground, and the wings that each may import: only such as stand further down.
 ARROWS = {
     "launch": "",
-    "__main__": "commands parallel",
+    "__main__": "commands parallel errors",
     "commands": (
         "timing analysis planning parity study training inference models reporting checkpoints evaluation parallel data "
         "configs batch trees assets errors"
@@ -30,7 +30,7 @@ ARROWS = {
     "parity": "training inference models checkpoints evaluation parallel data batch trees assets errors",
     "study": "training inference models reporting checkpoints evaluation parallel data configs batch trees assets errors",
     "main": "training parallel errors",
-    "training": "inference models reporting checkpoints evaluation parallel data batch trees assets errors",
+    "training": "inference models reporting checkpoints evaluation parallel data configs batch trees assets errors",
     "inference": "models reporting checkpoints evaluation parallel data batch trees assets errors",
     "models": "checkpoints parallel data batch trees assets errors",
     "reporting": "evaluation data assets errors",

@@ -21,7 +21,7 @@ from sgt_jax.training import config_file
 def main(argv: list[str]) -> None:
     """Runs what the flags say, and prints where the report is, or the results of a study that was stopped."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; overrides look like --config.base.total_steps=100")
+        sys.exit(f"error: unexpected arguments {argv[1:]}; overrides look like --config.base.total_steps=100")
     options = flags.FLAGS
     study = options.config
     try:
@@ -61,6 +61,8 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")
     flags.DEFINE_bool("keep", False, "Keep every run's last checkpoint, for sample, probe, attention and align.")
-    flags.DEFINE_bool("steal_lock", False, "Take an arm's work directory from a run that holds its lock (--steal-lock).")
+    flags.DEFINE_bool(
+        "steal_lock", False, "Take an arm's work directory from a run that holds its lock (--steal-lock)."
+    )
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=config_file.parse_flags)

@@ -5,20 +5,20 @@ arguments (or NAME=VALUE for `plan`); its value takes the type of the field. Ove
 config carries every optional field with its neutral value, and a misspelt one is an error that suggests the right name.
 """
 
-import difflib
 import importlib.util
 import inspect
 import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, nearest
 
 _FILE = re.compile(r"--?config(?:=(.*))?")
 TWO_WORDS = {"--steal-lock": "--steal_lock", "--dry-run": "--dry_run"}  # as absl has them
@@ -95,10 +95,19 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         given = split(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)[1:])
     except ConfigError as error:
         sys.exit(f"error: {error}")
-    others = app.parse_flags_with_usage([argv[0], *([f"--config={given.file}"] if given.file else []), *given.rest])
+    try:
+        others = flags.FLAGS([argv[0], *([f"--config={given.file}"] if given.file else []), *given.rest])
+    except flags.Error as error:
+        sys.exit(f"error: {_plain(error)}")
     if given.file:
         flags.FLAGS["config"].value = given.config
     return others
+
+
+def _plain(error: flags.Error) -> str:
+    """absl's error as a sentence that says what to type."""
+    missing = re.search(r"Flag --(\w+) must have a value", str(error))
+    return f"give --{missing[1]}=..., see --help" if missing else " ".join(str(error).split())
 
 
 def _read(file: str) -> ConfigDict:
@@ -116,13 +125,35 @@ def _read(file: str) -> ConfigDict:
         raise ConfigError(f"--config: {error}") from error
 
 
+def shipped() -> dict[str, str]:
+    """The configs that ship with the package: nano_sgt, study/ratio, ... -> the file of each."""
+    (folder,) = importlib.util.find_spec("sgt_jax.configs").submodule_search_locations
+    paths = [path for path in Path(folder).rglob("*.py") if not path.name.startswith("_") and path.name != "common.py"]
+    return {path.relative_to(folder).with_suffix("").as_posix(): str(path) for path in sorted(paths)}
+
+
 def _module(path: str) -> ModuleType:
+    if not path.endswith(".py") and not os.path.exists(path):
+        known = shipped()
+        if path not in known:
+            hint = nearest(path, known) or f"there are {', '.join(known)}, or give a FILE.py"
+            raise ConfigError(f"--config: no config '{path}'; {hint}")
+        path = known[path]
     spec = importlib.util.spec_from_file_location("config_of_the_experiment", path)
     if spec is None or spec.loader is None or not os.path.isfile(path):
-        raise ConfigError(f"--config: no config file {path}")
+        raise ConfigError(f"--config: no config file {path}; {_other(path)}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _other(path: str) -> str:
+    """What may have been meant by a file that is not there: a file beside it, or a config that ships."""
+    name = Path(path).stem
+    if name in (known := shipped()):
+        return f"outside of the repository, give the name: --config={name}"
+    beside = [str(other) for other in Path(path).parent.glob("*.py")]
+    return nearest(path, beside) or nearest(name, known) or f"configs that ship: {', '.join(known)}"
 
 
 def _check_field(config: ConfigDict, name: str) -> None:
@@ -134,7 +165,6 @@ def _check_field(config: ConfigDict, name: str) -> None:
         if not isinstance(node, ConfigDict):
             raise ConfigError(f"--config.{name}: {where} is a value and has no field '{part}'")
         if part not in node:
-            near = difflib.get_close_matches(part, list(node), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"{where} has {', '.join(node) or 'none'}"
+            hint = nearest(part, node) or f"{where} has {', '.join(node) or 'none'}"
             raise ConfigError(f"--config has no field '{part}'; {hint}")
         node, where = node[part], f"{where}.{part}"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sgt_jax.__main__ import COMMANDS
+from sgt_jax.__main__ import DOORS as NAMED_DOORS
 from sgt_jax.commands import configured
 from sgt_jax.parallel import hardware
 from sgt_jax.training import config_file
@@ -153,6 +154,13 @@ def _python(words: list[str]) -> None:
     elif module in DOORS:
         _door(module, rest)
     elif module == "sgt_jax":
+        if rest[:1] and rest[0] in NAMED_DOORS:
+            name, rest = rest[0], rest[1:]
+            launcher = f".{rest.pop(0)}" if name == "launch" and rest else ""
+            _python(["-m", NAMED_DOORS[name][0] + launcher, *rest])
+            return
+        if rest == ["--version"]:
+            return
         if rest[:1] and rest[0] not in COMMANDS:
             raise CommandError(f"no command '{rest[0]}'")
         if rest:
@@ -284,5 +292,6 @@ def _setup() -> configparser.ConfigParser:
 
 
 _PROGRAMS: dict[str, Callable[[list[str]], None]] = {
-    "python": _python, "pytest": _pytest, "pip": _pip, "ruff": _ruff, "cd": _cd, ".ci/run": lambda words: None,
+    "python": _python, "sgt": lambda words: _python(["-m", "sgt_jax", *words]), "pytest": _pytest, "pip": _pip, "ruff": _ruff,
+    "cd": _cd, ".ci/run": lambda words: None,
 }  # fmt: skip
