@@ -16,8 +16,8 @@ from tests.support.paths import REPOSITORY
 
 # The floors, from the roof to the ground, and the wings that each may import: only such as stand further down.
 ARROWS = {
+    "__main__": "launch commands study main parallel errors",
     "launch": "",
-    "__main__": "commands parallel errors",
     "commands": (
         "timing analysis planning parity study training inference models reporting checkpoints evaluation parallel data "
         "configs batch trees assets errors"

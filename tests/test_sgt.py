@@ -123,7 +123,8 @@ def installed(folder: Path) -> Path:
     venv.create(folder / "env", with_pip=False, symlinks=True)
     (site,) = (folder / "env/lib").glob("python*/site-packages")
     subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True, timeout=300)
-    (site / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    others = Path(importlib.util.find_spec("jax").origin).parents[1]
+    (site / "others.pth").write_text(f"{others}\n")
     return folder / "env/bin/python"
 
 
