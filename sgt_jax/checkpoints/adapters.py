@@ -155,6 +155,19 @@ def read(folder: str | os.PathLike) -> tuple[Settings, Adapter]:
     return settings, Adapter(os.fspath(folder), lows)
 
 
+def read_any(place: str | os.PathLike) -> Adapter:
+    """An adapter in either layout: a folder of PEFT, or a folder with (or the path of) a file of diffusers.
+
+    Raises:
+      CheckpointError: it is neither, or see `read` and `read_diffusers`.
+    """
+    if os.path.isfile(place):
+        return read_diffusers(place)
+    if not os.path.exists(os.path.join(place, CONFIG)) and os.path.exists(os.path.join(place, DIFFUSERS)):
+        return read_diffusers(os.path.join(place, DIFFUSERS))
+    return read(place)[1]
+
+
 def settings_of(values: Mapping[str, Any], where: str) -> Settings:
     """The settings of an adapter_config.json.
 

@@ -30,8 +30,9 @@ def load(
     checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
     dtype: str | None = None, report: Callable[[str], None] = lambda line: None, strip_prefix: str = "",
     mesh: jax.sharding.Mesh | None = None,
+    adapter: str | os.PathLike | None = None, adapter_scale: float = 1.0,
 ) -> Assistant:  # fmt: skip
-    """Opens a published folder or the work directory of a run.
+    """Opens a published folder or the work directory of a run, with an adapter if one is named.
 
     Args:
       checkpoint: the folder; "package:nano" is the model that ships with sgt_jax.
@@ -39,6 +40,8 @@ def load(
       weights: "ema" or "params".
       dtype: to compute in; by default bfloat16, on CPUs float32.
       report: gets a text that says what was restored.
+      adapter: a folder that PEFT or a run of ours wrote, or a LoRA file in the layout of diffusers; see `with_adapter`.
+      adapter_scale: what its scales are multiplied with.
       strip_prefix: taken off the names of a published folder's tensors, such as "module.".
       mesh: to spread the parameters over, by the table that training uses.
 

@@ -300,6 +300,14 @@ class Family(Protocol):
     ) -> None:  # fmt: skip
         """Writes a published folder; `params` is a tree, or a function from a path to a leaf that may be lazy."""
 
+    def linears(self, config: ModelConfig) -> NameMap:
+        """{path of a module under every name that adapters use for it: where its weight [out, in] lives}.
+
+        Raises:
+          CheckpointError: the family takes no adapters.
+        """
+        raise CheckpointError(self.name, "takes no adapters.", "Leave --adapter out.")
+
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
     def reading_rule(self, config: ModelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> ResizeRule:

@@ -142,6 +142,11 @@ class BagelFamily:
 
         export_published(params, config, out, dtype, copy_from=copy_from, extra_files=extra_files, progress=progress)
 
+    def linears(self, config: BagelConfig) -> NameMap:
+        from sgt_jax.models.bagel.names import MODEL_FILE, name_map
+
+        return lora.linears(name_map(config, MODEL_FILE))
+
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
     def reading_rule(self, config: BagelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> ResizeRule:

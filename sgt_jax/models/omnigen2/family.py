@@ -134,6 +134,16 @@ class OmniGen2Family(Family):
 
         export_published(params, config, out, dtype, copy_from=copy_from, extra_files=extra_files, progress=progress)
 
+    def linears(self, config: OmniGen2Config) -> NameMap:
+        """Names in memory and on disk both count; a transformer's module may stand below "transformer."."""
+        from sgt_jax.models.omnigen2.dit_names import LORA_PREFIX, dit_names
+        from sgt_jax.models.omnigen2.mllm.names import in_memory, mllm_names
+
+        dit = lora.linears(dict(below("dit", dit_names(config.dit, config.scan_layers).items())))
+        mllm = lora.linears(dict(below("mllm", mllm_names(config).items())))
+        aliases = {alias: source for name, source in mllm.items() for alias in in_memory(name)}
+        return {**{f"{LORA_PREFIX}{name}": source for name, source in dit.items()}, **dit, **mllm, **aliases}
+
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
     def reading_rule(

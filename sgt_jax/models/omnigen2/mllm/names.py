@@ -26,6 +26,14 @@ def published_name(name: str) -> str:
     return name
 
 
+def in_memory(name: str) -> list[str]:
+    """The other names of a tensor or module on disk: those that it has in memory, whole or without the model around it."""
+    for prefixes, parent in ((_VISION, "visual."), (_TEXT, "model.")):
+        if name.startswith(parent):
+            return [prefix + name.removeprefix(parent) for prefix in prefixes if prefix != parent]
+    return []
+
+
 def _layer(config: OmniGen2Config, i: int) -> tuple[str, int | None]:
     """(name in our tree, position if layers are stacked)."""
     return ("layers", i) if config.scan_layers else (f"layers_{i}", None)
