@@ -57,6 +57,7 @@ def convert(
 
     Raises:
       CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
+      ConfigError: an object store whose package is not installed.
     """
     from sgt_jax.training.publishing import publish
 

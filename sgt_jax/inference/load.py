@@ -17,19 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
+from sgt_jax.data.stored.atomic import is_remote
+from sgt_jax.data.stored.places import place
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
 from sgt_jax.models.family import Family, Settings
-from sgt_jax.parallel import partitioning
 
 
 def load(
     checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
     dtype: str | None = None, report: Callable[[str], None] = lambda line: None, strip_prefix: str = "",
-    mesh: jax.sharding.Mesh | None = None,
     adapter: str | os.PathLike | None = None, adapter_scale: float = 1.0,
 ) -> Assistant:  # fmt: skip
     """Opens a published folder or the work directory of a run, with an adapter if one is named.
@@ -43,32 +44,27 @@ def load(
       adapter: a folder that PEFT or a run of ours wrote, or a LoRA file in the layout of diffusers; see `with_adapter`.
       adapter_scale: what its scales are multiplied with.
       strip_prefix: taken off the names of a published folder's tensors, such as "module.".
-      mesh: to spread the parameters over, by the table that training uses.
 
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
+      ConfigError: an object store whose package is not installed.
     """
     from sgt_jax.assets import resource
 
-    checkpoint = resource(os.fspath(checkpoint))
+    where = place(resource(os.fspath(checkpoint)))
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    if not Path(checkpoint).is_dir():
+    checkpoint = os.fspath(where)
+    if not where.is_dir():
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
-    if (Path(checkpoint) / "checkpoints").is_dir():
-        found = _load_run(checkpoint, weights, dtype, report)
-        if mesh is not None:
-            found.params = jax.device_put(found.params, partitioning.tree_shardings(found.params, mesh))
-        return found
+    if (where / "checkpoints").is_dir():
+        return _load_run(checkpoint, weights, dtype, report)
+    if is_remote(checkpoint):
+        raise CheckpointError(checkpoint, "is no work directory of a run.", "Copy a published folder to this machine.")
     family = families.of_folder(checkpoint)
     strip = {"strip_prefix": strip_prefix} if strip_prefix else {}
-
-    def place(path: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
-        return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
-
     config = family.config_of_folder(checkpoint, base, dtype=dtype, **strip)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
-    where = {} if mesh is None else {"sharding": place}
-    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **where, **strip)
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **strip)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 
@@ -82,7 +78,7 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
     from sgt_jax.assets import resource
     from sgt_jax.checkpoints import runs
 
-    path = Path(workdir) / "config.json"
+    path = epath.Path(workdir) / "config.json"
     try:
         settings = json.loads(path.read_text())
         family = families.of_config(settings)

@@ -8,6 +8,7 @@ from etils import epath
 
 from sgt_jax.assets import resource
 from sgt_jax.checkpoints.stored import StoredWeights
+from sgt_jax.data.stored.places import place
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.models import family as families
@@ -26,8 +27,10 @@ def publish(
 
     Raises:
       CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
+      ConfigError: an object store whose package is not installed.
     """
-    path = epath.Path(workdir) / "config.json"
+    workdir = place(workdir)
+    path = workdir / "config.json"
     try:
         settings = json.loads(path.read_text())
         family = families.of_config(settings)
