@@ -6,6 +6,7 @@ s = alpha / r, or alpha / sqrt(r) with `use_rslora`; with DoRA the rows of W + s
 which OmniGen2's trainer writes: pytorch_lora_weights.safetensors, names below "transformer.", alpha equal to r.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -166,6 +167,16 @@ def read_any(place: str | os.PathLike) -> Adapter:
     if not os.path.exists(os.path.join(place, CONFIG)) and os.path.exists(os.path.join(place, DIFFUSERS)):
         return read_diffusers(os.path.join(place, DIFFUSERS))
     return read(place)[1]
+
+
+def digest(place: str | os.PathLike) -> str:
+    """A text that two adapters share if and only if their files hold the same bytes."""
+    files = [place] if os.path.isfile(place) else [os.path.join(place, name) for name in (CONFIG, WEIGHTS, DIFFUSERS)]
+    found = hashlib.sha256()
+    for path in filter(os.path.exists, files):
+        with open(path, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
 
 
 def settings_of(values: Mapping[str, Any], where: str) -> Settings:

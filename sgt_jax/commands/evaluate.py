@@ -17,6 +17,7 @@ from typing import Any
 
 from sgt_jax import errors
 from sgt_jax.commands import evaluate_follow, evaluate_pictures, evaluate_report
+from sgt_jax.commands.adapter_options import add_adapter
 from sgt_jax.errors import ConfigError
 
 
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add_adapter(flags)
     add(
         "--data",
         type=Path,
@@ -113,6 +115,7 @@ class Model:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from sgt_jax.assets import resource
+        from sgt_jax.checkpoints import adapters
         from sgt_jax.evaluation.benchmarks.manifests import weights_digest
         from sgt_jax.inference import load
         from sgt_jax.inference.subject import CheckpointSubject
@@ -120,10 +123,13 @@ class Model:
         self.assistant = load.load(
             options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
             report=lambda line: print(line, file=sys.stderr),
+            adapter=options.adapter, adapter_scale=options.adapter_scale,
         )  # fmt: skip
         self.subject = CheckpointSubject(self.assistant, {}, ())
         self.params = self.assistant.params
         self.digest = weights_digest(resource(options.checkpoint), options.weights)
+        if options.adapter:
+            self.digest += f"+{adapters.digest(options.adapter)}*{options.adapter_scale:g}"
         self.unknown = self.assistant.tokenizer.unknown_words
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from sgt_jax import errors
 from sgt_jax.analysis.separability.measuring import AFTER, BEFORE
+from sgt_jax.commands.adapter_options import add_adapter
 from sgt_jax.errors import DataError
 
 _SOURCE_HELP = (
@@ -31,6 +32,7 @@ def analysis_parser(name: str, description: str) -> argparse.ArgumentParser:
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add_adapter(found)
     add("--source", type=source_spec, metavar="SPEC", help=_SOURCE_HELP)
     add("--batch", type=positive, default=16, help="samples at a time")
     add("--seed", type=int, default=0)
@@ -105,6 +107,7 @@ def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
             yield name, load.load(
                 folder, base=options.base, weights=options.weights, dtype=options.dtype,
                 report=lambda line: print(line, file=sys.stderr),
+                adapter=options.adapter if name == AFTER else None, adapter_scale=options.adapter_scale,
             )  # fmt: skip
 
 

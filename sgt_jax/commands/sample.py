@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sgt_jax import errors
+from sgt_jax.commands.adapter_options import add_adapter
 from sgt_jax.errors import ConfigError
 
 MOST_SEED = 2**31 - 1
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", choices=("ema", "params"), default="ema")
     add("--strip-prefix", default="", metavar="PREFIX", help="taken off the names of tensors, such as module.")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add_adapter(flags)
     add("--image", action=_Entry, metavar="FILE")
     add("--text", action=_Entry)
     add("--upright", action=argparse.BooleanOptionalAction, default=True,
@@ -108,6 +110,7 @@ def sample(options: argparse.Namespace) -> None:
     model = load.load(
         options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
         report=lambda line: print(line, file=sys.stderr), strip_prefix=options.strip_prefix,
+        adapter=options.adapter, adapter_scale=options.adapter_scale,
     )  # fmt: skip
     settings = _settings(options, model.defaults[options.mode])
     if prompts:

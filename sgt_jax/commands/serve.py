@@ -33,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     add("--base", metavar="DIR", help="a BAGEL folder with the files that an SGT release lacks")
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
+    add("--adapter", metavar="DIR", action="append", default=[],
+        help="an adapter, served beside its base as BASE+NAME (may be repeated)")  # fmt: skip
+    add("--adapter-scale", type=float, default=1.0, metavar="S", help="what adapters' scales are multiplied with")
     add("--name", help="of the model in requests (default: the folder's)")
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: 127.0.0.1)")
     add("--port", type=int, default=8000, help="0 takes a free one; it is printed (default: 8000)")
@@ -110,6 +113,11 @@ def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
         name = name_of(folder) if engines or not options.name else options.name
         name = f"{name}-2" if name in engines else name
         engines[name], weights[name] = Engine(assistant, limits, mesh), folder_name(folder)
+        if folder == options.checkpoint:
+            for adapter in options.adapter:
+                both = f"{name}+{name_of(adapter)}"
+                tuned = load.with_adapter(assistant, adapter, options.adapter_scale)
+                engines[both], weights[both] = Engine(tuned, limits, mesh), f"{folder_name(folder)} + {folder_name(adapter)}"
     return Service(engines, weights, key, options.timeout)
 
 

@@ -9,6 +9,7 @@
 Photos are uint8 arrays [H, W, 3]; see `Assistant` for the options.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -19,12 +20,14 @@ from typing import Any
 import jax
 from etils import epath
 
+from sgt_jax.checkpoints import adapters
 from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.data.stored.places import place
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
+from sgt_jax.models import lora
 from sgt_jax.models.family import Family, Settings
 
 
@@ -56,6 +59,29 @@ def load(
     checkpoint = os.fspath(where)
     if not where.is_dir():
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
+    found = _opened(where, base, weights, dtype, report, strip_prefix)
+    if adapter is None:
+        return found
+    report(f"{os.fspath(adapter)}: an adapter, times {adapter_scale:g}")
+    return with_adapter(found, adapter, adapter_scale)
+
+
+def with_adapter(assistant: Assistant, adapter: str | os.PathLike, scale: float = 1.0) -> Assistant:
+    """The same model with an adapter added to its weights; it shares all other arrays and compiled programs' shapes.
+
+    Raises:
+      CheckpointError: the adapter is damaged, of another model, or asks for what is not computed; the family takes none.
+    """
+    modules = assistant.family.linears(assistant.config)
+    found = copy.copy(assistant)
+    found.params = lora.merged(assistant.params, modules, adapters.read_any(adapter), scale)
+    return found
+
+
+def _opened(
+    where: epath.Path, base: Any, weights: str, dtype: str, report: Callable[[str], None], strip_prefix: str
+) -> Assistant:
+    checkpoint = os.fspath(where)
     if (where / "checkpoints").is_dir():
         return _load_run(checkpoint, weights, dtype, report)
     if is_remote(checkpoint):

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 
 from sgt_jax.batch import PackedBatch, TokenInfo
+from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts import Layout
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import UserError
+from sgt_jax.errors import CheckpointError, UserError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.slots import Slots
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 
+from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import ConfigError
+from sgt_jax.models import lora
 from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.costs import BagelCosts

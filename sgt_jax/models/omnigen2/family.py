@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from sgt_jax.checkpoints.names import NameMap, below
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.models import lora
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
 from sgt_jax.models.family import Family, Loaded, Notify, Sharding
 from sgt_jax.models.omnigen2.config import OmniGen2Config
