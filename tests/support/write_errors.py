@@ -49,10 +49,12 @@ def commands(made: Path) -> dict[str, Callable[[Path], list[str]]]:
     """{name: output folder -> command}; `made` holds a finished run "run", a data set "data" and a study "study"."""
     run = made / "run"
     config = f"--config={REPOSITORY}/configs/nano.py"
-    few = [f"--config.data.sources.{name}.num=8" for name in ("asked", "painted", "drawn", "edited")]
+    few = [f"--config.data.sources.{name}.num=8" for name in ("train", "held_out", "held_out_all")]
     return {
         "main": lambda out: train(out / "run"),
-        "ingest": lambda out: sgt("ingest", made / "data", out / "records", "--workers", 1),
+        "ingest": lambda out: sgt(
+            "ingest", "type=folder", f"root={made / 'data'}", "photos=p", "masks=m", out / "records", "--workers", 1
+        ),
         "tokenize": lambda out: sgt("tokenize", config, *few, f"--config.data.mixture.proxy.tokenised={out / 'tokens'}"),
         "convert": lambda out: sgt("convert", run, out / "folder"),
         "sample": lambda out: sgt(
