@@ -4,7 +4,7 @@ import importlib
 import runpy
 import sys
 
-from sgt_jax.errors import nearest
+from sgt_jax.errors import guarded, nearest
 
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[name][0]}")
     importlib.import_module("sgt_jax.parallel.compiling").compilation_cache()
-    return int(module.main(rest) or 0)
+    return guarded(lambda: module.main(rest))
 
 
 def _open(name: str, rest: list[str]) -> int:

@@ -3,6 +3,7 @@
 Any other exception is a fault of ours and keeps its traceback.
 """
 
+import contextlib
 import difflib
 import errno
 import os
@@ -49,6 +50,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # Errors of the system that the user can mend: no room, no permission, a disk that fails.
 _SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
                      errno.ENFILE, errno.ESTALE})  # fmt: skip
+# A name that a person gave leads to something else than a folder.
+_PLACE = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP})
 
 
 def one_line(error: BaseException) -> str:
@@ -58,7 +61,28 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         where = error.filename or "a file of this run"
         return f"{where}: {error.strerror}; free some space or change permissions, and start again"
+    if isinstance(error, OSError) and error.errno in _PLACE and error.filename:
+        return f"{error.filename}: {error.strerror}; choose another place, or move away what is there"
     return ""
+
+
+def guarded(work: Callable[[], int | None]) -> int:
+    """Runs a whole command; its exit status, or 1 with one line on stderr where `one_line` knows the error.
+
+    SGT_TRACEBACK=1 in the environment shows where an error came from.
+    """
+    try:
+        found = int(work() or 0)
+        sys.stdout.flush()  # a full disk behind it is an error of the command, too
+        return found
+    except (UserError, OSError) as error:
+        words = one_line(error)
+        if not words or os.environ.get("SGT_TRACEBACK"):
+            raise
+        print(f"error: {words}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # what waits to be printed cannot be: let Python not try again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
 
 
 def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...] = ()) -> int:

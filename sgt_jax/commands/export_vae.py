@@ -32,11 +32,12 @@ def main(arguments: list[str]) -> int:
     from sgt_jax import trees
     from sgt_jax.checkpoints.exporting import write_published
     from sgt_jax.checkpoints.runs import restore_params
+    from sgt_jax.data.stored.places import regular
     from sgt_jax.models.autoencoder import flux_names
     from sgt_jax.training import experiment
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)
-    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+    config = ml_collections.ConfigDict(json.loads(regular(workdir / "config.json").read_text()))
     task = experiment.build(config)
     params, step = restore_params(workdir, "ema")
     encode = jax.jit(task.model.encode_moments)

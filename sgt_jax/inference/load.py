@@ -22,9 +22,9 @@ from etils import epath
 
 from sgt_jax.checkpoints import adapters
 from sgt_jax.data.stored.atomic import is_remote
-from sgt_jax.data.stored.places import place
+from sgt_jax.data.stored.places import place, regular
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import CheckpointError
+from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
 from sgt_jax.models import lora
@@ -106,10 +106,12 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
 
     path = epath.Path(workdir) / "config.json"
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(regular(path).read_text())
         family = families.of_config(settings)
         config = family.config(settings["model"]).replace(dtype=dtype)
         tokenizer_file = resource(settings["data"]["tokenizer"])
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"is not the config of a run ({type(error).__name__}: {error})."
         raise CheckpointError(path, why, "Give the --workdir of a run.") from None

@@ -10,6 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.data.stored import atomic
+from sgt_jax.data.stored.places import regular
 
 STUDY = "study.json"  # what the study is: arms, seeds, scores
 ITEMS = "items.json"  # what is the same for all arms: kinds of questions, groups of items
@@ -25,7 +26,7 @@ def is_study(folder: str | os.PathLike) -> bool:
 def finished(results: epath.PathLike) -> Iterator[Mapping[str, Any]]:
     """The records of all runs in a results folder, in the order of their names."""
     for path in sorted((epath.Path(results) / RUNS).glob("*.json"), key=lambda p: p.name):
-        yield json.loads(path.read_text())
+        yield json.loads(regular(path).read_text())
 
 
 def write_json(path: epath.PathLike, content: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from sgt_jax.data.stored.places import regular
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation import statistics
 from sgt_jax.evaluation.statistics import Contrast, Estimate
@@ -49,7 +50,7 @@ def read_results(folder: epath.PathLike) -> Results:
     folder = epath.Path(folder)
     if not records.is_study(folder):
         raise DataError(f"{folder}: holds no {records.STUDY}; give the --results of a study")
-    facts = json.loads((folder / records.STUDY).read_text())
+    facts = json.loads(regular(folder / records.STUDY).read_text())
     by_arm: dict[str, dict[int, Any]] = {}
     for record in records.finished(folder):
         if record["arm"] not in facts["arms"]:

@@ -8,7 +8,7 @@ from etils import epath
 
 from sgt_jax.assets import resource
 from sgt_jax.checkpoints.stored import StoredWeights
-from sgt_jax.data.stored.places import place
+from sgt_jax.data.stored.places import place, regular
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.models import family as families
@@ -32,10 +32,12 @@ def publish(
     workdir = place(workdir)
     path = workdir / "config.json"
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(regular(path).read_text())
         family = families.of_config(settings)
         config = family.config(settings["model"])
         tokenizer_file = epath.Path(resource(settings["data"]["tokenizer"]))
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"is not the config of a run ({type(error).__name__}: {error})."
         raise CheckpointError(path, why, "Give the --workdir of a run.") from None

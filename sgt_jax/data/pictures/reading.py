@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from sgt_jax.data.stored.places import regular
 from sgt_jax.errors import DataError
 
 MOST_PIXELS = 200_000_000  # of a picture; beyond, it is taken for a decompression bomb
@@ -101,6 +102,8 @@ def load_rgb(path: str | Path | BinaryIO, upright: bool = False, name: str = "",
                 return to_rgb(ImageOps.exif_transpose(picture))
             return to_rgb(picture)
 
+    if isinstance(path, str | Path):
+        regular(path)
     try:
         return _loaded(read, path, truncated)
     except FileNotFoundError as error:

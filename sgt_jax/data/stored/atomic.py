@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from sgt_jax.errors import DataError
+
 
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes a text file as UTF-8, line ends as they are; the old file or the new one is there at any time."""
@@ -42,6 +44,19 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
         settle(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(target: epath.PathLike, advice: str) -> Iterator[None]:
+    """Says in our words that a file could not be written; ArrayRecord raises RuntimeError for what the disk refuses.
+
+    Raises:
+      DataError: what is done inside raised OSError or RuntimeError.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{os.fspath(target)}: cannot be written ({error}); {advice}") from error
 
 
 def temporary_path(path: epath.PathLike) -> epath.Path:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +154,8 @@ def write_part(
         temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    """Says in our words that a file could not be written."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        advice = "finished parts are kept: make room and run the same command again"
-        raise DataError(f"{target}: cannot be written ({error}); {advice}") from error
+def _writing(target: Path) -> contextlib.AbstractContextManager[None]:
+    return atomic.writing(target, "finished parts are kept: make room and run the same command again")
 
 
 def _settle(target: Path, temporary: Path, expected: int) -> dict[str, Any]:

@@ -1,14 +1,31 @@
 """Folders as people write them: "~", file:// and object stores, each either understood or refused in one line."""
 
+import contextlib
 import os
+import stat
+from typing import Any
 
 from etils import epath
 
 from sgt_jax.data.stored.atomic import is_remote
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, DataError
 
 STORES = ("gs", "s3", "az")  # that etils.epath reads and writes, with their package
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
+
+
+def regular(path: Any) -> Any:
+    """The same path, if it is not a pipe, socket or device, which would be waited for without end; it need not exist.
+
+    Raises:
+      DataError: it is one.
+    """
+    if not is_remote(path):
+        with contextlib.suppress(OSError):
+            kind = os.stat(path).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise DataError(f"{os.fspath(path)}: is a pipe, a socket or a device, and no file; put a file there")
+    return path
 
 
 def place(text: str | os.PathLike) -> epath.Path:

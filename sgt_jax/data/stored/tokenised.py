@@ -8,6 +8,7 @@ A part is written under another name and then renamed, so a part that exists is 
 by other machines.
 """
 
+import functools
 import io
 import json
 import os
@@ -114,21 +115,26 @@ def write_part(root: Path, number: int, items: Iterable[Record | Bad]) -> dict[s
     # The same name every time: the next attempt overwrites what a killed one left.
     temporary = path.with_suffix(".writing")
     count, bad = 0, {}
+    writing = functools.partial(atomic.writing, path, "finished parts are kept: make room and run the same command again")
     # One record a group: read at random, each costs one read.
-    writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1")
+    with writing():
+        writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1")
     for item in items:
         if isinstance(item, Bad):
             bad.setdefault(item.kind, [0, item.reason])[0] += 1
             continue
-        writer.write(stored_record.to_bytes(item))
+        data = stored_record.to_bytes(item)
+        with writing():
+            writer.write(data)
         count += 1
-    writer.close()
-    if count:
-        atomic.settle(temporary, path)
-    else:
-        temporary.unlink()
     report = {"records": count, "bad": bad}
-    atomic.write_text(root / f"part-{number:05d}.json", json.dumps(report))
+    with writing():
+        writer.close()  # it raises only now if the disk was full
+        if count:
+            atomic.settle(temporary, path)
+        else:
+            temporary.unlink()
+        atomic.write_text(root / f"part-{number:05d}.json", json.dumps(report))
     return report
 
 

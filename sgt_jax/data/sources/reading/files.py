@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sgt_jax.data.stored.boundary import BadRecord, check_open_files, printable
+from sgt_jax.data.stored.places import regular
 from sgt_jax.data.stored.record import Bad
 from sgt_jax.errors import DataError
 
@@ -134,7 +135,9 @@ def read_bytes(path: Path, what: str = "picture") -> bytes:
       BadRecord: it is not there or cannot be read, or is empty.
     """
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
+    except DataError as error:
+        raise BadRecord(f"unreadable {what}", str(error)) from error
     except FileNotFoundError as error:
         raise BadRecord(f"missing {what}", f"{path}: no such {what}; download it again or remove the record") from error
     except OSError as error:
