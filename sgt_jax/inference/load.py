@@ -29,12 +29,13 @@ from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
 from sgt_jax.models import lora
 from sgt_jax.models.family import Family, Settings
+from sgt_jax.parallel import partitioning
 
 
 def load(
     checkpoint: str | os.PathLike, *, base: str | os.PathLike | None = None, weights: str = "ema",
     dtype: str | None = None, report: Callable[[str], None] = lambda line: None, strip_prefix: str = "",
-    adapter: str | os.PathLike | None = None, adapter_scale: float = 1.0,
+    adapter: str | os.PathLike | None = None, adapter_scale: float = 1.0, mesh: jax.sharding.Mesh | None = None,
 ) -> Assistant:  # fmt: skip
     """Opens a published folder or the work directory of a run, with an adapter if one is named.
 
@@ -47,6 +48,7 @@ def load(
       adapter: a folder that PEFT or a run of ours wrote, or a LoRA file in the layout of diffusers; see `with_adapter`.
       adapter_scale: what its scales are multiplied with.
       strip_prefix: taken off the names of a published folder's tensors, such as "module.".
+      mesh: to spread the parameters over, by the table that training uses.
 
     Raises:
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
@@ -59,7 +61,7 @@ def load(
     checkpoint = os.fspath(where)
     if not where.is_dir():
         raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
-    found = _opened(where, base, weights, dtype, report, strip_prefix)
+    found = _opened(where, base, weights, dtype, report, strip_prefix, mesh)
     if adapter is None:
         return found
     report(f"{os.fspath(adapter)}: an adapter, times {adapter_scale:g}")
@@ -79,18 +81,27 @@ def with_adapter(assistant: Assistant, adapter: str | os.PathLike, scale: float 
 
 
 def _opened(
-    where: epath.Path, base: Any, weights: str, dtype: str, report: Callable[[str], None], strip_prefix: str
-) -> Assistant:
+    where: epath.Path, base: Any, weights: str, dtype: str, report: Callable[[str], None], strip_prefix: str,
+    mesh: jax.sharding.Mesh | None,
+) -> Assistant:  # fmt: skip
     checkpoint = os.fspath(where)
     if (where / "checkpoints").is_dir():
-        return _load_run(checkpoint, weights, dtype, report)
+        found = _load_run(checkpoint, weights, dtype, report)
+        if mesh is not None:
+            found.params = jax.device_put(found.params, partitioning.tree_shardings(found.params, mesh))
+        return found
     if is_remote(checkpoint):
         raise CheckpointError(checkpoint, "is no work directory of a run.", "Copy a published folder to this machine.")
     family = families.of_folder(checkpoint)
     strip = {"strip_prefix": strip_prefix} if strip_prefix else {}
+
+    def spread(path: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
+        return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
+
     config = family.config_of_folder(checkpoint, base, dtype=dtype, **strip)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
-    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **strip)
+    spreading = {} if mesh is None else {"sharding": spread}
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **spreading, **strip)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 
