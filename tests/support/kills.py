@@ -9,6 +9,7 @@ those of a run that nobody killed. OUT is written after every kill, and the same
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -35,11 +36,23 @@ def get_config():
     return c
 
 
-def start(workdir: Path, log: Path) -> subprocess.Popen:
-    """Starts the run, or resumes it."""
-    command = [sys.executable, "-m", "sgt_jax.main", f"--config={__file__}", f"--workdir={workdir}"]
+def start(workdir: Path, log: Path, processes: int = 1) -> subprocess.Popen:
+    """Starts the run, or resumes it; several processes are started by a launcher, which is what is returned."""
+    arguments = [f"--config={__file__}", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "sgt_jax.main", *arguments]
+    if processes > 1:
+        launcher = [sys.executable, "-m", "sgt_jax.launch.local", "-n", str(processes), "--devices=1", "--grace=5"]
+        command = [*launcher, "--", *arguments, "--config.mesh.data=-1"]
     with log.open("w") as file:
         return subprocess.Popen(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still run."""
+    try:
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def outcome(workdir: Path) -> dict[str, Any]:
@@ -74,10 +87,11 @@ class Campaign:
       folder: for work directories.
       out: the record; an earlier one of the same seed is continued.
       seed: of the moments.
+      processes: of the run; of several, two are killed at once, and the launcher ends the others.
     """
 
-    def __init__(self, folder: Path, out: Path, seed: int) -> None:
-        self.folder, self.out = folder, out
+    def __init__(self, folder: Path, out: Path, seed: int, processes: int = 1) -> None:
+        self.folder, self.out, self.processes = folder, out, processes
         folder.mkdir(parents=True, exist_ok=True)
         # The moments of the next kills follow from how many there were.
         self.record: dict[str, Any] = {"seed": seed, "kills": 0, "at": {}, "runs": 0, "equal": 0, "unequal": []}
@@ -92,7 +106,7 @@ class Campaign:
         for name in ("warm", "straight"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
             began = time.monotonic()
-            child = start(self.folder / name, self.folder / "log")
+            child = start(self.folder / name, self.folder / "log", self.processes)
             assert child.wait() == 0, (self.folder / "log").read_text()
             seconds = time.monotonic() - began
         return outcome(self.folder / "straight"), seconds
@@ -108,17 +122,16 @@ class Campaign:
         most = min(self.random.randint(1, MOST_KILLS), kills - self.record["kills"])
         at, ended = Counter(self.record["at"]), False
         for _ in range(most):
-            child = start(workdir, log)
+            child = start(workdir, log, self.processes)
             try:
                 ended = child.wait(self.random.uniform(0.02, 1.0) * self.seconds) == 0
                 break
             except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-                child.wait()
+                self._kill(child)
                 at[moment(workdir, log)] += 1
                 self.record.update(kills=self.record["kills"] + 1, at=dict(at))
                 self._write()
-        child = start(workdir, log)
+        child = start(workdir, log, self.processes)
         ended = child.wait() == 0
         found = outcome(workdir) if ended else log.read_text().splitlines()[-1:]
         self.record["runs"] += 1
@@ -127,6 +140,13 @@ class Campaign:
         else:
             self.record["unequal"].append({"kills": self.record["kills"], "found": found})
         self._write()
+
+    def _kill(self, child: subprocess.Popen) -> None:
+        """Kills the process, or two of several at once."""
+        started = children(child.pid) if self.processes > 1 else []
+        for pid in self.random.sample(started, min(2, len(started))) or [child.pid]:
+            os.kill(pid, signal.SIGKILL)
+        child.wait()
 
     def _write(self) -> None:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout
@@ -140,9 +160,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1, help="of the run; two of several are killed at once")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    campaign = Campaign(options.folder, options.out, options.seed)
+    campaign = Campaign(options.folder, options.out, options.seed, options.processes)
     campaign.run(options.kills)
     print(json.dumps(campaign.record))
     return 1 if campaign.record["unequal"] else 0
