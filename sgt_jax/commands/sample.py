@@ -279,7 +279,10 @@ def _progress() -> Iterator[None]:
 def _write(path: Path, picture: Any) -> None:
     from PIL import Image
 
-    Image.fromarray(picture).save(path)
+    from sgt_jax.data.stored import atomic
+
+    with atomic.replacing(path) as temporary, open(temporary, "wb") as file:  # whole or not at all, on a full disk, too
+        Image.fromarray(picture).save(file, Image.registered_extensions()[path.suffix.lower()])
     print(f"wrote {path} ({picture.shape[1]}x{picture.shape[0]})", file=sys.stderr)
 
 
