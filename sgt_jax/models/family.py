@@ -180,10 +180,12 @@ class Costs(Protocol):
     """Work and memory of a training step by formula.
 
     Attributes:
-      attention: {name of an attention: the lanes whose slots it joins}.
+      attention: {name of an attention: the lanes whose slots it joins; some may be absent from a run}.
+      advice: what else to change, as a text, where a step does not fit: parts that need not be trained.
     """
 
     attention: Mapping[str, tuple[str, ...]]
+    advice: tuple[str, ...]
 
     def typical_row(self, budgets: Mapping[str, int]) -> Mapping[str, TokenInfo]:
         """For each attention the facts [1, S] of a typical row that fills these budgets."""

@@ -65,6 +65,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     import jax
 
     jax.config.update("jax_platforms", "cpu")
+    from sgt_jax.models import family as families
     from sgt_jax.parallel import partitioning
     from sgt_jax.planning import estimate
     from sgt_jax.planning.step import plan_step
@@ -76,7 +77,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     planned = plan_step(config, mesh, known.get("state"))
     known["state"] = planned.state
     state = estimate.state_bytes(planned)
-    rows = config.data.rows
+    rows, lanes = config.data.rows, families.of_config(config).token_lanes
     if planned.model.remat not in known:
         known[planned.model.remat] = estimate.work_of(planned)
     executed, needed, shares = known[planned.model.remat]
@@ -86,7 +87,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
         "rows": rows,
         "accumulate": config.accumulate,
         "remat": planned.model.remat,
-        "slots_per_chip": rows * (config.data.budgets["und"] + config.data.budgets["gen"]) // chips,
+        "slots_per_chip": rows * sum(config.data.budgets[lane] for lane in lanes) // chips,
         "state": state,
         "guess": fixed + state["gradients"] + estimate.activation_bytes(planned, rows / chips / config.accumulate),
         "sent": estimate.sent_bytes(planned, config.accumulate),
@@ -94,6 +95,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
         "moved": executed.bytes / chips + 2 * fixed,
         "needed": {part: n / chips for part, n in needed.items()},
         "attention_blocks": shares,
+        "untrained": list(planned.costs.advice),
     }
 
 
@@ -111,7 +113,7 @@ def advice(result: dict[str, Any]) -> list[str]:
     if result["remat"] == "full":
         out.append("model.remat=full_offload: the inputs of layers wait in the host's memory")
     out.append("ema_decay=0: no moving average (4 bytes per trained parameter)")
-    out.append('freeze=("^vae/", "pos_embed", "^decoder/.*und/"): train the generation expert alone')
+    out.extend(result["untrained"])
     out.append("mesh.context=2 or 4 with fewer rows, or smaller data.budgets: fewer slots per chip")
     out.append("a larger slice")
     return out
@@ -159,9 +161,10 @@ def table(result: dict[str, Any]) -> str:
     state, line = result["state"], result["roofline"]
     sizes = " x ".join(f"{axis} {n}" for axis, n in result["mesh"].items() if n > 1) or "1"
     flops = ", ".join(f"{kind} {n / 1e12:.1f}" for kind, n in sorted(result["executed"].items()))
+    visited = ", ".join(f"{share:.0%} ({name})" for name, share in result["attention_blocks"].items())
     lines = [
         f"{result['config']} on {result['topology']}: {result['chips']} chips, mesh {sizes}, {result['rows']} rows, "
-        f"{result['slots_per_chip']} decoder slots per chip, remat {result['remat']}, accumulate {result['accumulate']}",
+        f"{result['slots_per_chip']} token slots per chip, remat {result['remat']}, accumulate {result['accumulate']}",
         "",
         "Memory per chip, GiB",
         f"  parameters   {state['parameters'] / GIB:8.2f}   float32 masters",
@@ -182,9 +185,8 @@ def table(result: dict[str, Any]) -> str:
         f"  peak         {result['peak'] / GIB:8.2f}   of {result['capacity'] / GIB:.2f}: {verdict}",
         "",
         f"Work per chip and step: TFLOP {flops}; {result['moved'] / GIB:.0f} GiB through memory",
-        f"  the model needs {sum(result['needed'].values()) / 1e12:.1f} TFLOP; attention visits "
-        f"{result['attention_blocks']['decoder']:.0%} of the decoder's and {result['attention_blocks']['vit']:.0%} of the "
-        "ViT's blocks of a typical pack",
+        f"  the model needs {sum(result['needed'].values()) / 1e12:.1f} TFLOP",
+        f"  of the blocks of a typical pack attention visits {visited}",
     ]
     if compiled:
         lines += ["", "Collectives per chip and step", "  kind                axes              count       GiB"]

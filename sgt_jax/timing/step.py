@@ -117,8 +117,8 @@ def inputs(options: argparse.Namespace) -> Inputs:
     import optax
 
     from sgt_jax.models.bagel.config import BagelConfig
-    from sgt_jax.models.bagel.costs import typical_row
     from sgt_jax.models.bagel.model import Bagel
+    from sgt_jax.models.family import by_name
 
     config = BagelConfig.from_dict(
         SIZES[options.size] | dict(scan_layers=True, attention=options.attention, dtype=options.dtype)
@@ -127,7 +127,8 @@ def inputs(options: argparse.Namespace) -> Inputs:
     vit = config.vit.__class__(**(vars(config.vit) | {"num_hidden_layers": options.layers + 1}))
     model = Bagel(config.replace(llm=llm, vit=vit))
     lanes = {lane: getattr(options, lane) for lane in ("und", "gen", "vit", "labels")}
-    info, pictures = typical_row(lanes)
+    row = by_name("bagel").costs(model.config).typical_row(lanes)
+    info, pictures = row["decoder"], row["vit"]
     key = jax.random.key(0)
     params = model.init(key)
     batch = random_batch(key, model.config, lanes, info, pictures)
@@ -199,6 +200,27 @@ def routed_steps(options: argparse.Namespace) -> dict[str, tuple[Callable, tuple
         model.decoder = routing.decoder(given.model.config, name)
         steps[name] = (given.step(model), given.arguments)
     return steps
+
+
+def config_parts(file: str) -> dict[str, tuple[Callable, tuple]]:
+    """The whole step of a config of any family, and its loss alone, on the first batch of the config's own data."""
+    import jax
+
+    from sgt_jax.training import config_file, experiment, optimizer
+    from sgt_jax.training import state as state_lib
+    from sgt_jax.training import step as training_step
+
+    config = config_file.load(file)
+    built, tx = experiment.build(config), optimizer.make_optimizer(config)
+    key = jax.random.key(config.seed)
+    batches = iter(built.batches())
+    batch = jax.device_put(next(batches)[0])  # beside it stands where its samples come from
+    batches.close()
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params, _ = built.initial_params(key, jax.tree.map(lambda x: here, jax.eval_shape(built.init, key)))
+    state = state_lib.create(params, tx, tuple(config.freeze), config.ema_decay > 0)
+    step = training_step.make_step(built.loss, tx, config)
+    return {"step": (step, (state, batch)), "loss, forward only": (built.loss, (params, batch, key))}
 
 
 def data_row(file: str, repeats: int) -> dict[str, Any]:

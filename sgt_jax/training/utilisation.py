@@ -36,8 +36,8 @@ class Utilisation:
         slots = {lane: n * fill.get(lane, 0.0) for lane, n in full.items()}
         pairs = {}
         for name, lanes in self._costs.attention.items():
-            room = sum(full[lane] for lane in lanes)
-            pairs[name] = self._pairs[name] * sum(slots[lane] for lane in lanes) / max(room, 1)
+            room = sum(full.get(lane, 0) for lane in lanes)
+            pairs[name] = self._pairs.get(name, 0.0) * sum(slots.get(lane, 0.0) for lane in lanes) / max(room, 1)
         needed = sum(self._costs.training_flops(slots, pairs, self._freeze).values())
         return {"mfu": needed / seconds / self._peak}
 

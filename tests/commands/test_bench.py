@@ -31,6 +31,13 @@ def test_parts_of_the_step(tmp_path, capsys):
     assert "GFLOP/s" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # the step of another family is compiled
+def test_the_step_of_a_config(capsys):
+    assert bench.main(["--config", "configs/omnigen2_sgt.py:local", "--repeats", "1"]) == 0
+    step, forward = (line.split() for line in capsys.readouterr().out.splitlines()[2:])
+    assert step[0] == "step" and float(step[2]) > 2 * float(forward[4]) > 0  # GFLOP
+
+
 def small(**changes):
     llm = dict(
         hidden_size=16, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,

@@ -4,7 +4,7 @@ import importlib.util
 import json
 
 import pytest
-from sgt_jax.configs import bagel_7b_sgt
+from sgt_jax.configs import bagel_7b_sgt, omnigen2_sgt
 
 from sgt_jax.commands import plan
 from sgt_jax.parallel import hardware
@@ -34,14 +34,21 @@ def test_messages_of_the_compiler():
     assert compiling.out_of_memory("INVALID_ARGUMENT: no") is None
 
 
-@pytest.mark.parametrize("name", [*bagel_7b_sgt.TPUS, *bagel_7b_sgt.GPUS])
-def test_hardware_variants_have_a_row_per_chip(name):
-    config = load(f"{CONFIG}:{name}")
-    chips = (bagel_7b_sgt.TPUS | bagel_7b_sgt.GPUS)[name]
-    if name in bagel_7b_sgt.TPUS:
+@pytest.mark.parametrize(
+    "file, document, slots, name",
+    [
+        (file, document, slots, name)
+        for file, document, slots in ((CONFIG, bagel_7b_sgt, 16384), ("configs/omnigen2_sgt.py", omnigen2_sgt, 12800))
+        for name in (*document.TPUS, *document.GPUS)
+    ],
+)
+def test_hardware_variants_have_a_row_per_chip(file, document, slots, name):
+    config = load(f"{file}:{name}")
+    chips = (document.TPUS | document.GPUS)[name]
+    if name in document.TPUS:
         assert hardware.chips_in(hardware.parse_topology(name.replace("_", ":", 1))[1]) == chips
         assert config.model.attention == "tpu"
-    assert config.data.rows == chips and config.data.budgets.und + config.data.budgets.gen == 16384
+    assert config.data.rows == chips and config.data.budgets.und + config.data.budgets.gen == slots
 
 
 def test_overrides():
@@ -54,6 +61,7 @@ def test_overrides():
 
 
 RESULT = dict(
+    untrained=["freeze=X: train less"],
     config=CONFIG,
     overrides=[],
     topology="v5e:4x8",
@@ -83,7 +91,7 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
     arguments = ["--config", CONFIG, "--topology", "v5e:4x8"]
     assert plan.main(arguments) == 1
     text = capsys.readouterr().out
-    assert "DOES NOT FIT by 0.06 GiB" in text and "model.remat=full_offload" in text
+    assert "DOES NOT FIT by 0.06 GiB" in text and "model.remat=full_offload" in text and "train less" in text
     assert plan.main([*arguments, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["over"] == 65 * 2**20
 

@@ -103,6 +103,7 @@ class BagelCosts:
     """See `models.family.Costs`."""
 
     config: BagelConfig
+    advice: tuple[str, ...] = ('freeze=("^vae/", "pos_embed", "^decoder/.*und/"): train the generation expert alone',)
 
     @property
     def attention(self) -> Mapping[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from sgt_jax.models import lora
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
 from sgt_jax.models.family import Family, Loaded, Notify, Sharding
 from sgt_jax.models.omnigen2.config import OmniGen2Config
+from sgt_jax.models.omnigen2.costs import OmniGen2Costs
 from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config
 from sgt_jax.models.omnigen2.guidance import Guidance, Settings
 from sgt_jax.models.omnigen2.mllm.published import mllm_config
@@ -171,6 +172,9 @@ class OmniGen2Family(Family):
                 "the vision tower's heads": config.vision.num_heads,
             }
         }
+
+    def costs(self, config: OmniGen2Config) -> OmniGen2Costs:
+        return OmniGen2Costs(config)
 
     def decoder_size(self, config: OmniGen2Config) -> tuple[int, int]:
         return config.dit.num_layers, config.dit.hidden_size
