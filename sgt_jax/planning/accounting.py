@@ -137,6 +137,8 @@ def _visit_flops(eqn: Any, visited: Mapping[int, float]) -> float:
     """One block of queries of blockwise attention: the loop's body, once for each block of keys that is visited."""
     inner = Work()
     _walk(eqn.params["jaxpr"].jaxpr, 1.0, visited, inner)
+    if not inner.total:
+        return 0.0  # what is left of a walk whose results nobody wants: its arguments are gone, too
     order = eqn.invars[-len(eqn.outvars) - 2]  # the arguments are (order, count, *carry), after what the loop closes over
     blocks, of_keys = order.aval.shape[1:]
     return inner.total * of_keys * visited.get(blocks * of_keys, 1.0)
