@@ -3,9 +3,9 @@
     python -m sgt_jax bench --size 7b --layers 2 --json times.json
     python -m sgt_jax bench --mot
     python -m sgt_jax bench --data configs/nano.py
-    python -m sgt_jax bench --config configs/omnigen2_sgt.py:local --repeats 3
+    python -m sgt_jax bench --step configs/omnigen2_sgt.py:local --repeats 3
 
---config times the step of a config of any family on the first batch of its own data. Without it the model is BAGEL's, of a
+--step times the step of a config of any family on the first batch of its own data. Without it the model is BAGEL's, of a
 named size, on random inputs: the times depend on shapes and on the mask of a typical pack. --mot compares three ways to route
 slots to the two experts. --data also times how long a config's data takes to make a batch. What needs no data needs only jax,
 flax and optax. `bench serve` is `bench-serve`, which loads a server.
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "--mot", action="store_true", help="compare ways to route slots to experts, instead of timing the parts"
     )
     flags.add_argument("--data", metavar="CONFIG", help="also time the data of this config")
-    flags.add_argument("--config", help="FILE.py or FILE.py:variant: time its step instead")
+    flags.add_argument("--step", metavar="CONFIG", help="time the step of this config (FILE.py or FILE.py:variant) instead")
     flags.add_argument("--json", help="also write the rows to this file")
     return flags
 
@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
 
         return bench_serve.main(arguments[1:])
     options = parser().parse_args(arguments)
-    if options.config:
-        rows = measure(config_parts(options.config), options.repeats)
+    if options.step:
+        rows = measure(config_parts(options.step), options.repeats)
     else:
         rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
     if options.data:

@@ -33,7 +33,7 @@ def test_parts_of_the_step(tmp_path, capsys):
 
 @pytest.mark.slow  # the step of another family is compiled
 def test_the_step_of_a_config(capsys):
-    assert bench.main(["--config", "configs/omnigen2_sgt.py:local", "--repeats", "1"]) == 0
+    assert bench.main(["--step", "configs/omnigen2_sgt.py:local", "--repeats", "1"]) == 0
     step, forward = (line.split() for line in capsys.readouterr().out.splitlines()[2:])
     assert step[0] == "step" and float(step[2]) > 1.2 * float(forward[4]) > 0  # GFLOP
 
