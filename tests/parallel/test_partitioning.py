@@ -38,7 +38,12 @@ MESHES = [
 
 
 # Those of OmniGen2's golden, whose two towers have 2 key-value heads, too.
-FEW_MESHES = [{"data": 2, "fsdp": 4}, {"fsdp": 4, "tensor": 2}, {"data": 4, "context": 2}, {"fsdp": 2, "tensor": 2, "context": 2}]
+FEW_MESHES = [
+    {"data": 2, "fsdp": 4},
+    {"fsdp": 4, "tensor": 2},
+    {"data": 4, "context": 2},
+    {"fsdp": 2, "tensor": 2, "context": 2},
+]
 PROGRAMS = {"bagel": "golden_rows", "omnigen2": "omnigen2_rows"}
 
 
