@@ -28,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--vae",
         default=NANO,
-        help="folder with ae.safetensors, and vae.json with its sizes unless they are those of FLUX (default: %(default)s)",
+        help="folder with ae.safetensors, and vae.json with its sizes unless they are those of FLUX, or the vae/ of a "
+        "pipeline folder (default: %(default)s)",
     )
     flags.add_argument("--pictures", type=int, default=8, help="pictures per line (default: %(default)s)")
     return flags
@@ -88,14 +89,17 @@ def autoencoder(folder: str) -> mask_survival.Damage:
     import jax.numpy as jnp
 
     from sgt_jax.assets import resource
-    from sgt_jax.models.autoencoder import flux_names
+    from sgt_jax.models.autoencoder import diffusers_names, flux_names
     from sgt_jax.models.autoencoder.model import Autoencoder, AutoencoderConfig, to_bytes, to_unit_range
 
     path = Path(resource(folder))
-    sizes = path / "vae.json"
-    config = AutoencoderConfig.from_dict(json.loads(sizes.read_text()) if sizes.is_file() else {})
+    if (path / diffusers_names.VAE_FILE).is_file():
+        params, config = diffusers_names.load_vae(path)
+    else:
+        sizes = path / "vae.json"
+        config = AutoencoderConfig.from_dict(json.loads(sizes.read_text()) if sizes.is_file() else {})
+        params = flux_names.load_vae(path / flux_names.VAE_FILE, config)
     vae = Autoencoder(config, dtype=jnp.float32, precision=jax.lax.Precision.HIGHEST)
-    params = flux_names.load_vae(path / flux_names.VAE_FILE, config)
 
     @jax.jit
     def there_and_back(params, pictures):

@@ -176,12 +176,15 @@ def suggested(
         gen = slots - und if "gen" in budgets else 0
         if gen < largest.get("gen", 0):
             continue
-        tried = {lane: max(blocks(1.3 * mean[lane] * per_row), blocks(largest[lane])) for lane in ("vit", "labels")}
-        # Canvases are counted in pictures.
-        canvases = {
-            lane: max(int(np.ceil(1.3 * mean[lane] * per_row)), largest[lane]) for lane in budgets if ":" in lane
-        }
-        tried = {"und": und, "gen": gen} | tried | canvases
+        others = [lane for lane in budgets if lane not in ("und", "gen")]
+        # Canvases, and lanes that a family keeps for whole pictures, are counted in pictures.
+        few = {lane for lane in others if ":" in lane or (lane not in ("vit", "labels") and budgets[lane] < block)}
+        wanted = {lane: 1.3 * mean[lane] * per_row for lane in others}
+        tried = {"und": und, "gen": gen} | {
+            lane: max(int(np.ceil(wanted[lane])), largest[lane]) if lane in few
+            else max(blocks(wanted[lane]), blocks(largest[lane]))
+            for lane in others
+        }  # fmt: skip
         tried = {lane: tried[lane] for lane in budgets}
         fill = _fill(stream, tried, pool_size)
         if fill > best["fill"]:

@@ -333,8 +333,26 @@ class Family(Protocol):
         raise UnsupportedError(f"family '{self.name}' has no formulas of work and memory, so nothing can be planned")
 
     def decoder_size(self, config: ModelConfig) -> tuple[int, int]:
-        """Layers and width of the decoder that the analyses look into. Raises UnsupportedError."""
+        """Layers and width of the decoder that reads pictures and texts, for analyses. Raises UnsupportedError."""
         raise UnsupportedError(f"family '{self.name}' has no analyses: nothing says where its decoder's layers are")
+
+    def reading_states(
+        self, model: Model, params: Params, batch: PackedBatch, layers: Sequence[int]
+    ) -> dict[str, jax.Array]:  # fmt: skip
+        """States [R, S, width] of what is read: "vit" (a slot each, after the encoder) and "connector" (a slot or a cell
+        each), of lane "vit"; "layer 3" (after that layer of the decoder), whose first slots are those of lane "und".
+
+        Raises UnsupportedError.
+        """
+        raise UnsupportedError(f"family '{self.name}' has no analyses: nothing says what its layers read")
+
+    def check_analysis(self, name: str) -> None:
+        """Whether "attention" or "align", which need the inside of one decoder for both tasks, exist for it.
+
+        Raises:
+          UnsupportedError: they do not.
+        """
+        raise UnsupportedError(f"family '{self.name}' has no analysis '{name}'; it works with one decoder for both tasks")
 
 
 _registered: dict[str, Family] = {}

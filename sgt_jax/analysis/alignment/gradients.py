@@ -106,6 +106,7 @@ def parameter_gradients(model: Assistant, pattern: str, *, rows: int = 16, seed:
 
 def _unrolled(model: Assistant) -> tuple[Model, Params]:
     """The model with unrolled layers, since a scanned layer has no number of its own."""
+    model.family.check_analysis("align")
     if not model.config.scan_layers:
         return model.model, model.params
     params = dict(model.params)

@@ -59,6 +59,7 @@ def understanding_attention(
       rows: questions per batch.
       ranked: of how many questions per batch the hidden states are analysed; they are brought to the host.
     """
+    model.family.check_analysis("attention")
     resize = vit_size(model)
     task = tasks.Understanding(model.tokenizer.encode, resize)
     samples = [task(question.example, np.random.default_rng(0)) for question in asked]

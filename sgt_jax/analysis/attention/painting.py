@@ -60,6 +60,7 @@ def generation_attention(
       ranked: of how many prompts per batch the hidden states are analysed; they are brought to the host.
       seed: of the noise.
     """
+    model.family.check_analysis("attention")
     size = canvas(model)
     layout = model.layout((size,))
     sampling = model.family.steps(model.model, layout)

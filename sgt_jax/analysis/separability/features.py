@@ -59,13 +59,12 @@ def _program(family: Family, config: ModelConfig, layers: tuple[int, ...]) -> Ca
 
     @jax.jit
     def pooled(params, batch):
-        names = [f"hidden_{i}" for i in layers]
-        out = inner.forward(
-            params, batch, inner.draw(jax.random.key(0), batch), capture=("vit_out", "connector_out", *names)
-        )
+        out = family.reading_states(inner, params, batch, layers)
         und, vit = batch["und"]["vit"] >= 0, batch["vit"]["sample"] > 0
-        found = {"vit": _mean(out["vit_out"], vit), "connector": _mean(out["connector_out"], vit)}
-        return found | {f"layer {i}": _mean(out[n][:, : und.shape[1]], und) for i, n in zip(layers, names)}
+        cells = vit[:, :: vit.shape[1] // max(out["connector"].shape[1], 1)]
+        found = {"vit": _mean(out["vit"], vit), "connector": _mean(out["connector"], cells)}
+        layer = {f"layer {i}": out[f"layer {i}"][:, : und.shape[1]] for i in layers}
+        return found | {name: _mean(x, und) for name, x in layer.items()}
 
     return pooled
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from sgt_jax.checkpoints.names import NameMap
+from sgt_jax.batch import PackedBatch
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
@@ -175,6 +176,16 @@ class BagelFamily:
 
     def decoder_size(self, config: BagelConfig) -> tuple[int, int]:
         return config.llm.num_hidden_layers, config.llm.hidden_size
+
+    def reading_states(
+        self, model: Bagel, params: Mapping[str, Any], batch: PackedBatch, layers: Sequence[int]
+    ) -> dict[str, jax.Array]:  # fmt: skip
+        names = {f"layer {i}": f"hidden_{i}" for i in layers} | {"vit": "vit_out", "connector": "connector_out"}
+        out = model.forward(params, batch, model.draw(jax.random.key(0), batch), capture=tuple(names.values()))
+        return {name: out[captured] for name, captured in names.items()}
+
+    def check_analysis(self, name: str) -> None:
+        del name  # all there are
 
 
 def _special_tokens(tokenizer: Tokenizer) -> SpecialTokens:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sgt_jax.checkpoints.names import NameMap, below
+import jax
+
+from sgt_jax.batch import PackedBatch
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
@@ -177,7 +180,17 @@ class OmniGen2Family(Family):
         return OmniGen2Costs(config)
 
     def decoder_size(self, config: OmniGen2Config) -> tuple[int, int]:
-        return config.dit.num_layers, config.dit.hidden_size
+        return config.text.num_hidden_layers, config.text.hidden_size
+
+    def reading_states(
+        self, model: OmniGen2, params: Mapping[str, Any], batch: PackedBatch, layers: Sequence[int]
+    ) -> dict[str, jax.Array]:  # fmt: skip
+        last = f"block_{model.config.vision.depth - 1}"
+        cells, inner = model.mllm.see(params["mllm"], batch["vit"], (last,))
+        names = tuple(f"hidden_{i}" for i in layers)
+        _, states = model.mllm.hidden(params["mllm"], model.pointing(batch["und"]), cells, names)
+        found = {"vit": inner[last], "connector": cells}
+        return found | {f"layer {i}": states[name] for i, name in zip(layers, names, strict=True)}
 
 
 def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
