@@ -2,9 +2,10 @@
 
     python -m tests.support.omnigen2_sampling_speed SIDE CALLS
 
-SIDE x SIDE latent tokens, as many of a reference, 32 words, three joint layers, two layers a refiner, six steps, three branches of
-guidance. "once": branches as one batch, what they share computed once, as the sampler does. "every": one batch, every branch
-computes all. "after": one branch after another. Prints the largest relative difference of results, and the medians' ratios.
+SIDE x SIDE latent tokens, as many of a reference, 32 words, three joint layers, two layers a refiner, six steps, three
+branches of guidance. "once": branches as one batch, what they share computed once, as the sampler does. "every": one batch,
+every branch computes all. "after": one branch after another. Prints the largest relative difference of results, and the
+medians' ratios.
 """
 
 import functools
