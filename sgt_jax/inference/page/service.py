@@ -70,6 +70,8 @@ class Service:
             for one in wanted:
                 jobs.append(await asyncio.to_thread(self.submit, engine, one))
             waiting = {asyncio.wrap_future(job.future) for job in jobs}
+            for one in waiting:  # whoever leaves reads no outcome
+                one.add_done_callback(lambda found: found.cancelled() or found.exception())
             while waiting:
                 _, waiting = await asyncio.wait(waiting, timeout=0.25)
                 if waiting and await gone():
