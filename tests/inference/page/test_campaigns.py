@@ -31,7 +31,6 @@ def test_damaged_requests_hurt_nobody(server):
 def test_under_load_nothing_is_lost_or_wrong_and_texts_share_the_processor(server):
     found = bench_serve.under_load(server, count=50, clients=8, seed=0)
     assert (found["lost"], found["wrong"], found["compiled_late"]) == (0, 0, 0)
-    assert found["memory_growth_percent"] < 5
     assert bench_serve.throughput(server, 16, 8)["times_one_at_a_time"] > 2  # the campaign measures it; here it is a guard
 
 
