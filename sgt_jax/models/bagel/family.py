@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.batch import PackedBatch
+from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sgt_jax.checkpoints.names import NameMap, below
 import jax
 
 from sgt_jax.batch import PackedBatch
+from sgt_jax.checkpoints.names import NameMap, below
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
