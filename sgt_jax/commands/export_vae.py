@@ -32,13 +32,18 @@ def main(arguments: list[str]) -> int:
     from sgt_jax import trees
     from sgt_jax.checkpoints.exporting import write_published
     from sgt_jax.checkpoints.runs import restore_params
+    from sgt_jax.data.stored import atomic
     from sgt_jax.data.stored.places import regular
+    from sgt_jax.errors import CheckpointError
     from sgt_jax.models.autoencoder import flux_names
     from sgt_jax.training import experiment
 
     workdir, out = epath.Path(options.workdir), epath.Path(options.out)
     config = ml_collections.ConfigDict(json.loads(regular(workdir / "config.json").read_text()))
     task = experiment.build(config)
+    if task.objective.branch != "vae":
+        raise CheckpointError(workdir, "trained more than an autoencoder.", "Write its weights with sgt convert.")
+    out.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     params, step = restore_params(workdir, "ema")
     encode = jax.jit(task.model.encode_moments)
     latents = []
@@ -53,10 +58,9 @@ def main(arguments: list[str]) -> int:
     vae = dict(
         task.model_config.to_dict()["vae"], shift_factor=float(values.mean()), scale_factor=float(1 / values.std())
     )
-    out.mkdir(parents=True, exist_ok=True)
     names = flux_names.vae_names(task.model_config.vae)
     write_published(out / flux_names.VAE_FILE, names, functools.partial(trees.at, params["vae"]))
-    (out / "vae.json").write_text(json.dumps(vae, indent=1) + "\n")
+    atomic.write_text(out / "vae.json", json.dumps(vae, indent=1) + "\n")
     print(f"step {step}: scale {vae['scale_factor']:.4f}, shift {vae['shift_factor']:.4f}, channel means "
           f"{np.round(values.mean(0), 2).tolist()}, standard deviations {np.round(values.std(0), 2).tolist()}")  # fmt: skip
     return 0

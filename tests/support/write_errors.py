@@ -62,8 +62,10 @@ def commands(made: Path) -> dict[str, Callable[[Path], list[str]]]:
         ),
         "report": lambda out: sgt("report", out / "study"),
         "inspect-data": lambda out: sgt("inspect-data", config, *few, "--out", out / "look"),
-        "embed": lambda out: sgt("embed", "--checkpoint", run, "--n", 12, "--out", out / "embedded"),
-        "export-vae": lambda out: sgt("export-vae", run, out / "vae", "--batches", 1),
+        "embed": lambda out: sgt(
+            "embed", "--checkpoint", run, "--n", 12, "--perplexity", 3, "--out", out / "embedded"
+        ),
+        "proxies": lambda out: sgt("proxies", "--out", out / "cards"),
     }
 
 
@@ -200,7 +202,7 @@ FAULTS = {
     f.__name__.replace("_", " "): f
     for f in (full, read_only, unwritable, file_size, file_in_place, dangling_link, stdout_full, fifo)
 }
-READERS = ("ingest", "convert", "sample", "report", "embed", "export-vae")  # commands that "fifo" concerns
+READERS = ("ingest", "convert", "sample", "report", "embed")  # commands that "fifo" concerns
 
 
 # -- Cells -------------------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ def left(out: Path) -> str:
     for run in [path.parent for path in out.glob("*/checkpoints")]:
         steps = sorted(path.name for path in run.joinpath("checkpoints").iterdir() if path.name.isdigit())
         found.append(f"checkpoints {' '.join(steps) or 'none'}")
-    for name in ("records", "tokens", "folder", "embedded", "look", "vae"):
+    for name in ("records", "tokens", "folder", "embedded", "look", "cards"):
         if (out / name).is_dir():
             files = [path for path in (out / name).rglob("*") if path.is_file()]
             index = [path.name for path in files if path.name in ("index.json", "dataset_info.json", "ema.safetensors")]
