@@ -3,7 +3,6 @@
 Any other exception is a fault of ours and keeps its traceback.
 """
 
-import contextlib
 import difflib
 import errno
 import os
@@ -80,8 +79,10 @@ def guarded(work: Callable[[], int | None]) -> int:
         if not words or os.environ.get("SGT_TRACEBACK"):
             raise
         print(f"error: {words}", file=sys.stderr)
-        with contextlib.suppress(OSError):  # what waits to be printed cannot be: let Python not try again at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        try:
+            sys.stdout.flush()
+        except OSError:  # what waits to be printed cannot be: let Python not try again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
