@@ -147,3 +147,20 @@ def test_a_wheel_works_outside_of_the_repository(tmp_path):
     (tmp_path / "short.py").write_text(short)
     status, _, err, _ = run("train", "--config=short.py", "--workdir=run", "--config.total_steps=2")
     assert status == 0 and (tmp_path / "run/report.html").exists(), err
+
+
+def test_importing_the_package_is_quick_and_needs_no_jax():
+    """Its cost over a bare Python's in processor time, the least of five: 50 ms at most."""
+    code = "import sys, time; t = time.process_time(); import sgt_jax; print(time.process_time() - t, 'jax' in sys.modules)"
+    run = functools.partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = [run().stdout.split() for _ in range(5)]
+    assert min(float(seconds) for seconds, _ in told) < 0.05 and {has for _, has in told} == {"False"}
+
+
+def test_load_is_the_one_of_inference():
+    import sgt_jax
+    from sgt_jax.inference.load import load
+
+    assert sgt_jax.load is load
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        getattr(sgt_jax, "lode")
