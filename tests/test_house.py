@@ -31,6 +31,7 @@ ARROWS = {
     "study": "training inference models reporting checkpoints evaluation parallel data configs batch trees assets errors",
     "main": "training parallel errors",
     "training": "inference models reporting checkpoints evaluation parallel data configs batch trees assets errors",
+    "": "inference",  # sgt_jax.load
     "inference": "models reporting checkpoints evaluation parallel data batch trees assets errors",
     "models": "checkpoints parallel data batch trees assets errors",
     "reporting": "evaluation data assets errors",
