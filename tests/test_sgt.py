@@ -163,4 +163,4 @@ def test_load_is_the_one_of_inference():
 
     assert sgt_jax.load is load
     with pytest.raises(AttributeError, match="has no attribute 'lode'"):
-        getattr(sgt_jax, "lode")
+        _ = sgt_jax.lode

@@ -5,6 +5,7 @@ and one of the instructions. docs/proxies.md holds the list and the pictures.
 """
 
 import argparse
+import io
 import sys
 import textwrap
 import zlib
@@ -17,6 +18,7 @@ from sgt_jax.data.examples import Example, ProxyPair
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.proxies import PROXIES, make_pair
 from sgt_jax.data.proxies.registry import LEVELS
+from sgt_jax.data.stored import atomic
 
 LONG_SIDE = 288  # pixels of each of the two pictures
 GAP, LINE, INK, PAPER = 6, 16, (40, 40, 45), (255, 255, 255)
@@ -77,7 +79,10 @@ def main(argv: list[str]) -> int:
         rng = np.random.default_rng((options.seed, zlib.crc32(name.encode())))
         path = options.out / f"{'_'.join((name, *settings))}.jpg"
         pair = make_pair(name, photos[photo], rng, **settings)
-        Image.fromarray(card(pair)).save(path, quality=88, subsampling=0, optimize=True)
+        # Not straight into the file: Pillow takes a write that a full disk cut short for a whole one.
+        encoded = io.BytesIO()
+        Image.fromarray(card(pair)).save(encoded, "JPEG", quality=88, subsampling=0, optimize=True)
+        atomic.write_bytes(path, encoded.getvalue())
         total += path.stat().st_size
     print(f"\n{len(CARDS)} pictures, {total / 1e3:.0f} kB, in {options.out}")
     return 0

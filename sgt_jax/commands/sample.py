@@ -17,6 +17,7 @@ at a time; the n-th has seed --seed + n and writes towers_n.png, or prints its a
 
 import argparse
 import dataclasses
+import io
 import json
 import math
 import sys
@@ -281,8 +282,10 @@ def _write(path: Path, picture: Any) -> None:
 
     from sgt_jax.data.stored import atomic
 
-    with atomic.replacing(path) as temporary, open(temporary, "wb") as file:  # whole or not at all, on a full disk, too
-        Image.fromarray(picture).save(file, Image.registered_extensions()[path.suffix.lower()])
+    # Not straight into the file: Pillow takes a write that a full disk cut short for a whole one.
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, Image.registered_extensions()[path.suffix.lower()])
+    atomic.write_bytes(path, encoded.getvalue())
     print(f"wrote {path} ({picture.shape[1]}x{picture.shape[0]})", file=sys.stderr)
 
 

@@ -1,11 +1,14 @@
 """Picture grids, rows of small pictures under titles: what a run learns from and what it paints."""
 
+import io
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
+
+from sgt_jax.data.stored import atomic
 
 _GAP, _MARGIN = 6, 10
 _INK, _PAPER, _FRAME = (40, 40, 45), (255, 255, 255), (205, 205, 210)
@@ -69,9 +72,10 @@ def grid(
 
 
 def write_png(path: epath.PathLike, picture: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] as PNG, also to remote paths."""
-    with epath.Path(path).open("wb") as file:
-        Image.fromarray(_checked(picture)).save(file, format="PNG", optimize=True)
+    """Writes uint8 [H, W, 3] as PNG, also to remote paths; whole or not at all."""
+    encoded = io.BytesIO()  # Pillow takes a write that a full disk cut short for a whole one
+    Image.fromarray(_checked(picture)).save(encoded, format="PNG", optimize=True)
+    atomic.write_bytes(path, encoded.getvalue())
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

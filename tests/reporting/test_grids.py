@@ -1,5 +1,7 @@
 """Picture grids."""
 
+import resource
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,16 @@ def test_no_picture_is_an_error(rows):
 def test_only_uint8_rgb(picture):
     with pytest.raises(ValueError, match="uint8"):
         grids.grid([[picture]])
+
+
+def test_a_picture_that_the_disk_cuts_short_is_an_error_and_no_file(tmp_path):
+    """Pillow takes a short write for a whole one where it writes into a file by itself."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(OSError):
+            grids.write_png(tmp_path / "a.png", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

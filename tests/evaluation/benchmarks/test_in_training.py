@@ -1,6 +1,5 @@
 """A benchmark inside a run, and a process that follows a run and scores its checkpoints."""
 
-import argparse
 import json
 
 import jax
@@ -19,7 +18,7 @@ from tests.support import benchmark_folders as folders
 
 @pytest.fixture(scope="module")
 def model():
-    return evaluate.Model(argparse.Namespace(checkpoint="package:nano", base=None, weights="ema", dtype=None))
+    return evaluate.Model(evaluate.parser().parse_args(["--checkpoint", "package:nano"]))
 
 
 @pytest.fixture(scope="module")

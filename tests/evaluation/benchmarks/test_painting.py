@@ -25,9 +25,7 @@ class Stopped(Exception):
 @pytest.fixture(scope="module", autouse=True)
 def one_model():
     """The command loads a model per call; here all calls share one, with its compiled programs."""
-    import argparse
-
-    model = evaluate.Model(argparse.Namespace(checkpoint="package:nano", base=None, weights="ema", dtype=None))
+    model = evaluate.Model(evaluate.parser().parse_args(["--checkpoint", "package:nano"]))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(evaluate, "Model", lambda options: model)
         yield
