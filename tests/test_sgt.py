@@ -116,9 +116,8 @@ def test_the_doctor_tells_versions_and_devices(tmp_path, capsys, monkeypatch):
 def installed(folder: Path) -> Path:
     """The Python of an environment with a wheel of the repository, beside the packages that these tests run with."""
     pip = [sys.executable, "-m", "pip"]
-    subprocess.run(
-        [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, REPOSITORY], check=True, timeout=300
-    )
+    # In isolation pip brings what builds a wheel; setuptools before 70.1 alone does not.
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, REPOSITORY], check=True, timeout=300)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=False, symlinks=True)
     (site,) = (folder / "env/lib").glob("python*/site-packages")
@@ -129,8 +128,7 @@ def installed(folder: Path) -> Path:
 
 
 @pytest.mark.slow  # builds a wheel, makes an environment and starts six processes in it
-@pytest.mark.skipif(importlib.util.find_spec("pip") is None or importlib.util.find_spec("setuptools") is None,
-                    reason="builds a wheel without the network: needs pip and setuptools here")  # fmt: skip
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="builds a wheel: needs pip")
 def test_a_wheel_works_outside_of_the_repository(tmp_path):
     run = functools.partial(sgt, folder=tmp_path, python=str(installed(tmp_path)))
     assert run("--version")[:2] == (0, "sgt_jax 0.1.0\n")
