@@ -6,11 +6,8 @@ folder that the run started from.
 """
 
 import argparse
-import os
-from typing import Any
 
 import jax
-from etils import epath
 
 from sgt_jax import errors
 
@@ -37,28 +34,10 @@ def main(arguments: list[str]) -> int:
     jax.config.update("jax_platforms", "cpu")
 
     def work() -> None:
-        convert(
+        from sgt_jax.training.publishing import publish
+
+        publish(
             options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print
         )
 
     return errors.status(work)
-
-
-def convert(
-    workdir: epath.PathLike,
-    out: str | os.PathLike,
-    weights: str = "ema",
-    dtype: Any = "bfloat16",
-    step: int | None = None,
-    copy_from: str | os.PathLike | None = None,
-    progress: Any = lambda line: None,
-) -> None:
-    """Writes the weights of a run as a published folder; see `training.publishing.publish`.
-
-    Raises:
-      CheckpointError: not a work directory, no such checkpoint, `out` exists, ...
-      ConfigError: an object store whose package is not installed.
-    """
-    from sgt_jax.training.publishing import publish
-
-    publish(workdir, out, weights, dtype, step, copy_from, progress)

@@ -22,6 +22,7 @@ from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder import flux_names
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.published import config_from_folder, load_published
+from sgt_jax.training.publishing import publish
 from sgt_jax.training.state import TrainState
 from tests.support import paths
 
@@ -82,7 +83,7 @@ def test_however_the_arrays_are_stored(tmp_path, scan, chunked):
     stored = StoredWeights(tmp_path / "run")
     if chunked and scan:
         assert stored("decoder/layers/und/q_proj/kernel")._store.chunk_layout.read_chunk.shape[0] == 1
-    convert.convert(tmp_path / "run", tmp_path / "out", dtype="float32")
+    publish(tmp_path / "run", tmp_path / "out", dtype="float32")
     for file in (names.MODEL_FILE, flux_names.VAE_FILE):
         for name, array in load_file(tmp_path / "out" / file).items():
             assert np.array_equal(array, average[name])
@@ -95,7 +96,7 @@ def test_other_files_come_from_where_the_run_started(tmp_path, capsys):
     (start / "LICENSE").write_text("Apache-2.0")
     settings = json.loads((tmp_path / "run" / "config.json").read_text()) | {"init_from": str(start)}
     (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
-    convert.convert(tmp_path / "run", tmp_path / "out")
+    publish(tmp_path / "run", tmp_path / "out")
     assert (tmp_path / "out" / "LICENSE").read_text() == "Apache-2.0"
     assert (tmp_path / "out" / "llm_config.json").read_bytes() == (CKPT / "llm_config.json").read_bytes()
     shutil.rmtree(start)
@@ -125,7 +126,7 @@ def test_a_run_of_another_model(tmp_path):
     settings["model"]["scan_layers"] = False
     (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
     with pytest.raises(CheckpointError, match="holds no parameter decoder/layers_0"):
-        convert.convert(tmp_path / "run", tmp_path / "out")
+        publish(tmp_path / "run", tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_checkpoint(tmp_path):
     for path in [*state.glob("d/*"), *state.glob("ocdbt.process_0/d/*")]:
         path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match="run/checkpoints/7/state"):
-        convert.convert(tmp_path / "run", tmp_path / "out")
+        publish(tmp_path / "run", tmp_path / "out")
     (state / "_METADATA").unlink()
     with pytest.raises(CheckpointError, match="not a checkpoint of a run"):
-        convert.convert(tmp_path / "run", tmp_path / "out")
+        publish(tmp_path / "run", tmp_path / "out")

@@ -7,13 +7,13 @@ from ml_collections import ConfigDict
 from safetensors.numpy import load_file
 
 from sgt_jax.analysis.separability.features import chosen_layers
-from sgt_jax.commands.convert import convert
 from sgt_jax.inference import load
 from sgt_jax.models import family
 from sgt_jax.models.family import UnsupportedError
 from sgt_jax.parallel.partitioning import make_mesh
 from sgt_jax.planning.step import plan_step
 from sgt_jax.training import loop
+from sgt_jax.training.publishing import publish
 from sgt_jax.trees import flat
 from tests.support import tiny_experiment, toy_family
 
@@ -61,7 +61,7 @@ def test_a_foreign_family_samples(run):
 
 
 def test_a_foreign_family_exports(run, tmp_path):
-    convert(run[0], tmp_path / "out", weights="params")
+    publish(run[0], tmp_path / "out", weights="params")
     written = load_file(tmp_path / "out" / "toy.safetensors")
     assert written.keys() == flat(run[1]).keys()
     for name, array in flat(run[1]).items():

@@ -135,11 +135,11 @@ def measure_convert(workdir: Path, out: str) -> dict[str, float]:
 
     jax.config.update("jax_platforms", "cpu")
     import sgt_jax.models.bagel.export  # noqa: F401
-    from sgt_jax.commands.convert import convert
+    from sgt_jax.training.publishing import publish
 
     jax.device_put(0).block_until_ready()
     with Peak() as peak:
-        convert(workdir, out, "params")
+        publish(workdir, out, "params")
     return {"convert": peak.rise}
 
 

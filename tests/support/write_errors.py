@@ -7,7 +7,7 @@ where it wrote. OUT is written after every cell, and the same command goes on wh
 (a full or a read-only file system) are noted as not tried where they cannot be made.
 
 A cell is good if the process ended by itself within SECONDS with a status from 1 to 127 and one line that begins with
-"error:", and no traceback; and if what it left is whole, is refused, or is not there. `stdout full` may also end with 0.
+"error:", and no traceback. `stdout full` may also end with 0. What it left is recorded, for people; it is not judged.
 """
 
 import argparse

@@ -17,12 +17,12 @@ import pytest
 from etils import epath
 
 from sgt_jax.checkpoints.runs import RunCheckpoints, restore_params
-from sgt_jax.commands.convert import convert
 from sgt_jax.data.stored.places import place
 from sgt_jax.errors import CheckpointError, ConfigError, one_line
 from sgt_jax.inference.load import load
 from sgt_jax.parallel.stopping import Interrupted, StopRequest
 from sgt_jax.training import loop
+from sgt_jax.training.publishing import publish
 from tests.support import kills
 from tests.support import tiny_experiment as tiny
 from tests.support.paths import REPOSITORY
@@ -100,7 +100,7 @@ def test_places_as_people_write_them(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="gs:// needs the package gcsfs"):
         load("gs://no-such-bucket/run")
     with pytest.raises(ConfigError, match="gs:// needs the package gcsfs"):
-        convert("gs://no-such-bucket/run", "out")
+        publish("gs://no-such-bucket/run", "out")
 
 
 def test_a_file_in_place_of_the_work_directory_is_one_line(tmp_path):

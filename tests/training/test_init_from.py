@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sgt_jax.commands import convert
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.training import loop
+from sgt_jax.training.publishing import publish
 from tests.support import paths
 from tests.support import tiny_experiment as tiny
 
@@ -36,7 +36,7 @@ def test_import_train_convert_import_continues(tmp_path, capfd):
     assert "recomputed: latent_pos_embed.pos_embed, vit_pos_embed.pos_embed" in printed.out + printed.err
     for weights in ("params", "ema"):
         out = tmp_path / weights
-        convert.convert(tmp_path / "run", out, weights, "float32")
+        publish(tmp_path / "run", out, weights, "float32")
         found = load_published(out, config_from_folder(out, scan_layers=True))
         expected = state.weights(weights)
         assert jax.tree.structure(found.params) == jax.tree.structure(expected)
