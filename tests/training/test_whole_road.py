@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from sgt_jax.configs import bagel_7b_sgt
 
-from sgt_jax.commands import convert, ingest, tokenize
+from sgt_jax.commands import ingest, tokenize
 from sgt_jax.inference import load
 from sgt_jax.models.bagel.guidance import Settings
 from sgt_jax.reporting.metrics import read_metrics
-from sgt_jax.training import loop
+from sgt_jax.training import loop, publishing
 from tests.support import local_road
 
 CONFIG = f"--config={bagel_7b_sgt.__file__}:local"
@@ -44,7 +44,7 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     assert abs(samples["segmentation"] - 2 * samples["understanding"]) <= 2 * config.data.rows * config.data.pool_size
     assert set(samples) == {"segmentation", "understanding"}
 
-    convert.convert("run", "checkpoints/SGT-local")
+    publishing.publish("run", "checkpoints/SGT-local")
     assert (Path("checkpoints/SGT-local") / "ema.safetensors").exists()
     model = load.load("checkpoints/SGT-local")
     photo = np.asarray(Image.open("data/SAM-SGT/sam_selection/part_0/sa_0.jpg"))
