@@ -2,9 +2,12 @@
 
     mechanism analysis/
     mechanism analysis/ --study docs/results/proxies --out docs/results/mechanism.html
+    mechanism seed_0/ --runs seed_1/ seed_2/
 
 FOLDER holds what probe, embed, attention and align wrote with --before BASE; any of them may be missing. --study names the
 results of a study whose arms are proxies: the page then compares the alignment of gradients before tuning with the gains.
+One run's intervals are over pictures and questions and do not hold for other runs, so the page gives no verdict on it; --runs
+adds the folders of other seeds of the same recipe, and intervals are then over runs.
 """
 
 import argparse
@@ -28,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="align.json files to use instead of FOLDER's, each of other proxies",
     )
+    add("--runs", nargs="+", default=[], metavar="FOLDER", help="the same of other seeds: intervals over runs, and verdicts")
     add("--out", metavar="FILE", help="the page (default: FOLDER/mechanism.html)")
     return flags
 
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> int:
     from sgt_jax.analysis.mechanism import page
 
     try:
-        print(page.build(options.folder, options.out, study=options.study, alignments=options.align))
+        print(page.build(options.folder, options.out, study=options.study, alignments=options.align, runs=options.runs))
     except (DataError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

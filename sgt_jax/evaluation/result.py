@@ -25,12 +25,14 @@ class Result:
     Attributes:
       items: name -> per-item values, equally long lists or arrays (numbers or strings).
       columns, rows, captions: a picture grid, may be empty.
+      painted: numbers of the columns that the model painted; the others are the same at every evaluation.
     """
 
     items: dict[str, Any]
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[np.ndarray | None]] = ()
     captions: Sequence[str] = ()
+    painted: Sequence[int] = ()
 
     def scores(self) -> Iterator[tuple[str, float]]:
         """(name, mean) of every numeric item list."""

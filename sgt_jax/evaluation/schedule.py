@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from sgt_jax.evaluation import evaluators as registry
-from sgt_jax.evaluation.items import evaluated_steps, load_items, save_items
+from sgt_jax.evaluation.items import evaluated_steps, load_items, save_first_pictures, save_items
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.statistics import Score
 from sgt_jax.evaluation.subject import Params, Subject
@@ -72,6 +72,7 @@ class Schedule:
             if result.rows:
                 self._log.pictures(step, name, result.rows, columns=result.columns, captions=result.captions)
             if self._primary:
+                save_first_pictures(self._workdir, step, name, result)
                 save_items(self._workdir, step, name, result)
         self.seconds += time.time() - started
         self._log.scalars(step, dict(values, evaluation_seconds=time.time() - started), kind="eval")

@@ -165,6 +165,21 @@ def mean_of_parts(parts: Sequence[tuple[Any, Any]], *, resamples: int = RESAMPLE
     return Estimate(value, sum(r.shape[1] for r, _ in results), low, high, "bootstrap of seeds and items")
 
 
+def over_runs(values: Sequence[float]) -> Estimate:
+    """The mean of one number of several runs, with the interval of a t-test over runs; `n` counts the runs.
+
+    Raises:
+      ValueError: fewer than two runs, which have no interval.
+    """
+    if len(values) < 2:
+        raise ValueError("an interval over runs needs two of them")
+    import scipy.stats  # here: it takes a second, which most commands need not spend
+
+    mean, n = float(np.mean(values)), len(values)
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(mean, n, mean - half, mean + half, "t-test over runs")
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p-values of several tests at once, by Holm's step-down rule; None stays None."""
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)

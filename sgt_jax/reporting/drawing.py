@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 # Colours that matplotlib writes and that become CSS variables; the page has as many series colours.
 INK, RULE = "#010203", "#010204"
+VERDICTS = {"better": "#010205", "worse": "#010206", "same": "#010207", "": "#010208"}
+_VARIABLES = {"better": "--good", "worse": "--bad", "same": "--neutral", "": "--accent"}
 SERIES = [f"#0a000{n}" for n in range(1, 9)]
 
 
@@ -61,6 +63,8 @@ def _inline(svg: str, title: str, label: str) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
     svg = svg.replace(INK, "var(--soft)").replace(RULE, "var(--rule)")
+    for name, colour in VERDICTS.items():
+        svg = svg.replace(colour, f"var({_VARIABLES[name]})")
     for number, colour in enumerate(SERIES, 1):
         svg = svg.replace(colour, f"var(--s{number})")
     svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)

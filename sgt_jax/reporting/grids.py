@@ -71,6 +71,32 @@ def grid(
     return np.asarray(sheet)
 
 
+def cells(sheet: np.ndarray) -> list[list[np.ndarray]]:
+    """The pictures of a sheet that `grid` made, uint8 [h, w, 3] each, row by row; enlarged ones at their own size again.
+
+    They are found by their frames, so empty places are left out.
+    """
+    from scipy import ndimage  # here: it takes a second, which most commands need not spend
+
+    framed, _ = ndimage.label((sheet == _FRAME).all(-1))
+    rows: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for y, x in ndimage.find_objects(framed):
+        if min(y.stop - y.start, x.stop - x.start) > 8:  # a frame, not a point of its colour
+            tile = sheet[y.start + 1 : y.stop - 1, x.start + 1 : x.stop - 1]
+            rows.setdefault(y.start, []).append((x.start, _unenlarged(tile)))
+    return [[tile for _, tile in sorted(row, key=lambda place: place[0])] for _, row in sorted(rows.items())]
+
+
+def _unenlarged(picture: np.ndarray) -> np.ndarray:
+    """A picture without the whole factor, of 8 at most, by which it was enlarged without smoothing."""
+    for factor in range(8, 1, -1):
+        if all(size % factor == 0 for size in picture.shape[:2]):
+            small = picture[::factor, ::factor]
+            if np.array_equal(small.repeat(factor, 0).repeat(factor, 1), picture):
+                return small
+    return picture
+
+
 def write_png(path: epath.PathLike, picture: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] as PNG, also to remote paths; whole or not at all."""
     encoded = io.BytesIO()  # Pillow takes a write that a full disk cut short for a whole one

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 import markupsafe
+import numpy as np
 from etils import epath
 from PIL import Image
 
@@ -37,10 +38,27 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(style=markupsafe.Markup(style), **values)
 
 
-def embedded_picture(path: epath.Path) -> dict[str, Any]:
-    """A PNG for a page: `uri` holds the file itself, `width` and `height` are in pixels, `small` asks for enlargement."""
+def embedded_picture(path: epath.Path, side: int = 0) -> dict[str, Any]:
+    """A PNG for a page: `uri` holds the file itself, `width` and `height` are in pixels, `small` asks for enlargement.
+
+    With `side`, a larger picture is made so small that its longer side has that many pixels.
+    """
     content = path.read_bytes()
-    width, height = Image.open(io.BytesIO(content)).size
+    picture = Image.open(io.BytesIO(content))
+    if side and max(picture.size) > side:
+        picture.thumbnail((side, side))
+        return embedded_array(np.asarray(picture))
+    return _embedded(content, *picture.size)
+
+
+def embedded_array(picture: np.ndarray) -> dict[str, Any]:
+    """The same of a picture uint8 [H, W, 3]."""
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, format="PNG", optimize=True)
+    return _embedded(encoded.getvalue(), picture.shape[1], picture.shape[0])
+
+
+def _embedded(content: bytes, width: int, height: int) -> dict[str, Any]:
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return {"uri": uri, "width": width, "height": height, "small": max(width, height) <= 64}
 

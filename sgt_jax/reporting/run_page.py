@@ -30,6 +30,7 @@ The results are a plain dict; every part may be missing, and its section is then
         "mixture": [{"source": "segmentation", "wanted": 0.25, "samples": 24000, "tokens": 800000, "loss_weight": 0.3}],
         "lanes": [{"lane": "und", "budget": 192, "fill": 0.93}],
       },
+      "unscored": "config.evaluators is empty",            why there are no scores
       "notes": ["what a reader should know before believing the numbers"],
       "config": {...},                                     nested plain values
     }
@@ -51,13 +52,15 @@ from etils import epath
 
 from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
-from sgt_jax.reporting import curves, grids, page
+from sgt_jax.reporting import curves, forest, grids, headline, page
+from sgt_jax.reporting.forest import Row
 from sgt_jax.reporting.metrics import read_metrics
-from sgt_jax.reporting.words import NO_BREAK, amount, gain, top
+from sgt_jax.reporting.words import NO_BREAK, amount, gain, percent, top, verdict
 
 RESULTS = "results.json"
 REPORT = "report.html"
 PICTURES = "pictures/report"
+_SIDE = 256  # pixels of a picture's longer side on the page; the files keep all
 _RUN = ("command", "started", "steps", "weights", "parameters", "hardware", "versions", "seconds", "data_wait")
 
 
@@ -89,15 +92,18 @@ def build_report(workdir: epath.PathLike) -> epath.Path:
 def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], workdir: epath.PathLike) -> str:
     """The page as text, from results as in `results.json` and the lines of `metrics.jsonl`."""
     scores = [Score.from_dict(s) for s in results.get("scores", ())]
-    groups = list(dict.fromkeys(s.group for s in scores))
+    groups = sorted(dict.fromkeys(s.group for s in scores), key=lambda group: group != "segmentation")
     run = dict.fromkeys(_RUN) | dict(results.get("run", {}))
+    training = curves.training_curves(metrics)
     return page.render(
         "report.html",
         title=results.get("title", "Training run"),
+        headline=headline.of_results(results, metrics),
+        figure=first_figure(scores, training),
         run=run,
-        headlines=[s for s in _firsts(scores) if not s.kind and not s.lower_is_better],
+        headlines=[s for s in _firsts(scores, groups) if not s.kind and not s.lower_is_better],
         tables=[score_table(g, [s for s in scores if s.group == g]) for g in groups],
-        training=[_markup(c) for c in curves.training_curves(metrics)],
+        training=[_markup(c) for c in training],
         evaluations=[_markup(c) for c in curves.score_curves(metrics)],
         pictures=[_load_pictures(epath.Path(workdir), p) for p in results.get("pictures", ())],
         data=dict.fromkeys(("mixture", "lanes")) | dict(results.get("data", {})),
@@ -105,6 +111,32 @@ def render(results: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], wor
         config=json.dumps(results["config"], indent=2) if results.get("config") else "",
         level=results.get("interval_level", LEVEL),
     )
+
+
+def first_figure(scores: Sequence[Score], training: Sequence[curves.Curve]) -> dict[str, Any] | None:
+    """The figure under the first sentence: how every overall score changed, else what it is, else the loss; None: nothing.
+
+    Returns:
+      "svg" and "caption".
+    """
+    overall = sorted((s for s in scores if not s.kind), key=lambda s: s.group != "segmentation")
+    compared = [s for s in overall if s.over_before]
+    if shown := compared or overall:
+        units = [s.unit for s in shown]
+        unit = max(units, key=units.count)  # one axis has one unit
+        shown = [s for s in shown if s.unit == unit]
+        rows = [
+            Row(s.name, s.over_before, verdict(s.over_before, s.lower_is_better)) if compared else Row(s.name, s.after)
+            for s in shown
+        ]
+        what = {"%": "points" if compared else "percent"}.get(unit, unit or "index")
+        title = f"Change since before training, {what}" if compared else f"Scores, {what}"
+        svg = forest.draw(title, rows, unit, differences=bool(compared))
+        hollow = "; hollow: the interval holds zero" if any(r.verdict == "same" for r in rows) else ""
+        return {"svg": markupsafe.Markup(svg), "caption": f"{title}; lines are {percent(LEVEL)} intervals{hollow}."}
+    if training:
+        return {"svg": markupsafe.Markup(training[0].svg), "caption": f"{training[0].title} over training steps."}
+    return None
 
 
 def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
@@ -172,11 +204,11 @@ def _save_pictures(workdir: epath.Path, number: int, block: Mapping[str, Any]) -
 
 
 def _load_pictures(workdir: epath.Path, block: Mapping[str, Any]) -> dict[str, Any]:
-    """The block with pictures as data URIs, every example as one column."""
+    """The block with pictures as data URIs, every example as one row."""
     captions = list(block.get("captions", ()))
     examples = []
     for n, row in enumerate(block["rows"]):
-        pictures = [page.embedded_picture(workdir / path) if path else None for path in row]
+        pictures = [page.embedded_picture(workdir / path, _SIDE) if path else None for path in row]
         examples.append({"pictures": pictures, "caption": captions[n] if n < len(captions) else ""})
     return {"caption": "", "columns": (), **block, "examples": examples}
 
@@ -185,9 +217,9 @@ def _markup(curve: curves.Curve) -> curves.Curve:
     return curve._replace(svg=markupsafe.Markup(curve.svg))
 
 
-def _firsts(scores: Sequence[Score]) -> list[Score]:
-    """The first score of each group."""
-    return list({s.group: s for s in reversed(scores)}.values())[::-1]
+def _firsts(scores: Sequence[Score], groups: Sequence[str]) -> list[Score]:
+    """The first score of each group, in the order of the groups."""
+    return [next(s for s in scores if s.group == group) for group in groups]
 
 
 def _as_json(value: Any) -> Any:

@@ -14,7 +14,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.evaluation.evaluators import by_name
-from sgt_jax.evaluation.items import evaluated_steps
+from sgt_jax.evaluation.items import evaluated_steps, first_picture
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import collect_scores
 from sgt_jax.reporting import metrics, run_page
@@ -42,8 +42,9 @@ def write(
         "title": f"SGT {config.name}",
         "run": _run(config, summary, params),
         "scores": collect_scores(workdir, evaluators),
-        "pictures": _pictures(evaluators, results),
+        "pictures": _pictures(evaluators, results, workdir),
         "data": _data(config, summary, workdir),
+        "unscored": _unscored(config, workdir),
         "notes": _notes(config, workdir),
         "config": config.to_dict(),
     }
@@ -90,18 +91,38 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _pictures(evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str, Result]) -> list[dict[str, Any]]:
-    """The grids of the evaluators that have one."""
+def _pictures(
+    evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str, Result], workdir: epath.Path
+) -> list[dict[str, Any]]:
+    """The grids of the evaluators that have one, segmentation first; before training and after it side by side."""
     blocks = []
-    for name, result in results.items():
+    for name, result in sorted(results.items(), key=lambda item: evaluators[item[0]]["type"] != "masks"):
         if not result.rows:
             continue
         title, caption = by_name(evaluators[name]["type"], name).TITLE
-        block = {"title": title, "caption": caption, "columns": list(result.columns), "rows": result.rows}
+        before = _first_pictures(workdir, name, result)
+        columns, rows = [], [[] for _ in result.rows]
+        for number, column in enumerate(result.columns):
+            if before and number in result.painted:
+                columns += (
+                    ["before", "after"] if len(result.painted) == 1 else [f"{column}, before", f"{column}, after"]
+                )
+            else:
+                columns.append(column)
+            for r, row in enumerate(result.rows):
+                rows[r] += [before[r, number], row[number]] if (before and number in result.painted) else [row[number]]
+        block = {"title": title, "caption": caption, "columns": columns, "rows": rows}
         if result.captions:
             block["captions"] = list(result.captions)
         blocks.append(block)
     return blocks
+
+
+def _first_pictures(workdir: epath.Path, name: str, result: Result) -> dict[tuple[int, int], str]:
+    """(row, column) -> path of what the model painted at the first evaluation; {} if this is it or not all are there."""
+    paths = {(r, c): first_picture(name, r, c) for r in range(len(result.rows)) for c in result.painted}
+    whole = len(evaluated_steps(workdir)) > 1 and all((workdir / path).exists() for path in paths.values())
+    return paths if whole else {}
 
 
 def _data(config: ConfigDict, summary: Mapping[str, Any], workdir: epath.Path) -> dict[str, Any]:
@@ -121,12 +142,18 @@ def _data(config: ConfigDict, summary: Mapping[str, Any], workdir: epath.Path) -
     return {"mixture": mixture, "lanes": lanes}
 
 
+def _unscored(config: ConfigDict, workdir: epath.Path) -> str:
+    """Why nothing was scored, or ""."""
+    if evaluated_steps(workdir):
+        return ""
+    return "no evaluation came to its end" if config.evaluators else "config.evaluators is empty"
+
+
 def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
     """What a reader should know before believing the numbers: only what this run's config and files show."""
     steps = evaluated_steps(workdir)
     if not steps:
-        why = "no evaluation came to its end" if config.evaluators else "config.evaluators is empty"
-        return [f"Nothing was scored: {why}."]
+        return []
     scored = f"Scored were the {_weights(config)} after step {steps[-1]}"
     before = "the same model untrained"
     if config.init_from:

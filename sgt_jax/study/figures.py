@@ -1,4 +1,4 @@
-"""Figures of a study: a radar and bars of what each arm gains, and lines with intervals."""
+"""Figures of a study: forest plots of what each arm gains, and lines with intervals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,59 +7,28 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from sgt_jax.evaluation.statistics import Estimate
-from sgt_jax.reporting import drawing
+from sgt_jax.evaluation.statistics import Contrast, Estimate
+from sgt_jax.reporting import drawing, forest
+from sgt_jax.reporting.words import verdict
 from sgt_jax.study.tables import Column, Results
 
 
-def gain_figures(results: Results, columns: Sequence[Column]) -> list[str]:
-    """The radar of understanding gains and the bars of every score's gain, both over the last arm of reference."""
-    base = results.facts["references"][-1]
-    arms = [arm for arm in results.records if any(base in c.cells[arm].against for c in columns)]
-    if not arms:
-        return []
-    axes = [c for c in columns if c.name in results.facts["understanding"]]
-    return [radar(arms, axes, base), *(bars(arms, c, base) for c in columns)]
+def gain_forests(results: Results, columns: Sequence[Column], reference: str) -> list[tuple[str, str]]:
+    """(title, `<svg>`) of every score: what each arm gains over the arm of reference, the largest gain first."""
+    plots = []
+    for column in columns:
+        contrasts = {arm: c.against[reference] for arm, c in column.cells.items() if reference in c.against}
+        order = sorted(contrasts, key=lambda arm: -contrasts[arm].difference.value)
+        if order:
+            rows = [forest.Row(arm, contrasts[arm].difference, judged(contrasts[arm])) for arm in order]
+            # The title tells plots apart: two scores of a study may have the same title.
+            plots.append((column.title, forest.draw(f"{column.name}: {column.title}, points over {reference}", rows)))
+    return plots
 
 
-def radar(arms: Sequence[str], axes: Sequence[Column], base: str) -> str:
-    """Gains over `base` in points, one polygon an arm, as in the paper's figure."""
-    title = f"Understanding, points over {base}"
-    angles = np.linspace(0, 2 * np.pi, len(axes), endpoint=False)
-    with matplotlib.rc_context(drawing.style(title)):
-        ax = drawing.transparent_axes(4.6, 4.0, projection="polar")
-        ax.set_theta_offset(np.pi / 2)
-        gains = {arm: [100 * c.cells[arm].against[base].difference.value for c in axes] for arm in arms}
-        for number, (arm, values) in enumerate(gains.items()):
-            colour = drawing.SERIES[number % len(drawing.SERIES)]
-            ax.plot(np.append(angles, angles[0]), [*values, values[0]], color=colour, linewidth=1.6, label=arm)
-        low, high = min(map(min, gains.values())), max(map(max, gains.values()))
-        ax.set_ylim(min(low, 0) - 0.15 * max(high - low, 1), max(high, 0) + 0.05 * max(high - low, 1))
-        ax.plot(np.linspace(0, 2 * np.pi, 100), np.zeros(100), color=matplotlib.rcParams["text.color"], linewidth=0.9)
-        ax.set_xticks(angles, [c.title for c in axes])
-        label = "; ".join(f"{arm}: " + ", ".join(f"{v:+.1f}" for v in values) for arm, values in gains.items())
-        return drawing.element(ax.figure, title, f"{title}. {label}")
-
-
-def bars(arms: Sequence[str], column: Column, base: str) -> str:
-    """One bar an arm: gain over `base` with its interval."""
-    title = f"{column.title}, points over {base}"
-    known = [arm for arm in arms if base in column.cells[arm].against]
-    with matplotlib.rc_context(drawing.style(title)):
-        ax = drawing.transparent_axes(3.7, 0.5 + 0.24 * len(known))
-        for number, arm in enumerate(known):
-            d = column.cells[arm].against[base].difference
-            ax.barh(number, 100 * d.value, color=drawing.SERIES[number % len(drawing.SERIES)], height=0.7)
-            ax.plot([100 * d.low, 100 * d.high], [number] * 2, color=matplotlib.rcParams["text.color"], linewidth=1.1)
-        ax.axvline(0, color=matplotlib.rcParams["text.color"], linewidth=0.8)
-        ax.set_yticks(range(len(known)), known)
-        ax.invert_yaxis()
-        ax.tick_params(length=0)
-        ax.grid(axis="x", linewidth=0.6)
-        ax.set_title(title, fontsize=9, loc="left")
-        values = [100 * column.cells[arm].against[base].difference.value for arm in known]
-        label = ", ".join(f"{arm} {v:+.1f}" for arm, v in zip(known, values, strict=True))
-        return drawing.element(ax.figure, title, f"{title}: {label}")
+def judged(contrast: Contrast) -> str:
+    """The verdict on an arm; "" with one seed, whose interval says nothing about other runs."""
+    return verdict(contrast.difference) if contrast.seeds > 1 else ""
 
 
 # -- Lines -------------------------------------------------------------------------------------------------------------

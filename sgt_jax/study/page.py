@@ -14,9 +14,9 @@ from etils import epath
 
 from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.statistics import LEVEL
-from sgt_jax.reporting import page
-from sgt_jax.reporting.words import gain, verdict
-from sgt_jax.study import curves, figures, records, tables
+from sgt_jax.reporting import headline, page
+from sgt_jax.reporting.words import gain, percent, verdict
+from sgt_jax.study import curves, figures, sheets, tables
 from sgt_jax.study.tables import Column, Results
 
 REPORT = "report.html"
@@ -49,18 +49,25 @@ def render(results: Results, folder: epath.PathLike) -> str:
     paper = page.paper_of(facts["name"])
     runs = sum(len(seeds) for seeds in results.records.values())
     wanted = sum(len(facts["seeds"]) if steps else 1 for steps in facts["steps"].values())
+    reference = _compared_with(results, columns)
+    forests = figures.gain_forests(results, _headline_first(facts, columns), reference)
+    plots = [{"title": title, "svg": markupsafe.Markup(svg)} for title, svg in forests]
     return page.render(
         "study.html",
         title=f"Study: {facts['name']}",
+        headline=headline_of(results, {c.name: c for c in columns}),
+        figure=_lead(plots, reference),
         facts={"about": "", **facts},
         runs=runs,
         wanted=wanted,
+        asked=next(c.title for c in columns if c.name == facts["headline"]),
         claim=claim(results, {c.name: c for c in columns}),
         columns=columns,
         arms=list(results.records),
         references=[r for r in facts["references"] if r in results.records],
-        figures=[markupsafe.Markup(svg) for svg in figures.gain_figures(results, columns)],
-        legend=[arm for arm in results.records if arm not in facts["references"][1:]],
+        reference=reference,
+        forests=plots[1:],
+        judged=figures.judged,
         sections=curves.sections(results, columns, paper),
         reused=[
             f"{arm}, seed {s} ({r['reused']})"
@@ -69,7 +76,7 @@ def render(results: Results, folder: epath.PathLike) -> str:
             if "reused" in r
         ],
         kinds=[(name, tables.by_kind(results, name, _first_item(results, name))) for name in facts["splits"]],
-        sheets=sheets(folder, results),
+        sheets=sheets.read(folder, list(results.records), facts["base"].get("evaluators", {})),
         cost=cost(results),
         paper=paper,
         differs=DIFFERS,
@@ -77,6 +84,45 @@ def render(results: Results, folder: epath.PathLike) -> str:
         base=json.dumps(facts["base"], indent=2),
         changes=json.dumps(facts["arms"], indent=2),
     )
+
+
+def headline_of(results: Results, columns: Mapping[str, Column]) -> str:
+    """The first sentence: the study's favourite arm against its first reference, in the score that it is about."""
+    facts = results.facts
+    column, arm, reference = columns[facts["headline"]], facts["favourite"], facts["references"][0]
+    contrast = column.cells[arm].against.get(reference) if arm in column.cells else None
+    if contrast is None:
+        runs = sum(len(seeds) for seeds in results.records.values())
+        ran = f"{runs} {'run has' if runs == 1 else 'runs have'} ended"
+        return f"Not decided: {ran}, and {arm} and {reference} have no seed in common so far."
+    change = headline.Change(
+        column.title, column.cells[arm].value, contrast.difference, arm=arm, rival=reference, runs=contrast.seeds
+    )
+    return headline.first_sentence([change])
+
+
+def _compared_with(results: Results, columns: Sequence[Column]) -> str:
+    """The first arm of reference that anything can be compared with so far; the first one if there is none."""
+    references = results.facts["references"]
+    known = (r for r in references if any(r in cell.against for c in columns for cell in c.cells.values()))
+    return next(known, references[0])
+
+
+def _headline_first(facts: Mapping[str, Any], columns: Sequence[Column]) -> list[Column]:
+    """All scores but those that another one repeats: the mean over a single group is that group."""
+    single = len(facts["understanding"]) == 1
+    kept = [c for c in columns if not (single and c.name == tables.OVERALL)]
+    return sorted(kept, key=lambda c: c.name != facts["headline"])
+
+
+def _lead(plots: Sequence[Mapping[str, Any]], reference: str) -> dict[str, Any] | None:
+    if not plots:
+        return None
+    words = f"points over {reference}, lines are {percent(LEVEL)} intervals over seeds and items"
+    return {
+        "svg": plots[0]["svg"],
+        "caption": f"{plots[0]['title']}: {words}; hollow: the interval holds zero; blue: one run, no verdict.",
+    }
 
 
 def markdown(results: Results) -> str:
@@ -167,19 +213,6 @@ def cost(results: Results) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def sheets(folder: epath.PathLike, results: Results) -> list[tuple[str, str, dict[str, Any]]]:
-    """(arm, what, picture) of the grids in the folder, by what they show."""
-    entries = []
-    for path in sorted((epath.Path(folder) / records.PICTURES).glob("*.png"), key=lambda p: p.name):
-        # Names may hold underscores themselves: the longest arm that fits is meant.
-        arms = [arm for arm in results.records if path.name.startswith(arm + "_")]
-        if arms:
-            arm = max(arms, key=len)
-            entries.append((arm, path.stem.removeprefix(arm + "_"), page.embedded_picture(path)))
-    order = list(results.records)
-    return sorted(entries, key=lambda e: (e[1], order.index(e[0])))
 
 
 def _first_item(results: Results, evaluator: str) -> str:

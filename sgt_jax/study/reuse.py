@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from sgt_jax.errors import DataError
 from sgt_jax.study import records
 from sgt_jax.study.arms import Run, fingerprint, run_config
+from sgt_jax.study.sheets import CAPTIONS
 
 
 class _Recorded(NamedTuple):
@@ -88,3 +89,6 @@ def _copy_pictures(folder: epath.Path, arm: str, results: epath.Path, new_arm: s
             continue
         name = f"{new_arm}_{picture.name.removeprefix(f'{arm}_')}"
         (results / records.PICTURES / name).write_bytes(picture.read_bytes())
+    told = folder / records.PICTURES / CAPTIONS
+    if told.exists():  # the items are the same
+        (results / records.PICTURES / CAPTIONS).write_bytes(told.read_bytes())

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from sgt_jax.errors import ConfigError, DataError
 from sgt_jax.evaluation.items import load_items
 from sgt_jax.reporting.metrics import realised_samples
-from sgt_jax.study import records, stages
+from sgt_jax.study import records, sheets, stages
 from sgt_jax.study.arms import Run, arm_names, fingerprint, run_config, runs
 from sgt_jax.study.history import history
 from sgt_jax.study.reuse import take_runs
@@ -176,3 +176,4 @@ def _copy_pictures(run: Run, config: ConfigDict, folder: epath.Path, results: ep
     for picture in (folder / "pictures").glob(f"step_{config.total_steps:07d}_*.png"):
         name = picture.name.split("_", 2)[2]
         (results / records.PICTURES / f"{run.arm}_{name}").write_bytes(picture.read_bytes())
+    sheets.save_captions(results, {name: load_items(folder, config.total_steps, name) for name in config.evaluators})

@@ -25,6 +25,7 @@ PROBE = """
 onload = () => {
   const found = [...document.querySelectorAll("iframe")].map(frame => {
     const page = frame.contentDocument, view = frame.contentWindow;
+    page.querySelectorAll("details").forEach(e => e.open = true);
     const texts = [...page.querySelectorAll("body *")].filter(e => !e.closest("svg, code, pre"));
     const outside = e => !e.closest(".scroll") && e.getBoundingClientRect().right > view.innerWidth + 1;
     const tables = view.innerWidth > 1000 ? [...page.querySelectorAll(".scroll:not(:has(.sheet))")] : [];
@@ -62,6 +63,47 @@ def test_no_style_block_holds_an_entity():
     text = page.render("benchmarks.html", model="<b>", tables=[], entries=[], source="nobody")
     assert '"Segoe UI"' in styles(text) and "&lt;b&gt;" in text
     assert not re.search(r"&#?\w+;", styles(text))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, by WCAG."""
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast of two colours, 1 to 21."""
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def mixed(a: str, b: str, share: float) -> str:
+    """CSS's color-mix in srgb: `share` of a, the rest of b."""
+    parts = ((int(a[i : i + 2], 16), int(b[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(share * x + (1 - share) * y):02x}" for x, y in parts)
+
+
+def test_texts_and_lines_can_be_told_from_their_ground_in_both_themes():
+    """Texts by at least 4.5, lines and dots by 3, as WCAG AA asks for."""
+    light, dark = re.findall(
+        r"color-scheme: light dark;(.*?)}|:root {\s*(--paper.*?)}",
+        Path(resource("package:report/style.css")).read_text(),
+        re.S,
+    )
+    for block in ("".join(light), "".join(dark)):
+        colours = dict(re.findall(r"(--[\w]+): (#\w{6})", block))
+        assert len(colours) == 18
+        for name in ("--ink", "--soft", "--accent", "--good", "--bad", "--neutral"):
+            for ground in ("--paper", "--card"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        for name in ("--good", "--bad"):  # on the cards of their own verdict
+            tinted = mixed(colours[name], colours["--card"], 0.07)
+            assert min(contrast(colours[name], tinted), contrast(colours["--soft"], tinted)) >= 4.5, name
+        for number in range(1, 9):
+            assert contrast(colours[f"--s{number}"], colours["--paper"]) >= 3, number
+        for name in ("--s1", "--s2"):  # cells of heat maps, at their strongest
+            assert contrast(colours["--ink"], mixed(colours[name], colours["--paper"], 0.5)) >= 4.5, name
 
 
 def layout(text: str, folder: Path) -> list[dict]:

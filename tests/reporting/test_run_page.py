@@ -7,10 +7,12 @@ import re
 
 import numpy as np
 import pytest
+from etils import epath
 
-from sgt_jax.evaluation import statistics
+from sgt_jax.evaluation import items, statistics
+from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.rules.answers import score_answers
-from sgt_jax.reporting import run_page
+from sgt_jax.reporting import run_page, run_results
 from sgt_jax.reporting.words import amount, clock, sentence
 from sgt_jax.training.log import RunLog
 
@@ -229,9 +231,41 @@ def test_page_can_be_used_without_seeing_it(page):
 def test_headlines_are_the_successes_and_errors_are_only_in_the_tables(page):
     words = " ".join(" ".join(page.words).split())
     before = words[: words.index("What it paints")]
-    assert before.index("understanding · answer accuracy") < before.index("segmentation · mask mIoU")
-    assert "mask PQ" not in before and "cross entropy" not in before
-    assert "cross entropy" in words[words.index("Scores on held-out data") :]
+    assert before.index("segmentation · mask mIoU") < before.index("understanding · answer accuracy")
+    assert "· mask PQ" not in before and "· cross entropy" not in before
+    assert "cross entropy" in words[words.index("All scores on held-out data") :]
+    assert [a["class"] for t, a in page.tags if t == "section" and "claim" in a.get("class", "")] == [
+        "claim is-better"
+    ] * 3
+
+
+def test_it_begins_with_one_sentence_and_one_figure_and_tables_are_folded(page):
+    tags = [tag for tag, _ in page.tags]
+    first = tags.index("header") + 1
+    assert tags[first : first + 3] == ["h1", "figure", "svg"] and "svg" not in tags[:first]
+    sentence = next(words for words in page.words if words.startswith("Better: mask PQ rose from 0.031 to 0.742"))
+    assert len(sentence.split()) <= 30
+    depth, outside = 0, 0  # of tables that are neither folded nor sheets of pictures
+    for tag, attributes in page.tags:
+        depth += tag == "details"  # none is inside another, and all stand at the end
+        outside += tag == "table" and not depth and "sheet" not in attributes.get("class", "")
+    assert depth == 4 and not outside
+
+
+def test_before_and_after_stand_side_by_side(tmp_path):
+    """The first evaluation's paintings are kept, in their own column, and a page of one evaluation has no such column."""
+    grey = [[np.full((8, 8, 3), value, np.uint8) for value in (1, 2, 3)]]
+    first, last = (
+        Result({"miou": [0.5]}, ("condition", "target", "prediction"), rows, painted=(2,)) for rows in (grey, grey)
+    )
+    workdir, evaluators = epath.Path(tmp_path), {"masks": {"type": "masks"}}
+    for step, result in ((0, first), (9, last)):
+        items.save_first_pictures(workdir, step, "masks", result)
+        items.save_items(workdir, step, "masks", result)
+        (block,) = run_results._pictures(evaluators, {"masks": result}, workdir)
+        columns = ["condition", "target", *(["before", "after"] if step else ["prediction"])]
+        assert block["columns"] == columns and len(block["rows"][0]) == len(columns)
+    assert block["rows"][0][2] == "pictures/first/masks_00_2.png" and (workdir / block["rows"][0][2]).exists()
 
 
 def test_page_says_what_it_should(workdir, page):
@@ -285,7 +319,8 @@ def test_parts_that_are_missing_are_left_out(tmp_path):
     """A run on one's own photographs may have no scores; a broken one may have no metrics."""
     path = run_page.write_report(tmp_path, {"title": "Little", "config": {"a": np.float32("nan"), "b": np.arange(2)}})
     page = Page(path.read_text())
-    assert "Scores on held-out data" not in page.words and not [t for t, _ in page.tags if t == "img"]
+    assert "Nothing was scored (no evaluation came to its end)." in page.words
+    assert "All scores on held-out data" not in page.words and not [t for t, _ in page.tags if t == "img"]
     assert json.loads((tmp_path / "results.json").read_text())["config"] == {"a": None, "b": [0, 1]}
 
 

@@ -112,9 +112,17 @@ def test_the_page_is_whole_self_contained_and_repeatable(complete, capsys):
     page = (complete / "report.html").read_text()
     links = _Links()
     links.feed(page)
-    assert not links.outside and links.tags.count("svg") == 10, (
-        "a radar, a bar chart a score, and one of the overall score"
+    assert not links.outside and links.tags.count("svg") == 9, "a forest plot a score, and one of the overall score"
+    first = links.tags.index("header") + 1
+    assert links.tags[first : first + 3] == ["h1", "figure", "svg"]
+    assert re.search(
+        r"<h1>Better: segmentation is 2\d\.\d points above sft in “vision-centric” \(95.*; 3 seeds\)\.</h1>", page
     )
+    assert "Does segmentation change the score “vision-centric” against sft?" in page
+    # Sorted: what gains most stands first, and the tables are folded.
+    told = re.search(r'aria-label="vision: vision-centric, points over sft: ([^"]*)"', page)[1]
+    assert [entry.split()[0] for entry in told.split("; ")] == ["segmentation", "base", "edges"], told
+    assert page.index('id="scores"') > page.index('<details class="fold"') > page.index("Every score against sft")
     assert Path(resource("package:report/style.css")).read_text() in page, "in <style> nothing is unescaped"
     assert "10 of 25 runs done" in page and "Unfinished" in page
     for arm in ("base", "sft", "segmentation", "edges"):
@@ -130,6 +138,7 @@ def test_an_unfinished_study_reports_what_there_is(tmp_path):
     folder = results(epath.Path(tmp_path), ("base", "segmentation"), seeds=(0,))
     page = study_page.build(folder).read_text()
     assert "No claim yet: segmentation and sft have no seed in common so far." in page
+    assert "<h1>Not decided: 2 runs have ended, and segmentation and sft have no seed in common so far.</h1>" in page
     for path in (folder / records.RUNS).glob("*.json"):
         path.unlink()
     with pytest.raises(DataError, match="no run has come to its end"):

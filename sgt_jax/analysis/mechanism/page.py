@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from etils import epath
 
 from sgt_jax.analysis.alignment import prediction
-from sgt_jax.analysis.mechanism import figures
+from sgt_jax.analysis.mechanism import changed, figures, over_runs
 from sgt_jax.data.stored import atomic
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.statistics import LEVEL, Estimate
@@ -22,6 +23,7 @@ from sgt_jax.reporting.words import amount, gain, verdict
 from sgt_jax.study import tables
 
 PARTS = ("probe", "embed", "attention", "align")
+OVER_RUNS = {"probe", "attention"}  # parts that --runs merges; maps and gradients before tuning stay the first run's
 QUERIES = ("answer", "question")
 BEFORE, AFTER = "before", "checkpoint"  # as in the files
 RELIABLE = 0.3  # cosine of the mean gradients of two halves, below which a mean is mostly noise
@@ -50,6 +52,7 @@ def build(
     *,
     study: str | os.PathLike | None = None,
     alignments: Sequence[str | os.PathLike] = (),
+    runs: Sequence[str | os.PathLike] = (),
 ) -> Path:
     """Writes the page (default FOLDER/mechanism.html) and returns its path.
 
@@ -57,23 +60,35 @@ def build(
       folder: what the four commands wrote, all or some of them, with --before.
       study: results of a study whose arms are proxies: alignment is then held against their gains.
       alignments: align.json files to read instead of the folder's.
+      runs: folders of other runs of the same recipe; intervals are then over runs instead of over pictures.
 
     Raises:
       DataError: no such files, one that is damaged or made without --before, or a study that does not fit.
     """
     folder = Path(folder)
-    contents = {name: load(folder / f"{name}.json", name) for name in PARTS if (folder / f"{name}.json").exists()}
+    contents = _of_runs([folder, *map(Path, runs)])
     if alignments:
         contents["align"] = {}
     if not contents:
         raise DataError(f"{folder}: holds none of {', '.join(f'{p}.json' for p in PARTS)}; see docs/analysis.md")
     align_files = [Path(p) for p in alignments] or ([folder / "align.json"] if "align" in contents else [])
     aligned = {str(path): load(path, "align") for path in align_files}
-    text = render(contents, folder, aligned, tables.read_results(study) if study else None)
+    text = render(contents, folder, aligned, tables.read_results(study) if study else None, runs=1 + len(runs))
     path = Path(out) if out else folder / "mechanism.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(path, text)
     return path
+
+
+def _of_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """Part -> its file, of the parts that the first folder has; those of attention and probes merged over all folders."""
+    first = folders[0]
+    contents = {name: load(first / f"{name}.json", name) for name in PARTS if (first / f"{name}.json").exists()}
+    if len(folders) > 1:
+        for name in OVER_RUNS & contents.keys():
+            every = [load(folder / f"{name}.json", name) for folder in folders]
+            contents[name] = over_runs.merged(every, folders, name)
+    return contents
 
 
 def load(path: Path, analysis: str) -> dict[str, Any]:
@@ -93,7 +108,9 @@ def load(path: Path, analysis: str) -> dict[str, Any]:
     return content
 
 
-def render(contents: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: tables.Results | None) -> str:
+def render(
+    contents: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any], study: tables.Results | None, runs: int = 1
+) -> str:
     """The page as text.
 
     Args:
@@ -101,19 +118,22 @@ def render(contents: Mapping[str, Any], folder: Path, aligned: Mapping[str, Any]
       folder: where the pictures of `embed` are.
       aligned: path -> file, of all align.json files.
       study: results of a study of proxies, or None.
+      runs: how many the numbers are of; with one there is no verdict on any change.
     """
     paper = page.paper_of("proxies")["mechanism"]
     anything = next((content for content in [*contents.values(), *aligned.values()] if content), {})
     attention = contents.get("attention", {})
     sections = dict(
-        probe=separability(contents["probe"]) if "probe" in contents else None,
+        probe=separability(contents["probe"], runs) if "probe" in contents else None,
         embed=maps(contents["embed"], folder) if "embed" in contents else None,
-        understanding=answering(attention["understanding"], paper) if "understanding" in attention else None,
+        understanding=answering(attention["understanding"], paper, runs) if "understanding" in attention else None,
         generation=painting(attention["generation"], paper) if "generation" in attention else None,
         align=prediction_of_gains(aligned, study, paper) if aligned else None,
     )
     return page.render(
         "mechanism.html",
+        **changed.lead(contents, runs),
+        runs=runs,
         models={which: _short(anything["options"].get(key)) for which, key in (("before", BEFORE), ("after", AFTER))},
         **sections,
         said=[section["said"] for section in sections.values() if section and section.get("said")],
@@ -130,7 +150,7 @@ def _short(path: str | None) -> str:
 # -- Separability ------------------------------------------------------------------------------------------------------
 
 
-def separability(content: Mapping[str, Any]) -> dict[str, Any]:
+def separability(content: Mapping[str, Any], runs: int) -> dict[str, Any]:
     """Probe scores of every pair and feature before and after, and their paired changes."""
     pairs, verdicts = [], []
     for section in content["pairs"]:
@@ -147,10 +167,18 @@ def separability(content: Mapping[str, Any]) -> dict[str, Any]:
             )  # fmt: skip
         pairs.append(dict(name=section["pair"], classes=section["classes"], n=section["n"], rows=rows))
     better, worse, same = (verdicts.count(v) for v in ("better", "worse", "same"))
-    said = (
-        f"Telling apart: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)}), a linear rule does "
-        f"better after tuning in {better}, worse in {worse}, and not distinguishably otherwise in {same}."
-    )
+    spaces = f"Telling apart: of {len(verdicts)} feature spaces (pairs of classes: {len(pairs)})"
+    if runs > 1:
+        said = (
+            f"{spaces}, a linear rule does better after tuning in {better}, worse in {worse}, and not distinguishably "
+            f"otherwise in {same}; intervals are over {runs} runs."
+        )
+    else:
+        values = sorted(row["change"].value for pair in pairs for row in pair["rows"])
+        said = (
+            f"{spaces}, the accuracy of a linear rule changes by {gain(values[0], '%')} to {gain(values[-1], '%')} points "
+            f"(median {gain(float(np.median(values)), '%')}). One run, so no verdict on any of them."
+        )
     return dict(pairs=pairs, said=said, count=len(verdicts))
 
 
@@ -172,41 +200,48 @@ def maps(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 # -- Attention ---------------------------------------------------------------------------------------------------------
 
 
-def answering(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, Any]:
+def answering(content: Mapping[str, Any], paper: Mapping[str, Any], runs: int) -> dict[str, Any]:
     """Shares of attention on the picture and on the object asked about, by layer."""
     layers = [cell["layer"] for cell in content[AFTER]["answer"]["layers"]]
     columns, rows, things = [str(n) for n in layers], [], []
     names = {BEFORE: "before", AFTER: "after"}
-    layers_on_object = {}  # of the kinds that have an object: in how many layers it gets more, and less
+    on_object: list[Estimate] = []  # changes of what answers give the object asked about
     for kind in QUERIES:
         for which, name in names.items():
             cells = content[which][kind]["layers"]
             rows.append((f"{kind}, {name}", _shares([_estimate(c["share"]) for c in cells])))
             things.append((f"{kind}, {name}", _shares([_estimate(c["object"]) for c in cells])))
         changes = [Estimate.from_dict(e) for e in content["change"][kind]]
-        rows.append((f"{kind}, change", _changes(changes)))
+        rows.append((f"{kind}, change", _changes(changes, runs)))
         moved = [e and Estimate.from_dict(e) for e in content["object_change"][kind]]
         if all(moved):
-            things.append((f"{kind}, change", _changes(moved)))
-            verdicts = [verdict(e) for e in moved]
-            layers_on_object[kind] = (verdicts.count("better"), verdicts.count("worse"))
+            things.append((f"{kind}, change", _changes(moved, runs)))
+            on_object = moved if kind == "answer" else on_object
     answer = [Estimate.from_dict(e) for e in content["change"]["answer"]]
-    largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
-    certain = sum(verdict(e) != "same" for e in answer)
-    said = (
-        f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
-        f"{_signed(answer[largest])} %; in {certain} of the {len(layers)} layers the interval of the change excludes zero."
-    )
-    if "answer" in layers_on_object:
-        more, less = layers_on_object["answer"]
-        said += f" Of what goes to the picture, the object asked about gets more in {more} layers and less in {less}."
     return dict(
         share=HeatMap("Share of attention on the picture, percent; change, percent of what it was", columns, rows),
         object=HeatMap("Of that, on the object asked about, percent; change, points", columns, things),
         even=content[AFTER]["object_area"],
         paper=_paper_changes(paper["understanding"]),
-        said=said,
+        said=_said_of_answers(answer, on_object, layers, runs),
     )
+
+
+def _said_of_answers(answer: Sequence[Estimate], on_object: Sequence[Estimate], layers: Sequence, runs: int) -> str:
+    """What became of the attention of answer tokens: on the picture, and of that on the object asked about."""
+    largest = max(range(len(layers)), key=lambda i: abs(answer[i].value))
+    said = (
+        f"Answering: the attention of answer tokens on the picture changes most in layer {layers[largest]}, by "
+        f"{_signed(answer[largest])} %"
+    )
+    if runs == 1:
+        return said + "; one run, so no verdict: other runs of a recipe have changed the other way."
+    verdicts, certain = [verdict(e) for e in on_object], sum(verdict(e) != "same" for e in answer)
+    said += f"; in {certain} of the {len(layers)} layers the interval of the change over {runs} runs excludes zero."
+    if on_object:
+        more, less = verdicts.count("better"), verdicts.count("worse")
+        said += f" Of what goes to the picture, the object asked about gets more in {more} layers and less in {less}."
+    return said
 
 
 def _paper_changes(theirs: Mapping[str, Any]) -> HeatMap:
@@ -225,9 +260,10 @@ def _shares(estimates: Sequence[Estimate | None]) -> list[Cell]:
     ]
 
 
-def _changes(estimates: Sequence[Estimate]) -> list[Cell]:
+def _changes(estimates: Sequence[Estimate], runs: int) -> list[Cell]:
     top = max(abs(e.value) for e in estimates)
-    return [Cell(gain(e.value, "%"), _sign(e.value), _strength(e.value, top), verdict(e) != "same") for e in estimates]
+    certain = [runs > 1 and verdict(e) != "same" for e in estimates]
+    return [Cell(gain(e.value, "%"), _sign(e.value), _strength(e.value, top), c) for e, c in zip(estimates, certain)]
 
 
 def _sign(value: float) -> str:
@@ -235,7 +271,7 @@ def _sign(value: float) -> str:
 
 
 def _strength(value: float, top: float) -> int:
-    return round(60 * min(abs(value) / top, 1.0)) if top else 0  # percent; more would swallow the number
+    return round(50 * min(abs(value) / top, 1.0)) if top else 0  # percent; more would swallow the number
 
 
 def painting(content: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, Any]:

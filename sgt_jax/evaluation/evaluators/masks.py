@@ -1,4 +1,4 @@
-"""Segmentation maps painted from held-out photographs."""
+"""Segmentation maps painted from held-out pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from sgt_jax.evaluation.subject import Params, Subject, paint_each
 
 
 class Masks:
-    """Segmentation maps painted from photographs, decoded to instances and matched with the true ones.
+    """Segmentation maps painted from pictures, decoded to instances and matched with the true ones.
 
     Beside each score stand the ceiling (the true map passed through the autoencoder alone) and the best constant map.
 
@@ -33,6 +33,8 @@ class Masks:
     TITLE = Title(
         "Masks painted from pictures", "Held-out pictures: what the model saw, what it should paint, what it painted."
     )
+
+    COLUMNS = ("condition", "target", "prediction")
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
@@ -62,7 +64,7 @@ class Masks:
         items = {**self._score(painted), **self._references, "picture": [e.name for e in self._examples]}
         show = range(min(self._options["show"], len(painted)))
         rows = [[self._examples[i].image, self._targets[i], painted[i]] for i in show]
-        return Result(items, ("condition", "target", "prediction"), rows)
+        return Result(items, self.COLUMNS, rows, painted=(2,))
 
     @staticmethod
     def scores(after: Items, before: Items | None) -> list[Score]:

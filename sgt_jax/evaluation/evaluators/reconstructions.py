@@ -1,4 +1,4 @@
-"""What the autoencoder alone keeps of photographs and painted masks."""
+"""What the autoencoder alone keeps of pictures and painted masks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from sgt_jax.evaluation.subject import Params, Subject
 
 
 class Reconstructions:
-    """Photos and painted masks through the autoencoder alone: PSNR, and what of the instances comes back.
+    """Pictures and painted masks through the autoencoder alone: PSNR, and what of the instances comes back.
 
     Options:
       source, n: whose first n pictures are encoded.
@@ -55,7 +55,7 @@ class Reconstructions:
         }
         show = range(min(options["show"], len(masks)))
         rows = [[self._photos[i], photos[i], self._masks[i], masks[i]] for i in show]
-        return Result(items, ("photo", "through", "mask", "through"), rows)
+        return Result(items, ("picture", "through", "mask", "through"), rows)
 
     @staticmethod
     def scores(after: Items, before: Items | None) -> list[Score]:

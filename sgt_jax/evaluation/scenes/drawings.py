@@ -22,6 +22,8 @@ class Drawings:
 
     TITLE = Title("Pictures drawn from captions", "Held-out captions; the right column is one scene of that caption.")
 
+    COLUMNS = ("drawn", "a scene of this caption")
+
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
         source = subject.source(options["source"])
@@ -42,7 +44,8 @@ class Drawings:
         items["prompt"] = [example.caption for example in self._examples]
         show = range(min(self._options["show"], len(drawn)))
         rows = [[drawn[i], self._examples[i].image] for i in show]
-        return Result(items, ("drawn", "a scene of this caption"), rows, [self._examples[i].caption for i in show])
+        captions = [self._examples[i].caption for i in show]
+        return Result(items, self.COLUMNS, rows, captions, painted=(0,))
 
     @staticmethod
     def scores(after: Items, before: Items | None) -> list[Score]:

@@ -31,6 +31,8 @@ class Edits:
 
     TITLE = Title("Pictures edited on request", "One object changes, everything else should stay as it is.")
 
+    COLUMNS = ("picture", "edited", "should be")
+
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
         source = scenes_of(subject, options["source"])
@@ -54,7 +56,8 @@ class Edits:
         items["request"] = [e.edit.request for e in self._examples]
         show = range(min(self._options["show"], len(drawn)))
         rows = [[self._examples[i].image, drawn[i], self._examples[i].edit.target] for i in show]
-        return Result(items, ("before", "edited", "should be"), rows, [items["request"][i] for i in show])
+        requests = [items["request"][i] for i in show]
+        return Result(items, self.COLUMNS, rows, requests, painted=(1,))
 
     @staticmethod
     def scores(after: Items, before: Items | None) -> list[Score]:

@@ -32,6 +32,8 @@ class Prompts:
 
     TITLE = Title("Pictures drawn for GenEval-style prompts", "Each prompt and what was drawn for it.")
 
+    COLUMNS = ("drawn",)
+
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
         self._source = scenes_of(subject, options["source"])
@@ -53,9 +55,10 @@ class Prompts:
                 "reason": [v.reason for v in verdicts],
                 "prompt": [entry["prompt"] for entry in self.prompts],
             },
-            ("drawn",),
+            self.COLUMNS,
             [[drawn[i]] for i in show],
             [self.prompts[i]["prompt"] for i in show],
+            painted=(0,),
         )
 
     @staticmethod

@@ -109,17 +109,39 @@ def test_the_page_says_what_was_planted_and_stands_alone(folder, study, capsys):
     page = (folder / "mechanism.html").read_text()
     parser = _Outside()
     parser.feed(page)
-    assert not parser.links and parser.tags.count("svg") == 3 and parser.tags.count("img") == 1
-    assert "does better after tuning in 1, worse in 0, and not distinguishably otherwise in 1" in page
-    assert "changes most in layer 1, by −31.0 (−33.0 to −29.0) %; in 1 of the 2 layers" in page
+    assert not parser.links and parser.tags.count("svg") == 4 and parser.tags.count("img") == 1
+    assert "<h1>One run, so no verdict: the probe of square or diamond, layer 0, changed by +15.0 points (95" in page
+    assert "a linear rule changes by +0.5 to +15.0 points (median +7.7)" in page.replace("+7.8", "+7.7")
+    assert "changes most in layer 1, by −31.0 (−33.0 to −29.0) %; one run, so no verdict" in page
+    # One run: neither ticks nor crosses nor bold cells, but in what is compared with a study's seeds.
+    assert "✓" not in page[: page.index('id="align"')] and "✗" not in page[: page.index('id="align"')]
     assert "position words have 10.0\xa0% before and 25.0\xa0% after" in page
     assert "Prediction: Over 4 proxies" in page and ("r = +0.9" in page or "r = +1.0" in page)
-    assert "<b>−31.0</b>" in page and "var(--s2) 60%" in page and "<b>+1.0</b>" not in page
+    assert "<b>−31.0</b>" not in page and "−31.0" in page and "var(--s2) 50%" in page
     # The paper's numbers beside ours, and two sentences for every figure.
     assert "+20.9" in page and "28.1" in page and "0.80 over 7 skills" in page
     assert page.count("<b>Measured.</b>") == page.count("<b>To read.</b>") == 6
     assert "/somewhere" not in page and "before: base" in page, "a path of the machine is nobody's business"
-    assert "the object asked about gets more in 2 layers and less in 0" in page
+
+
+def test_verdicts_are_over_runs(folder, tmp_path, capsys):
+    """Three runs that agree about layer 1 and not about layer 0: intervals over them say so; one differs in its layers."""
+    for number, (first, second) in enumerate([(0.05, -0.30), (-0.04, -0.32)]):
+        other = tmp_path / f"seed_{number}"
+        other.mkdir()
+        content = attention()
+        content["understanding"]["change"]["answer"] = [estimate(first), estimate(second)]
+        (other / "attention.json").write_text(json.dumps(content))
+        (other / "probe.json").write_text(json.dumps(probe()))
+    assert main(["mechanism", str(folder), "--runs", str(tmp_path / "seed_0"), str(tmp_path / "seed_1")]) == 0
+    page = (folder / "mechanism.html").read_text()
+    assert "in 1 of the 2 layers the interval of the change over 3 runs excludes zero" in page
+    assert "<b>−31.0</b>" in page and "<b>+0.7</b>" not in page and "does better after tuning in 2" in page
+    assert "<h1>Better: " in page and "3 runs" in page
+    content["understanding"]["change"]["answer"] = [estimate(0.1)]
+    (other / "attention.json").write_text(json.dumps(content))
+    assert main(["mechanism", str(folder), "--runs", str(other)]) == 1
+    assert "attention.json: are not of the same pairs, layers and questions" in capsys.readouterr().err
 
 
 def test_alignment_before_tuning_is_held_against_gains_of_the_same_proxies(folder, study):

@@ -70,7 +70,7 @@ def test_edits_of_a_perfect_model_and_of_one_that_draws_other_edits(sources, see
     result = Edits(subject, options)(None)
     assert [item.type for item in subject.plans[0]] == ["vae_image", *["vit_image"] * see, "text"]
     assert np.mean(result.items["exact"]) >= 0.95 and "copy" not in result.items["kind"]
-    assert len(result.rows) == 8 and result.columns == ("before", "edited", "should be")
+    assert len(result.rows) == 8 and result.columns == ("picture", "edited", "should be")
     shuffled = Edits(OracleSubject(sources, np.random.default_rng(0)), options)(None).items
     assert np.mean(shuffled["exact"]) < 0.1
     scores = Edits.scores(result.items, shuffled)
