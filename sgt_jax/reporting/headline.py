@@ -65,8 +65,9 @@ def changes(scores: Sequence[Score]) -> list[Change]:
 def first_sentence(found: Sequence[Change]) -> str:
     """One sentence about some scores, at least one: their verdict, the largest change and its interval.
 
-    The largest is the one whose interval is farthest from zero for its width. Of scores of one run of several, or of a study
-    with one seed, it says that there is no verdict: an interval over items does not hold for other runs.
+    The largest is the one whose interval is farthest from zero for its width; where none changed, the first stands for all.
+    Of one run inside a model, or of a study with one seed, it says that there is no verdict: an interval over items does not
+    hold for other runs.
     """
     compared = [c for c in found if c.difference is not None]
     if not compared:
@@ -83,7 +84,8 @@ def first_sentence(found: Sequence[Change]) -> str:
     neither = "No measurable difference" if compared[0].rival else "No measurable change"
     for name, start in (("better", "Better"), ("worse", "Worse"), ("same", neither)):
         if of[name]:
-            return _with_count(f"{start}: {_whole(_clearest(of[name]))}", compared)
+            shown = of[name][0] if name == "same" else _clearest(of[name])
+            return _with_count(f"{start}: {_whole(shown)}", compared)
     what = "seed" if compared[0].rival else "run"
     return f"One {what}, so no verdict: {_whole(_clearest(compared))}."
 
@@ -139,6 +141,8 @@ def _with_count(text: str, compared: Sequence[Change]) -> str:
     for way, count in (("better", better), ("worse", worse)):
         if count == len(compared):
             tail = f"; all {count} scores got {way}"
+    if not better and not worse:
+        tail = f"; none of {len(compared)} scores changed measurably"
     fits = len(compared) > 1 and len((text + tail).split()) <= MOST_WORDS
     return text + (tail if fits else "") + "."
 
