@@ -102,6 +102,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.model = model()
     c.init_from = "checkpoints/BAGEL-7B-MoT"  # the published folder; sizes come from it
     c.init_base = ""  # the BAGEL folder, if init_from is an SGT release that holds ema.safetensors alone
+    c.init_strip_prefix = ""  # taken off the names of init_from's tensors, such as "module." of a wrapper
     c.vae_from = ""  # the autoencoder comes with init_from
 
     # -- Objective.
@@ -151,7 +152,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                 proxy="segmentation",
                 weight=2.0,
                 # The reference blends colours at borders (bicubic resize of a colour map): resize="blended".
-                options=dict(style="general", resize="nearest"),
+                options=dict(style="general", resize="nearest", palette=""),  # "": the proxy's default
                 latents=False,
                 photo_as_target=False,
                 vit_size=dict(stride=14, min_size=224, max_size=224),  # DISAGREEMENT: up to 980 in sampling

@@ -80,7 +80,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The experiment; every field can be overridden on the command line as --config.NAME=VALUE.
 
     Overrides change fields and add none, so optional fields are here, too, with the value that changes nothing. A field that
-    holds a dict takes a whole one: --config.data.mixture.proxy.options="{'style': 'plain', 'palette': 'class'}".
+    holds a dict takes a whole one: --config.data.mixture.proxy.options="{'style': 'plain', 'order': 'area'}".
     """
     c = ml_collections.ConfigDict()
     c.name = "nano"
@@ -90,6 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model = model()
     c.init_from = ""  # a folder in BAGEL's published layout to start from; sizes then come from it, not from `model`
     c.init_base = ""  # the BAGEL folder, if init_from is an SGT release that holds ema.safetensors alone
+    c.init_strip_prefix = ""  # taken off the names of init_from's tensors, such as "module." of a wrapper
     c.vae_from = "package:nano/ae.safetensors"  # trained autoencoder, frozen
 
     # -- Objective: ce_weight * cross-entropy per answer token + mse_weight * flow matching per latent token.
@@ -122,7 +123,7 @@ def get_config() -> ml_collections.ConfigDict:
                 task="proxy",
                 proxy="segmentation",
                 weight=3.0,
-                options=dict(style="plain"),  # of the proxy; its other options have defaults
+                options=dict(style="plain", palette=""),  # of the proxy; "", and what is not here: the proxy's default
                 latents=False,  # True shows the photo as clean latents, too
                 photo_as_target=False,  # True paints the photo, whatever the proxy asks for
                 tokenised="",  # folder in which `sgt_jax tokenize` keeps targets; "": the autoencoder runs in the step

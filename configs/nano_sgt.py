@@ -65,7 +65,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.mixture = ml_collections.ConfigDict(
         dict(
             proxy=dict(source="painted", task="proxy", proxy="segmentation", weight=6.0,
-                       options=dict(style="plain"), latents=False, photo_as_target=False, tokenised="", vit_size={}),
+                       options=dict(style="plain", palette=""), latents=False, photo_as_target=False, tokenised="",
+                       vit_size={}),
             understanding=dict(source="asked", task="understanding", weight=4.0, vit_size={}),
             text_to_image=dict(source="drawn", task="text_to_image", weight=2.0),
             editing=dict(source="edited", task="editing", see=False, joined_rate=0.5, weight=1.0, vit_size={}),

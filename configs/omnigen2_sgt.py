@@ -130,6 +130,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.model = model()
     c.init_from = "checkpoints/OmniGen2"  # the published pipeline folder; sizes come from it
     c.init_base = ""  # the OmniGen2 folder, if init_from lacks a part
+    c.init_strip_prefix = ""  # BAGEL's alone: the prefixes of OmniGen2's trainer are known and taken off
     c.vae_from = ""  # the autoencoder comes with init_from
 
     # -- Objective: means over the whole step. DISAGREEMENT: the reference multiplies its generation loss by the number of
@@ -163,7 +164,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                 task="proxy",
                 proxy="segmentation",
                 weight=2.0,
-                options=dict(style="general", resize="nearest"),  # the reference's Lanczos invents colours at borders
+                # The reference's Lanczos invents colours at borders. palette="": the proxy's default.
+                options=dict(style="general", resize="nearest", palette=""),
                 latents=False,  # the transformer sees the photo through the language model alone
                 photo_as_target=False,
                 vit_size={},

@@ -65,6 +65,18 @@ def without_replay(arm: dict) -> dict:
     return arm | dict(data=data | dict(rows=rows, mixture=dict(data.get("mixture", {})) | old))
 
 
+# Rows with room for four times as many drawings.
+PAINTS_AND_DRAWS = budgets(160, 48, 64, 4)
+DRAWS = budgets(110, 16, 48, 3)
+
+
+def drawn_more(arm: dict, per_row: dict) -> dict:
+    """The same arm with 24 drawings a step instead of six, and the slots that they need."""
+    data = dict(arm.get("data", {}))
+    mixture = dict(data.get("mixture", {})) | dict(text_to_image=dict(weight=2.0))
+    return arm | dict(data=data | dict(budgets=per_row, mixture=mixture))
+
+
 def paints(proxy: str, **options) -> dict:
     """Another proxy than the base's segmentation."""
     return dict(data=dict(mixture=dict(proxy=dict(proxy=proxy))), **options)

@@ -1,4 +1,4 @@
-"""Can the bed of configs/study/dots.py tell? Base, SFT, SGT, both without replay, and SFT on far more answers.
+"""Can the bed of configs/study/dots.py tell? Base, SFT, SGT, both without replay and with more, and SFT on far more answers.
 
 Command:   python -m sgt_jax.study --config=configs/study/gates.py --workdir=/tmp/gates --results=docs/results/gates
 Hardware:  2 CPU cores; kill it anywhere and run the same command again. --dry-run says what it costs.
@@ -25,6 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
         sft_no_replay=dots.without_replay(dots.alone()),
         sgt_no_replay=dots.without_replay({}),
         oracle=dots.alone(total_steps=ORACLE_STEPS),
+        sft_drawn=dots.drawn_more(dots.alone(), dots.DRAWS),
+        sgt_drawn=dots.drawn_more({}, dots.PAINTS_AND_DRAWS),
     )
     c = dots.study("gates", arms, "sgt", about, (100, 101), ("sft", "base"))
     c.gates.roles = dict(base="base", sft="sft", oracle="oracle")

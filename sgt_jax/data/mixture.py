@@ -75,7 +75,7 @@ class Mixture:
     def tokenised_settings(self, name: str) -> dict[str, Any]:
         """What tokenised targets of a part of the mixture depend on: the task, its sizes, and the autoencoder."""
         spec = self.config.mixture[name].to_dict()
-        options = {key: value for key, value in spec.get("options", {}).items() if key != "style"}
+        options = {key: value for key, value in tasks.given_options(spec).items() if key != "style"}
         sizes = {
             "vit_size": spec.get("vit_size") or self.config.vit_size.to_dict(),
             "target_size": self.config.target_size.to_dict(),

@@ -66,8 +66,8 @@ def make_task(
     if spec.get("vit_size"):
         vit_size = ResizeRule(**spec["vit_size"])
     if kind == "proxy":
-        options = {name: spec[name] for name in ("options", "latents", "photo_as_target") if name in spec}
-        return Proxy(spec["proxy"], encode, vit_size, canvases, **options)
+        options = {name: spec[name] for name in ("latents", "photo_as_target") if name in spec}
+        return Proxy(spec["proxy"], encode, vit_size, canvases, options=given_options(spec), **options)
     if kind == "understanding":
         return Understanding(encode, vit_size)
     if kind == "text_to_image":
@@ -76,6 +76,14 @@ def make_task(
         options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
         return Editing(encode, vit_size, canvases, **options)
     raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
+
+
+def given_options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a part of a config gives its proxy: without those that are "", which leave the proxy its default.
+
+    Overrides change fields and add none, so shipped configs carry the options that are often changed, unset.
+    """
+    return {name: value for name, value in spec.get("options", {}).items() if value != ""}
 
 
 def condition_items(

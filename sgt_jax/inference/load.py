@@ -93,15 +93,14 @@ def _opened(
     if is_remote(checkpoint):
         raise CheckpointError(checkpoint, "is no work directory of a run.", "Copy a published folder to this machine.")
     family = families.of_folder(checkpoint)
-    strip = {"strip_prefix": strip_prefix} if strip_prefix else {}
 
     def spread(path: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
         return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
 
-    config = family.config_of_folder(checkpoint, base, dtype=dtype, **strip)
+    config = family.config_of_folder(checkpoint, base, strip_prefix, dtype=dtype)
     tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
     spreading = {} if mesh is None else {"sharding": spread}
-    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, **spreading, **strip)
+    loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, strip_prefix=strip_prefix, **spreading)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 

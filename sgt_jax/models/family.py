@@ -248,9 +248,13 @@ class Family(Protocol):
         """Whether a folder looks like a published checkpoint of this family."""
 
     def config_of_folder(
-        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
+        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, strip_prefix: str = "", **compute: Any
     ) -> ModelConfig:
-        """From a published folder; `compute` are values of `compute_fields`. Raises CheckpointError."""
+        """From a published folder; `compute` are values of `compute_fields`, the others as in `load`.
+
+        Raises:
+          CheckpointError: a file is absent or damaged, or asks for what the model does not compute.
+        """
 
     def with_tokens(self, config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
         """The config with this tokenizer's special tokens, as they are published with the weights."""
@@ -284,7 +288,7 @@ class Family(Protocol):
     def load(
         self, folder: str | os.PathLike, config: ModelConfig, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: jax.Array | None = None,
+        key: jax.Array | None = None, strip_prefix: str = "",
     ) -> Loaded:  # fmt: skip
         """Streams a published folder into parameters.
 
@@ -294,6 +298,7 @@ class Family(Protocol):
           dtype: of all parameters; None keeps the files'.
           training: fixed tables are computed anew in float32 instead of read.
           key: for what is initialised.
+          strip_prefix: taken off the names of tensors, such as "module."; a family may know its prefixes and take none.
         """
 
     def save(

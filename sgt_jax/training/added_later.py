@@ -9,6 +9,7 @@ from typing import Any
 ADDED_LATER: dict[str, Any] = {
     "resume": "",
     "family": "bagel",
+    "init_strip_prefix": "",
     "mesh.fsdp": 1,
     "mesh.tensor": 1,
     "mesh.context": 1,
@@ -23,6 +24,7 @@ ADDED_LATER: dict[str, Any] = {
     "data.mixture.*.tokenised": "",
     "data.mixture.*.vit_size": {},
     "data.mixture.*.joined_rate": 0.5,
+    "data.mixture.*.options.palette": "",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from sgt_jax.data.tasks import given_options
 from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation import evaluators
 
@@ -134,7 +135,7 @@ def check_proxies(fields: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         if spec.get("task") != "proxy":
             continue
         where = f"config.data.mixture.{part}"
-        options = set(spec.get("options", {})) - {"style"}
+        options = set(given_options(spec)) - {"style"}
         allowed: set[str] = set()
         for name in str(spec["proxy"]).split("+"):
             if name not in known:

@@ -93,7 +93,8 @@ def model_config(config: ConfigDict) -> ModelConfig:
         raise CheckpointError(folder, why, f"Make one of it: python -m sgt_jax convert {folder} OUT")
     # Sizes come from the checkpoint, never from a default that happens to load; how to compute is the run's choice.
     compute = {name: config.model[name] for name in family.compute_fields if name in config.model}
-    return family.config_of_folder(folder, resource(config.init_base) or None, **compute)
+    strip = config.get("init_strip_prefix", "")
+    return family.config_of_folder(folder, resource(config.init_base) or None, strip_prefix=strip, **compute)
 
 
 class Experiment(Blueprint):
@@ -165,6 +166,7 @@ class Experiment(Blueprint):
                 sharding=lambda path, shape: by_path[path],
                 training=True,
                 key=key,
+                strip_prefix=config.get("init_strip_prefix", ""),
             )
             return loaded.params, loaded.summary
         params = jax.jit(self.init, out_shardings=shardings)(key)

@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sgt_jax.configs import nano
 
 from sgt_jax.assets import resource
 from sgt_jax.commands import sample
@@ -67,6 +69,17 @@ def test_a_prefix_of_all_names_is_one_line_and_can_be_stripped(folder):
     found = load_published(folder, config, strip_prefix="module.")
     want = load_published(resource("package:nano"))
     np.testing.assert_array_equal(found.params["llm2vae"]["kernel"], want.params["llm2vae"]["kernel"])
+
+    run = nano.get_config()
+    run.init_from, run.vae_from = str(folder), ""
+    with pytest.raises(CheckpointError, match="config.init_strip_prefix"):
+        experiment.build(run)
+    run.init_strip_prefix = "module."
+    tuned = experiment.build(run)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shardings = jax.tree.map(lambda _: here, jax.eval_shape(tuned.init, jax.random.key(0)))
+    params, _ = tuned.initial_params(jax.random.key(0), shardings)
+    np.testing.assert_array_equal(params["llm2vae"]["kernel"], want.params["llm2vae"]["kernel"])
 
 
 def test_a_prompt_beyond_the_positions_of_the_model_is_refused():

@@ -6,8 +6,10 @@ import pytest
 from absl import app, flags
 
 from sgt_jax.commands import configured
+from sgt_jax.data.proxies import PROXIES
+from sgt_jax.data.tasks import given_options
 from sgt_jax.errors import ConfigError
-from sgt_jax.training import config_file
+from sgt_jax.training import checks, config_file
 from tests.support.paths import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"
@@ -31,6 +33,7 @@ def test_values_take_the_type_of_their_field():
     ["data.stages=({'steps': 4, 'weights': {}},)"], ["evaluate_at_start=False"], ["compilation_cache=/tmp/x"],
     ["sampling.t2i.steps=20"], ["sampling.palette=class"], ["optimizer.muon_learning_rate=0.01"],
     ["schedule.final_fraction=0.1"], ["accumulate=2"], ["profile=(3, 2)"], ["family=bagel"],
+    ["init_strip_prefix=module."],
 ], ids=" ".join)  # fmt: skip
 @pytest.mark.parametrize("name", ["nano", "nano_sgt", "nano_pretrain", "nano_vae", "bagel_7b_sgt"])
 def test_optional_fields_are_in_every_shipped_config(name, overrides):
@@ -40,6 +43,19 @@ def test_optional_fields_are_in_every_shipped_config(name, overrides):
     for part in field.split("."):
         node = node[part]
     assert str(node) == value
+
+
+@pytest.mark.parametrize("name, part", [("nano", "proxy"), ("nano_sgt", "proxy"), ("bagel_7b_sgt", "segmentation")])
+def test_an_option_of_a_proxy_can_be_overridden_and_unset_it_is_the_proxys_default(name, part):
+    field = f"data.mixture.{part}.options.palette"
+    for override, given in (((), {}), ((f"{field}=class",), {"palette": "class"})):
+        config = config_file.load(f"{CONFIGS}/{name}.py", override)
+        options = given_options(config.data.mixture[part].to_dict())
+        assert {key: value for key, value in options.items() if key == "palette"} == given
+        checks.check_proxies(config.to_dict(), PROXIES)
+    if name != "bagel_7b_sgt":  # what another proxy lacks is no hindrance while it is unset
+        other = config_file.load(f"{CONFIGS}/{name}.py", [f"data.mixture.{part}.proxy=reconstruction"])
+        checks.check_proxies(other.to_dict(), PROXIES)
 
 
 def test_shipped_configs_have_the_same_fields():

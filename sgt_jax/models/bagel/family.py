@@ -76,11 +76,11 @@ class BagelFamily:
         return any(os.path.exists(os.path.join(folder, name)) for name in _FILES)
 
     def config_of_folder(
-        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
+        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, strip_prefix: str = "", **compute: Any
     ) -> BagelConfig:
         from sgt_jax.models.bagel.published import config_from_folder
 
-        return config_from_folder(folder, base, **compute)
+        return config_from_folder(folder, base, strip_prefix, **compute)
 
     def with_tokens(self, config: BagelConfig, tokenizer: Tokenizer) -> BagelConfig:
         return config.replace(special_tokens=_special_tokens(tokenizer))

@@ -136,7 +136,8 @@ def _check_prefix(weights: Weights, strip: str) -> None:
     if prefix:
         count = sum(name.startswith(prefix) for name in weights.tensors)
         why = f"{count} of {len(weights.tensors)} names begin with {shown(prefix)}, which ours do not."
-        raise CheckpointError(weights.path, why, f"`sample` takes it off with --strip-prefix={prefix}")
+        advice = f"Take it off: `sample --strip-prefix={prefix}`, in training config.init_strip_prefix."
+        raise CheckpointError(weights.path, why, advice)
 
 
 def config_from_folder(

@@ -13,6 +13,7 @@ from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.errors import ConfigError
 from sgt_jax.models import lora
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
 from sgt_jax.models.family import Family, Loaded, Notify, Sharding
@@ -81,10 +82,11 @@ class OmniGen2Family(Family):
         return any(os.path.exists(os.path.join(folder, name)) for name in own)
 
     def config_of_folder(
-        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, **compute: Any
+        self, folder: str | os.PathLike, base: str | os.PathLike | None = None, strip_prefix: str = "", **compute: Any
     ) -> OmniGen2Config:
         from sgt_jax.models.omnigen2.published import part_folder
 
+        _no_prefix(strip_prefix)
         places = {part: part_folder(part, folder, base) for part in _PARTS}
         text, vision, tokens = mllm_config(places["mllm"])
         return OmniGen2Config(
@@ -124,10 +126,12 @@ class OmniGen2Family(Family):
     def load(
         self, folder: str | os.PathLike, config: OmniGen2Config, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: Any = None,
+        key: Any = None, strip_prefix: str = "",
     ) -> Loaded:  # fmt: skip
         del weights, training, key  # it publishes one set of weights, and nothing is missing or computed
         from sgt_jax.models.omnigen2.published import load_published
+
+        _no_prefix(strip_prefix)
 
         return Loaded(*load_published(folder, config, base=base, dtype=dtype, sharding=sharding))
 
@@ -191,6 +195,12 @@ class OmniGen2Family(Family):
         _, states = model.mllm.hidden(params["mllm"], model.pointing(batch["und"]), cells, names)
         found = {"vit": inner[last], "connector": cells}
         return found | {f"layer {i}": states[name] for i, name in zip(layers, names, strict=True)}
+
+
+def _no_prefix(strip_prefix: str) -> None:
+    if strip_prefix:
+        why = f"strip_prefix '{strip_prefix}': OmniGen2's reader knows the prefixes of its trainers and takes them off"
+        raise ConfigError(f"{why}; leave config.init_strip_prefix or --strip-prefix away")
 
 
 def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
