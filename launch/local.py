@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from sgt_jax.launch.shell import Parser
+
 
 def commands(processes: int, devices: int, port: int, arguments: Sequence[str]) -> list[list[str]]:
     """One command per process; `arguments` are sgt_jax.main's."""
@@ -75,7 +77,7 @@ def run(started: Sequence[Sequence[str]], grace: float) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the launcher."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="python -m sgt_jax.launch.local",
         description=__doc__.split("\n")[0],
         epilog="Behind '--': arguments of sgt_jax.main.",

@@ -1,12 +1,14 @@
 """Shared by all launchers: commands that are printed or run, and the command that starts training on a machine."""
 
 import argparse
+import difflib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 # Exit status of a run that was told to stop and has saved (sgt_jax.main --stopped_status): start it again.
 STOPPED = 75
@@ -96,9 +98,31 @@ def mount_commands(bucket: str, folder: str, point: str, sudo: bool = True) -> l
 # -- Command lines -----------------------------------------------------------------------------------------------------
 
 
+class Parser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser` with errors of one line that name what was probably meant."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: object = None) -> argparse.Namespace:
+        """As argparse has it; a misspelt option is found before one that is missing."""
+        known = list(self._option_string_actions)
+        for argument in sys.argv[1:] if args is None else args:
+            option = argument.partition("=")[0]
+            if argument == "--":
+                break
+            if option.startswith("--") and not any(name.startswith(option) for name in known):
+                near = difflib.get_close_matches(option, known, n=1)
+                self.error(f"no option {option}; " + (f"did you mean '{near[0]}'?" if near else "--help lists them"))
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves with status 2 and one line."""
+        found = re.search(r"invalid choice: '?([^' ]*)'? \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1) if found else []
+        self.exit(2, f"error: {' '.join(message.split())}" + (f"; did you mean '{near[0]}'?" if near else "") + "\n")
+
+
 def base_parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that all launchers take."""
-    made = argparse.ArgumentParser(prog=f"python -m sgt_jax.launch.{module}", description=description)
+    made = Parser(prog=f"python -m sgt_jax.launch.{module}", description=description)
     made.add_argument("--dry-run", action="store_true", help="print every command, run none")
     return made
 

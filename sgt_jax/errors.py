@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
+MOST_LISTED = 12  # names that an error lists beside the one that was probably meant
 AGAIN = "Download or copy the file again."
 
 
@@ -42,8 +43,48 @@ class StartError(UserError, TimeoutError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "did you mean 'segmentation'?", or "" if nothing known is like the word."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else ""
+    found = difflib.get_close_matches(word, list(known), n=5, cutoff=0.6)
+    best = min(((_slips(word, other), number) for number, other in enumerate(found)), default=(0, -1))
+    most = 1 if len(word) < 4 else len(word) // 2
+    return f"did you mean '{found[best[1]]}'?" if found and best[0] <= most else ""
+
+
+def _slips(word: str, other: str) -> int:
+    """How many slips lead from one word to another: a letter too few, too many or wrong, or two that changed places."""
+    above = row = list(range(len(other) + 1))
+    for i, letter in enumerate(word, 1):
+        before, above, row = above, row, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == wanted:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
+
+
+def hint(word: object, known: Iterable[str], have: str = "there are") -> str:
+    """What was probably meant, and what there is: "did you mean 'depth'? There are ..."; a long list if nothing is near."""
+    names = [str(name) for name in known]
+    near, every = nearest(str(word), names), f"{have} {', '.join(names) or 'none'}"
+    if not near:
+        return every
+    begun = every if have.startswith("config.") else every[0].upper() + every[1:]
+    return near if len(names) > MOST_LISTED else f"{near} {begun}"
+
+
+def beside(path: str | os.PathLike) -> str:
+    """ "; did you mean 'photos/cup.jpg'?", of what lies where a path that is not there would; "" if nothing is like it."""
+    text = os.fspath(path)
+    folder, name = os.path.split(text.rstrip("/") or text)
+    # The first part that is missing is the one that may be misspelt.
+    while folder and not os.path.isdir(folder):
+        folder, name = os.path.split(folder)
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return ""
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean '{os.path.join(folder, found[0])}'?" if found and found[0] != name else ""
 
 
 # Errors of the system that the user can mend: no room, no permission, a disk that fails.

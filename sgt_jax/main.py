@@ -33,6 +33,10 @@ def main(argv: list[str]) -> None:
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
     try:
+        check_first(config)
+        # JAX takes seconds to import: until then this line shows that something happens.
+        if (PROCESSES["process"].value or 0) == 0:
+            print(f"{config.name}: loading (work directory {WORKDIR.value})", flush=True)
         from sgt_jax.parallel.compiling import compilation_cache
         from sgt_jax.parallel.distributed import prepare_platform
         from sgt_jax.parallel.stopping import StopRequest
@@ -48,6 +52,19 @@ def main(argv: list[str]) -> None:
         if isinstance(end.code, str):
             leave(end.code, 1)
         raise
+
+
+def check_first(config: Any) -> None:
+    """What can be said of a config before JAX is imported; leaves with one line."""
+    from sgt_jax.errors import UserError, one_line
+    from sgt_jax.training import checks
+
+    try:
+        checks.before_anything(config)
+    except UserError as error:
+        if os.environ.get("SGT_TRACEBACK"):
+            raise
+        sys.exit(f"error: {one_line(error)}")
 
 
 def run(config: Any, workdir: str, steal_lock: bool = False, **processes: Any) -> int:

@@ -79,7 +79,7 @@ def test_the_example_of_a_proxy_works():
     ("line", "reason"),
     [
         ("python -m sgt_jax smaple --checkpoint package:nano", "no command 'smaple'"),
-        ("python -m sgt_jax probe --checkpoint DIR --afore DIR", "unrecognized arguments: --afore DIR"),
+        ("python -m sgt_jax probe --checkpoint DIR --afore DIR", "no option --afore; did you mean '--before'?"),
         ("python -m sgt_jax mask-loss --pictures many", "invalid int value: 'many'"),
         ("python -m sgt_jax.main --config=configs/nano.py", "needs --workdir"),
         ("python -m sgt_jax.main --config=configs/nano.py --workdr=/tmp/x", "no flag --workdr=/tmp/x"),

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.analysis import questions
-from sgt_jax.analysis.alignment.gradients import mean_gradients
 from sgt_jax.analysis.separability import pairs
 from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, checkpoints, note, positive, run, table, write
+from sgt_jax.data.pictures.masks import PALETTES
 from sgt_jax.data.proxies import PROXIES
+from sgt_jax.errors import DataError, hint
 
 COMPARED = ("segmentation", "outlines", "depth", "edges", "mae", "reconstruction")
 
@@ -41,18 +42,25 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
-    return run(align, parser().parse_args(arguments))
+    return run(align, parser().parse_args(arguments), check)
+
+
+def check(options: argparse.Namespace) -> None:
+    """What can be said of the options before anything is loaded."""
+    if unknown := [name for name in options.proxies if name not in PROXIES]:
+        raise DataError(f"no proxy '{unknown[0]}'; {hint(unknown[0], sorted(PROXIES))}")
+    if options.palette not in PALETTES:
+        raise DataError(f"--palette: no palette '{options.palette}'; {hint(options.palette, PALETTES)}")
+    if options.n < 4:
+        raise DataError("--n must be at least 4: fewer gradients say nothing about their mean")
 
 
 def align(options: argparse.Namespace) -> None:
     """Loads, measures, prints, draws, writes."""
     from sgt_jax.analysis import figures
     from sgt_jax.analysis.alignment.cosine import alignment
+    from sgt_jax.analysis.alignment.gradients import mean_gradients
 
-    if unknown := [name for name in options.proxies if name not in PROXIES]:
-        raise pairs.DataError(f"no proxy '{unknown[0]}'; there are {', '.join(sorted(PROXIES))}")
-    if options.n < 4:
-        raise pairs.DataError("--n must be at least 4: fewer gradients say nothing about their mean")
     asked = questions.questions(pairs.open_source(options.source or pairs.HELD_OUT), options.n)
     results: dict[str, dict[str, Any]] = {}
     means: dict[str, np.ndarray] = {}

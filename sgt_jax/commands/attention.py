@@ -38,6 +38,7 @@ from sgt_jax.commands.options import (
     table,
     write,
 )
+from sgt_jax.errors import hint
 from sgt_jax.evaluation import statistics
 
 PARTS = ("understanding", "generation")
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parser().parse_intermixed_args(arguments)
     if wrong := [part for part in options.parts if part not in PARTS]:
-        parser().error(f"no part '{wrong[0]}'; choose understanding or generation")
+        parser().error(f"no part '{wrong[0]}'; {hint(wrong[0], PARTS)}")
     return run(attention, options)
 
 

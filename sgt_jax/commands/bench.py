@@ -15,14 +15,13 @@ import argparse
 import json
 import sys
 
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.timing.step import SIZES, config_parts, data_row, measure, routed_steps, step_parts, table
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax bench", description=__doc__)
     flags.add_argument("--size", choices=SIZES, default="nano")
     flags.add_argument("--layers", type=int, default=2, help="decoder and ViT layers")
     flags.add_argument("--attention", default="blockwise", help="a backend of sgt_jax/models/attention")
@@ -34,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         "--mot", action="store_true", help="compare ways to route slots to experts, instead of timing the parts"
     )
     flags.add_argument("--data", metavar="CONFIG", help="also time the data of this config")
-    flags.add_argument("--step", metavar="CONFIG", help="time the step of this config (FILE.py or FILE.py:variant) instead")
+    flags.add_argument(
+        "--step", metavar="CONFIG", help="time the step of this config (FILE.py or FILE.py:variant) instead"
+    )
     flags.add_argument("--json", help="also write the rows to this file")
     return flags
 

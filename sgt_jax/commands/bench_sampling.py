@@ -9,12 +9,15 @@ command fails.
 import argparse
 import json
 
-from sgt_jax.timing.sampling import time_picture, time_text
+from sgt_jax import errors
+from sgt_jax.commands.adapter_options import check_folders
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.parallel import progress
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(prog="python -m sgt_jax bench-sampling", description=__doc__)
+    flags = Parser(prog="python -m sgt_jax bench-sampling", description=__doc__)
     flags.add_argument("--checkpoint", required=True, metavar="DIR", help="a published folder or a work directory")
     flags.add_argument("--tokens", type=int, default=64, help="length of the text")
     flags.add_argument("--batch", type=int, default=4, help="texts or pictures at a time")
@@ -27,10 +30,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error or if the two ways disagree."""
     options = parser().parse_args(arguments)
-    from sgt_jax.inference import load
+    return errors.status(lambda: _compare(options))
 
-    model = load.load(options.checkpoint)
-    rows = [time_text(model, options), time_picture(model, options)]
+
+def _compare(options: argparse.Namespace) -> int:
+    check_folders(options)
+    with progress.shown(f"loading {options.checkpoint}"):
+        from sgt_jax.inference import load
+        from sgt_jax.timing.sampling import time_picture, time_text
+
+        model = load.load(options.checkpoint)
+        progress.begin("timing")
+        rows = [time_text(model, options), time_picture(model, options)]
     if options.json:
         print(json.dumps(rows, indent=1))
     else:

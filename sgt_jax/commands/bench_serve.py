@@ -31,6 +31,7 @@ from PIL import Image
 
 from sgt_jax import errors
 from sgt_jax.commands.options import positive
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import ConfigError
 
 CHAT, DRAW, EDIT, SEGMENT = ("/v1/chat/completions", "/v1/images/generations", "/v1/images/edits", "/v1/segmentations")
@@ -97,9 +98,7 @@ class Server:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax bench-serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax bench-serve", description=__doc__)
     add = flags.add_argument
     add("--checkpoint", default="package:nano", metavar="DIR")
     add("--requests", type=positive, default=500)
@@ -256,7 +255,12 @@ def stopped_under_load(server: Server, clients: int) -> dict[str, int]:
     status = server.stop()
     for thread in threads:
         thread.join(60)
-    return {"in_work": clients, "answered": replies.count(200), "lost": clients - replies.count(200), "exit_status": status}
+    return {
+        "in_work": clients,
+        "answered": replies.count(200),
+        "lost": clients - replies.count(200),
+        "exit_status": status,
+    }
 
 
 def restarted(checkpoint: str) -> dict[str, float]:

@@ -7,18 +7,16 @@ folder that the run started from.
 
 import argparse
 
-import jax
-
 from sgt_jax import errors
+from sgt_jax.checkpoints.folders import folder_of
+from sgt_jax.commands.parsing import Parser
 
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax convert", description=__doc__)
     flags.add_argument("workdir", help="the --workdir of a run")
     flags.add_argument("out", help="the folder to write; it must not exist")
     flags.add_argument("--weights", choices=("ema", "params"), default="ema", help="moving average or raw weights")
@@ -31,9 +29,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parser().parse_args(arguments)
-    jax.config.update("jax_platforms", "cpu")
 
     def work() -> None:
+        folder_of(options.workdir, "Give the --workdir of a run.")
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
         from sgt_jax.training.publishing import publish
 
         publish(

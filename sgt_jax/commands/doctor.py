@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.parallel.compiling import compilation_cache
 
 PACKAGES = ("sgt_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "libtpu")
@@ -21,9 +22,7 @@ OLDEST = (3, 11)
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    return argparse.ArgumentParser(
-        prog="sgt doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(prog="sgt doctor", description=__doc__)
 
 
 def main(arguments: Sequence[str]) -> int:

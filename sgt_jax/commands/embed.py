@@ -8,9 +8,9 @@ neighbourhoods: the score above it says whether two classes are separable. docs/
 
 import argparse
 
-from sgt_jax.analysis.separability import measuring
 from sgt_jax.commands import probe
 from sgt_jax.commands.options import AFTER, BEFORE, analysis_parser, checkpoints, percent, run, write
+from sgt_jax.parallel import progress
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
 def embed(options: argparse.Namespace) -> None:
     """Loads, measures, draws, writes."""
     from sgt_jax.analysis import figures
+    from sgt_jax.analysis.separability import measuring
     from sgt_jax.analysis.separability.maps import t_sne
 
     wanted = probe.pairs(options)
@@ -42,6 +43,7 @@ def embed(options: argparse.Namespace) -> None:
         for which, probed in found.items():
             row = []
             for name, (features, result) in probed[pair.name].items():
+                progress.begin(f"{pair.name}: drawing the map of {name}")
                 points = t_sne(features, options.seed, options.perplexity)
                 arrays[f"{which}/{pair.name}/{name}"] = points
                 row.append((f"{titles[which]} {name}\nprobe {percent(result.accuracy)} %".strip(), points))
@@ -54,11 +56,11 @@ def embed(options: argparse.Namespace) -> None:
 
 
 def _chosen(wanted: list[str] | None, known: list[str]) -> list[str]:
-    from sgt_jax.errors import DataError
+    from sgt_jax.errors import DataError, hint
 
     if wanted is None:
         layers = [name for name in known if name.startswith("layer")]
         return list(dict.fromkeys(["vit", layers[0], layers[-1]]))
     if missing := [name for name in wanted if name not in known]:
-        raise DataError(f"no feature '{missing[0]}'; there are {', '.join(known)}")
+        raise DataError(f"no feature '{missing[0]}'; {hint(missing[0], known)}")
     return wanted

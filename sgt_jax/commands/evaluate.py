@@ -17,15 +17,14 @@ from typing import Any
 
 from sgt_jax import errors
 from sgt_jax.commands import evaluate_follow, evaluate_pictures, evaluate_report
-from sgt_jax.commands.adapter_options import add_adapter
-from sgt_jax.errors import ConfigError
+from sgt_jax.commands.adapter_options import add_adapter, check_folders
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import ConfigError, beside
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax evaluate", description=__doc__)
     add = flags.add_argument
     add("benchmarks", nargs="*", metavar="BENCHMARK", help="names of benchmarks and suites")
     add("--checkpoint", metavar="DIR")
@@ -97,6 +96,11 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ConfigError("give --checkpoint DIR, or --base-url URL for a server")
     if options.base_url and painted:
         raise ConfigError(f"--base-url answers questions only; leave out {', '.join(painted)}")
+    check_folders(options)
+    for name in names:
+        if not (options.data / name).is_dir():
+            raise ConfigError(f"--data: {options.data / name}: no such folder{beside(options.data / name)}; --dry-run says "
+                              "what is missing and where it comes from")  # fmt: skip
     model = None if options.base_url else Model(options)
     for name in names:
         if name in painted:

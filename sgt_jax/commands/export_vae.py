@@ -8,16 +8,14 @@ import argparse
 import functools
 import json
 
-import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
-from etils import epath
+
+from sgt_jax.commands.parsing import Parser
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(prog="python -m sgt_jax export-vae", description=__doc__)
+    flags = Parser(prog="python -m sgt_jax export-vae", description=__doc__)
     flags.add_argument("workdir", help="the --workdir of a nano_vae run")
     flags.add_argument("out", help="the folder to write")
     flags.add_argument("--batches", type=int, default=64, help="batches to measure the latents on")
@@ -27,6 +25,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command."""
     options = parser().parse_args(arguments)
+    import jax
+    import jax.numpy as jnp
+    import ml_collections
+    from etils import epath
+
     jax.config.update("jax_platforms", "cpu")
 
     from sgt_jax import trees

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.data.stored.ingest import Progress
 
 LINE_S = 10.0  # seconds between two lines of progress where there is no terminal
@@ -24,9 +25,7 @@ LINE_S = 10.0  # seconds between two lines of progress where there is no termina
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax ingest", description=__doc__)
     add = flags.add_argument
     add("words", nargs="+", metavar="SPEC... OUT", help="key=value of the source, and last the folder to write")
     add("--source", help="name of a source in the config, instead of a SPEC")
@@ -91,14 +90,14 @@ def main(arguments: list[str]) -> int:
 
 def _spec(words: list[str], name: str | None, config: Any) -> dict[str, Any]:
     """The source that the command line describes."""
-    from sgt_jax.errors import DataError
+    from sgt_jax.errors import DataError, hint
 
     spec: dict[str, Any] = {}
     if (config is None) != (name is None):
         raise DataError("--config and --source go together: the file, and which of its sources")
     if config is not None:
         if name not in config.data.sources:
-            raise DataError(f"no source '{name}'; the config has {', '.join(config.data.sources)}")
+            raise DataError(f"no source '{name}'; {hint(name, config.data.sources, 'the config has')}")
         spec = config.data.sources[name].to_dict()
     for word in words:
         key, equals, value = word.partition("=")

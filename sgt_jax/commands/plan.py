@@ -11,16 +11,17 @@ import functools
 import json
 import sys
 
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import UserError
-from sgt_jax.parallel import hardware
+from sgt_jax.parallel import hardware, progress
+from sgt_jax.planning.compiling import require_compiler
 from sgt_jax.planning.planning import estimated, plan, search, table
+from sgt_jax.training import checks, config_file
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax plan", description=__doc__)
     flags.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
     flags.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
     flags.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,10 +50,15 @@ def main(arguments: list[str]) -> int:
     try:
         chip, sides = hardware.parse_topology(options.topology)
         chips = hardware.chips_in(sides)
-        if options.search:
-            return search(options, chip, chips)
-        make = estimated if options.estimate else functools.partial(plan, thorough=options.thorough)
-        result = make(options.config, options.overrides, options.topology, chip, chips)
+        # What is misspelt is said before JAX is imported.
+        checks.check_kind(config_file.load(options.config, options.overrides))
+        if not options.estimate:
+            require_compiler()
+        with progress.shown("counting state and work"):
+            if options.search:
+                return search(options, chip, chips)
+            make = estimated if options.estimate else functools.partial(plan, thorough=options.thorough)
+            result = make(options.config, options.overrides, options.topology, chip, chips)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,7 +12,6 @@ import argparse
 from typing import Any
 
 from sgt_jax.analysis.separability import pairs as separability_pairs
-from sgt_jax.analysis.separability.measuring import as_json, measured
 from sgt_jax.commands.options import (
     AFTER,
     BEFORE,
@@ -63,6 +62,7 @@ def main(arguments: list[str]) -> int:
 
 def probe(options: argparse.Namespace) -> None:
     """Loads, measures, prints, writes."""
+    from sgt_jax.analysis.separability.measuring import as_json, measured
     from sgt_jax.analysis.separability.probes import compared
 
     wanted = pairs(options)

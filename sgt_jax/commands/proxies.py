@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.data.examples import Example, ProxyPair
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.proxies import PROXIES, make_pair
@@ -55,7 +56,7 @@ CARDS = (
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
+    flags = Parser(prog="python -m sgt_jax proxies", description=__doc__.partition(":")[0] + ".")
     flags.add_argument("--out", type=Path, help="folder for one picture per proxy (needs the test extra: imgviz)")
     flags.add_argument("--seed", type=int, default=0, help="of wordings and of everything else that is random")
     return flags

@@ -21,17 +21,20 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sgt_jax import errors
-from sgt_jax.commands.adapter_options import add_adapter
-from sgt_jax.errors import ConfigError
+from sgt_jax.commands.adapter_options import add_adapter, check_folders
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import ConfigError, beside, hint
+from sgt_jax.parallel import progress
 
+# Steps are not counted: JAX keeps no program on disk that calls back into Python.
+WORKING = "compiling and sampling"
 MOST_SEED = 2**31 - 1
 MODES = ("chat", "t2i", "edit", "segment")
+PALETTES = ("distinct", "tab20", "random", "auto")
 
 
 class _Entry(argparse.Action):
@@ -45,9 +48,7 @@ class _Entry(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The command line; what it parses has `history`, a list of (kind, value)."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax sample", description=__doc__)
     add = flags.add_argument
     add("mode", choices=MODES)
     add("prompt", nargs="?", action=_Entry, help="the last text")
@@ -89,7 +90,10 @@ def parser() -> argparse.ArgumentParser:
         metavar=("SHORT", "LONG"),
         help="limits of the sides of pictures that the ViT sees, in pixels",
     )
-    add("--palette", help="colours of painted segmentations: distinct, tab20, random, or auto")
+    add(
+        "--palette",
+        help=f"colours of painted segmentations: {', '.join(PALETTES)}, or auto (default: the checkpoint's)",
+    )
     flags.set_defaults(history=[])
     return flags
 
@@ -103,9 +107,26 @@ def main(arguments: list[str]) -> int:
 def sample(options: argparse.Namespace) -> None:
     """Checks the options, loads, runs, writes."""
     _check(options)
+    check_folders(options)
     # Read the pictures before the model, which takes minutes to load: a bad one is reported at once.
     history = _history(options)
     prompts = _prompts(options)
+    _check_texts(options, [*(entry for entry in history if isinstance(entry, str)), *prompts])
+    with progress.shown(f"loading {options.checkpoint}"):
+        _sampled(options, history, prompts)
+
+
+def _check_texts(options: argparse.Namespace, texts: list[str]) -> None:
+    """Says on stderr which words the model does not know; refuses texts of which it knows none."""
+    from sgt_jax.commands import prompts
+
+    tokenizer = prompts.tokenizer_of(options.checkpoint, options.base)
+    if tokenizer is not None:
+        for warning in prompts.check_texts(tokenizer, texts, prompts.positions_of(options.checkpoint)):
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def _sampled(options: argparse.Namespace, history: list[Any], prompts: list[str]) -> None:
     from sgt_jax.inference import load
 
     model = load.load(
@@ -119,17 +140,17 @@ def sample(options: argparse.Namespace) -> None:
     seeds = [options.seed + i for i in range(options.num)]
     words = options.max_new_tokens or (500 if options.mode == "chat" and not options.think else 1000)
     common = dict(seeds=seeds, think=options.think, settings=settings)
-    with _progress():
-        if options.mode == "chat":
-            answers = model.chat(history, max_new_tokens=words, temperature=options.temperature, **common)
-        elif options.mode == "segment":
-            photo = next(entry for entry in history if not isinstance(entry, str))
-            text = next((entry for entry in history if isinstance(entry, str)), None)
-            found = model.segment(
-                photo, text, palette=options.palette, shape=_size(options.size), max_think_tokens=words, **common
-            )
-        else:
-            paintings = model.paint(history, options.mode, shape=_size(options.size), max_think_tokens=words, **common)
+    progress.begin(WORKING)
+    if options.mode == "chat":
+        answers = model.chat(history, max_new_tokens=words, temperature=options.temperature, **common)
+    elif options.mode == "segment":
+        photo = next(entry for entry in history if not isinstance(entry, str))
+        text = next((entry for entry in history if isinstance(entry, str)), None)
+        found = model.segment(
+            photo, text, palette=options.palette, shape=_size(options.size), max_think_tokens=words, **common
+        )
+    else:
+        paintings = model.paint(history, options.mode, shape=_size(options.size), max_think_tokens=words, **common)
     if options.mode == "chat":
         print("\n".join(answers))
         return
@@ -162,16 +183,21 @@ def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[
 
     wanted = [
         requests.Request(
-            history, options.mode, options.seed + n, _size(options.size), settings, options.max_new_tokens or 500,
+            history,
+            options.mode,
+            options.seed + n,
+            _size(options.size),
+            settings,
+            options.max_new_tokens or 500,
             options.temperature,
         )  # fmt: skip
         for n, history in enumerate(histories)
     ]
-    with _progress():
-        if options.mode == "chat":
-            answers = requests.answer(model, wanted, batch=options.batch_size)
-        else:
-            paintings = requests.paint(model, wanted, options.batch_size)
+    progress.begin(WORKING, len(wanted))
+    if options.mode == "chat":
+        answers = requests.answer(model, wanted, batch=options.batch_size)
+    else:
+        paintings = requests.paint(model, wanted, options.batch_size)
     if options.mode == "chat":
         print("\n".join(answers))
         return
@@ -199,6 +225,10 @@ def _check(options: argparse.Namespace) -> None:
         ),
         (options.batch and options.mode == "segment", "--batch is not for segment: give one --image FILE a call"),
         (options.batch and (options.think or options.num != 1), "--batch goes with neither --think nor --num"),
+        (
+            options.palette not in (None, *PALETTES),
+            f"--palette: no palette '{options.palette}'; {hint(options.palette, PALETTES)}",
+        ),
         (options.batch_size < 1, "--batch-size must be at least 1"),
         (options.mode == "segment" and kinds.count("image") != 1, "segment wants exactly one --image FILE"),
         (options.mode == "segment" and kinds.count("text") > 1, "segment takes at most one text"),
@@ -210,8 +240,11 @@ def _check(options: argparse.Namespace) -> None:
         (not _finite(options.shift) or (options.shift or 1) <= 0, "--shift must be a number above 0"),
         *(
             (not _finite(value) or (value or 0) < 0, f"--{name} must be a number from 0 on")
-            for name, value in (("text-scale", options.text_scale), ("image-scale", options.image_scale),
-                                ("renorm-min", options.renorm_min))
+            for name, value in (
+                ("text-scale", options.text_scale),
+                ("image-scale", options.image_scale),
+                ("renorm-min", options.renorm_min),
+            )
         ),
         (options.shift == 0, "--shift must be a number above 0"),
         (not all(0 <= time <= 1 for time in options.interval or ()), "--interval takes two times from 0 to 1"),
@@ -219,9 +252,15 @@ def _check(options: argparse.Namespace) -> None:
         (min(options.vit_sides or [1]) < 1, "--vit-sides must be at least 1"),
         (bool(options.vit_sides) and options.vit_sides[0] > options.vit_sides[-1], "--vit-sides takes SHORT first"),
         (any(kind == "text" and not value.strip() for kind, value in options.history), "a text is empty"),
-        (options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"), f"--out {options.out}: not a picture"),
+        (
+            options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"),
+            f"--out {options.out}: end it with .png or .jpg",
+        ),
         (options.mode == "segment" and options.out.suffix != ".png", "segment writes exact colours: --out NAME.png"),
-        (options.mode != "chat" and not options.out.absolute().parent.is_dir(), f"--out {options.out}: no such folder"),
+        (
+            options.mode != "chat" and not options.out.absolute().parent.is_dir(),
+            f"--out {options.out}: no such folder{beside(options.out.parent)}; make it first",
+        ),
     )
     for bad, message in wrong:
         if bad:
@@ -263,18 +302,6 @@ def _settings(options: argparse.Namespace, settings: Any) -> Any:
     if options.vit_sides:
         changes["vit"] = tuple(options.vit_sides)
     return dataclasses.replace(settings, **changes)
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """The time elapsed, on stderr. No steps: JAX keeps no program on disk that calls back into Python."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task("compiling and sampling", total=None)
-        yield
 
 
 def _write(path: Path, picture: Any) -> None:

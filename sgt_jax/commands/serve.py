@@ -18,15 +18,15 @@ import sys
 from pathlib import Path
 
 from sgt_jax import errors
+from sgt_jax.commands.adapter_options import check_folders
 from sgt_jax.commands.options import positive
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import ConfigError
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax serve", description=__doc__)
     add = flags.add_argument
     add("--checkpoint", default="package:nano", metavar="DIR", help="as in sample (default: package:nano)")
     add("--compare", metavar="DIR", help="a second checkpoint, which the page shows beside the first")
@@ -39,8 +39,17 @@ def parser() -> argparse.ArgumentParser:
     add("--name", help="of the model in requests (default: the folder's)")
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (default: 127.0.0.1)")
     add("--port", type=int, default=8000, help="0 takes a free one; it is printed (default: 8000)")
-    add("--api-key-file", type=Path, metavar="FILE", help="a file whose first line clients must send; or set SGT_API_KEY")
-    add("--mesh", metavar="AXIS=N,...", help="spread the model over devices, such as fsdp=2,tensor=2 (default: one device)")
+    add(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="a file whose first line clients must send; or set SGT_API_KEY",
+    )
+    add(
+        "--mesh",
+        metavar="AXIS=N,...",
+        help="spread the model over devices, such as fsdp=2,tensor=2 (default: one device)",
+    )
     add("--slots", type=positive, default=8, help="texts that are written at a time")
     add("--pictures", type=positive, default=4, help="pictures that are painted at a time")
     add("--context", type=int, default=0, help="tokens that a chat may take (default: the model's, at most 8192)")
@@ -64,6 +73,7 @@ def serve(options: argparse.Namespace) -> None:
         from sgt_jax.inference.page.app import make_app
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}: pip install 'sgt_jax[serve]'") from None
+    check_folders(options)
     key = api_key(options)
     listening = socket.create_server((options.host, options.port))  # before the model, which may take minutes
     service = make_service(options, key)
@@ -117,7 +127,10 @@ def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
             for adapter in options.adapter:
                 both = f"{name}+{name_of(adapter)}"
                 tuned = load.with_adapter(assistant, adapter, options.adapter_scale)
-                engines[both], weights[both] = Engine(tuned, limits, mesh), f"{folder_name(folder)} + {folder_name(adapter)}"
+                engines[both], weights[both] = (
+                    Engine(tuned, limits, mesh),
+                    f"{folder_name(folder)} + {folder_name(adapter)}",
+                )
     return Service(engines, weights, key, options.timeout)
 
 

@@ -12,16 +12,15 @@ import os
 
 from sgt_jax import errors
 from sgt_jax.commands import configured
-from sgt_jax.data.stored.tokenising import tokenize
+from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import DataError
-from sgt_jax.models.autoencoder.encoding import encoder
+from sgt_jax.parallel import progress
+from sgt_jax.training import checks
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax tokenize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax tokenize", description=__doc__)
     flags.add_argument(
         "--part-size", type=int, default=256, help="records per file; an interruption loses at most one file"
     )
@@ -36,13 +35,17 @@ def main(arguments: list[str]) -> int:
     """The command; 1 after an error."""
     options, config = configured.parse(parser(), arguments)
 
-    from sgt_jax.parallel.distributed import prepare_platform
-
-    prepare_platform(config.platform, 0)  # one device encodes; --share splits the work
-    from sgt_jax.training import experiment
-
     def work() -> None:
-        task = experiment.build(config)
+        checks.check_data(config)
+        with progress.shown(f"{config.name}: loading"):
+            from sgt_jax.data.stored.tokenising import tokenize
+            from sgt_jax.models.autoencoder.encoding import encoder
+            from sgt_jax.parallel.distributed import prepare_platform
+
+            prepare_platform(config.platform, 0)  # one device encodes; --share splits the work
+            from sgt_jax.training import experiment
+
+            task = experiment.build(config)
         if not task.mixture.tokenised:
             raise DataError(
                 "no part of config.data.mixture names a folder 'tokenised'; set config.data.mixture.NAME.tokenised"

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from sgt_jax import errors
 from sgt_jax.commands import configured
-from sgt_jax.data.checking import validate
-from sgt_jax.data.stored.tokenised import read_settings
-from sgt_jax.errors import DataError
+from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import DataError, hint
+from sgt_jax.parallel import progress
+from sgt_jax.training import checks
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    flags = argparse.ArgumentParser(
-        prog="python -m sgt_jax validate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = Parser(prog="python -m sgt_jax validate", description=__doc__)
     flags.add_argument("--source", action="append", help="check only this one of config.data.sources; may be repeated")
     flags.add_argument("--limit", type=int, help="check only the first LIMIT records of each source")
     flags.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads that decode")
@@ -29,13 +28,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """The command; 1 after an error, or if a record is bad."""
     options, config = configured.parse(parser(), arguments)
-    from sgt_jax.training import experiment
 
     def work() -> int:
-        task = experiment.build(config)
+        checks.check_data(config)
         names = options.source or sorted(config.data.sources)
         if unknown := sorted(set(names) - set(config.data.sources)):
-            raise DataError(f"no source '{unknown[0]}'; the config has {', '.join(config.data.sources)}")
+            raise DataError(f"no source '{unknown[0]}'; {hint(unknown[0], config.data.sources, 'the config has')}")
+        with progress.shown(f"{config.name}: loading"):
+            from sgt_jax.data.checking import validate
+            from sgt_jax.data.stored.tokenised import read_settings
+            from sgt_jax.training import experiment
+
+            task = experiment.build(config)
         good = [validate(task.mixture, task.layout, name, options.limit, options.threads) for name in names]
         for name, root in sorted(task.mixture.tokenised.items()):
             begun = read_settings(Path(root)) is not None

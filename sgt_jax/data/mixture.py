@@ -16,7 +16,7 @@ from sgt_jax.data.pipeline import Batches, Component
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.stored.tokenised import Tokenised, differences
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint
 
 
 class Mixture:
@@ -40,7 +40,7 @@ class Mixture:
     def source(self, name: str) -> Source:
         """One source by its name in config.data.sources, opened when it is first asked for."""
         if name not in self.config.sources:
-            raise DataError(f"no source '{name}'; config.data.sources has {', '.join(self.config.sources)}")
+            raise DataError(f"no source '{name}'; {hint(name, self.config.sources, 'config.data.sources has')}")
         if name not in self._sources:
             self._sources[name] = open_source(self.config.sources[name].to_dict())
         return self._sources[name]

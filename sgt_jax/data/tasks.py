@@ -20,7 +20,7 @@ from sgt_jax.data.examples import Example, Moments, PlanItem, ProxyPair, Sample
 from sgt_jax.data.pictures.resizing import Canvases, ResizeRule, to_canvas
 from sgt_jax.data.proxies import make_pair
 from sgt_jax.data.text.templates import instruction, wordings
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint
 
 IMAGE_MARKER = "<image>"
 Encode = Callable[[str], Sequence[int]]
@@ -75,7 +75,7 @@ def make_task(
     if kind == "editing":
         options = {name: spec[name] for name in ("see", "joined_rate") if name in spec}
         return Editing(encode, vit_size, canvases, **options)
-    raise DataError(f"unknown task '{kind}'; there are proxy, understanding, text_to_image, editing")
+    raise DataError(f"unknown task '{kind}'; {hint(kind, ('proxy', 'understanding', 'text_to_image', 'editing'))}")
 
 
 def given_options(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sgt_jax.evaluation.items import evaluated_steps, load_items, save_first_pic
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.statistics import Score
 from sgt_jax.evaluation.subject import Params, Subject
+from sgt_jax.parallel import progress
 
 
 class Log(Protocol):
@@ -65,6 +66,7 @@ class Schedule:
         started = time.time()
         values: dict[str, float] = {}
         for name, options in self._options.items():
+            progress.begin(f"scoring {name}")
             if name not in self._evaluators:
                 self._evaluators[name] = registry.by_name(options["type"], name)(self._subject, options)
             result = self.results[name] = self._evaluators[name](params)

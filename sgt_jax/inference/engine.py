@@ -26,6 +26,7 @@ from sgt_jax.inference.canvas import Canvas
 from sgt_jax.inference.jobs import Job, Request, Result
 from sgt_jax.inference.programs import Programs
 from sgt_jax.inference.writing import Writing
+from sgt_jax.parallel import progress
 
 
 class Full(UserError):
@@ -143,8 +144,10 @@ class Engine:
         jobs = [Job(next(self._numbers), one, ready, None, None) for one, ready in zip(requests, prepared, strict=True)]
         for job in jobs:
             self._accept(job)
+        counted = 0
         while self._turn():
-            pass
+            progress.add(sum(job.future.done() for job in jobs) - counted)
+            counted = sum(job.future.done() for job in jobs)
         return [job.result() for job in jobs]
 
     def warm_up(self) -> None:

@@ -21,8 +21,9 @@ import jax
 from etils import epath
 
 from sgt_jax.checkpoints import adapters
+from sgt_jax.checkpoints.folders import folder_of
 from sgt_jax.data.stored.atomic import is_remote
-from sgt_jax.data.stored.places import place, regular
+from sgt_jax.data.stored.places import regular
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.inference.assistant import Assistant
@@ -54,13 +55,9 @@ def load(
       CheckpointError, DataError: not a checkpoint, damaged, or without a tokenizer.
       ConfigError: an object store whose package is not installed.
     """
-    from sgt_jax.assets import resource
-
-    where = place(resource(os.fspath(checkpoint)))
+    where = epath.Path(folder_of(checkpoint))
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     checkpoint = os.fspath(where)
-    if not where.is_dir():
-        raise CheckpointError(checkpoint, "is not a folder.", "Give a published folder or the --workdir of a run.")
     found = _opened(where, base, weights, dtype, report, strip_prefix, mesh)
     if adapter is None:
         return found

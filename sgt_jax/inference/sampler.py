@@ -12,6 +12,7 @@ from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.inference import buckets
 from sgt_jax.models.family import Family, Layout, Model, Notify, Params
+from sgt_jax.parallel import progress
 from sgt_jax.parallel.distributed import fetch
 
 Plan = Sequence[PlanItem]
@@ -76,6 +77,7 @@ class Sampler:
         budgets = {**own, **(budgets or {})}
         seeds = list(seeds) if seeds is not None else [0] * len(laid)
         out: list[list[int]] = []
+        progress.count(len(laid))
         for part, numbers in _batches(laid, seeds, batch):
             real = len(part)
             rows = packing.stack_samples([*part, *[{}] * (batch - real)], self.layout.spec, budgets)
@@ -85,6 +87,7 @@ class Sampler:
             )  # fmt: skip
             ids, count = fetch((ids, count))
             out += [ids[i, 1 : count[i]].tolist() for i in range(real)]
+            progress.add(real)
         return out
 
     def paint(
@@ -114,6 +117,7 @@ class Sampler:
         budgets = buckets.budgets([sample for each in laid for sample in each], self.layout.spec)
         times = jnp.asarray(self.steps.times(steps, shift, shape))
         out = []
+        progress.count(len(laid))
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
@@ -121,6 +125,7 @@ class Sampler:
             numbers = jnp.asarray([*numbers, *[0] * padding])
             latents = self._paint(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
             out.append(fetch(self._show(params, latents))[: len(part)])
+            progress.add(len(part))
         return np.concatenate(out)
 
     def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:

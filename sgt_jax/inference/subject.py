@@ -11,7 +11,7 @@ from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures.resizing import Canvases
 from sgt_jax.data.sources import open_source
 from sgt_jax.data.tasks import Task, make_task
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint
 from sgt_jax.evaluation.subject import Params, Plan
 from sgt_jax.inference.assistant import Assistant
 
@@ -34,7 +34,7 @@ class CheckpointSubject:
 
     def source(self, name: str) -> Sequence[Example]:
         if name not in self._specs:
-            raise DataError(f"no source '{name}'; there are {', '.join(self._specs)}")
+            raise DataError(f"no source '{name}'; {hint(name, self._specs)}")
         if name not in self._sources:
             self._sources[name] = open_source(self._specs[name])
         return self._sources[name]

@@ -21,7 +21,7 @@ from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts import Layout
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import CheckpointError, UserError
+from sgt_jax.errors import CheckpointError, UserError, hint
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.slots import Slots
 
@@ -376,7 +376,7 @@ def by_name(name: str) -> Family:
     """
     if name not in _registered:
         if name not in MODULES:
-            raise UnsupportedError(f"no model family '{name}'; there are {', '.join(sorted({*MODULES, *_registered}))}")
+            raise UnsupportedError(f"no model family '{name}'; {hint(name, sorted({*MODULES, *_registered}))}")
         _registered[name] = importlib.import_module(MODULES[name]).FAMILY
     return _registered[name]
 

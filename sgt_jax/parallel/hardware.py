@@ -6,7 +6,7 @@ Only what a plan, a bench or the MFU line divides by. A device that is not liste
 import dataclasses
 import math
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, nearest
 
 GIB = 2**30
 
@@ -64,7 +64,10 @@ def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
         sides = ()
     wanted = 3 if name == "v5p" else 2
     if name not in tpus or len(sides) != wanted or min(sides) < 1:
-        raise ConfigError(f"topology '{text}' is not like v5p:2x2x4, v5e:8x8 or v6e:4x4 (chips: {', '.join(tpus)})")
+        near = "" if name in tpus else f"{nearest(name, tpus)} "
+        raise ConfigError(
+            f"topology '{text}' is not like v5p:2x2x4, v5e:8x8 or v6e:4x4; {near}(chips: {', '.join(tpus)})"
+        )
     return CHIPS[name], sides
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from sgt_jax.errors import PlanError
-from sgt_jax.parallel import hardware
+from sgt_jax.parallel import hardware, progress
 from sgt_jax.planning.compiling import compile_elsewhere, require_compiler
 
 WANTED, TRIED = 3, 8  # candidates that `--search` wants to fit, and compiles at most
@@ -24,6 +24,7 @@ def plan(
 
     require_compiler()
     guess = analyse(config_file, overrides, chips)
+    progress.begin(f"compiling for {topology}, in a process of its own")
     found = compile_elsewhere(config_file, overrides, topology, thorough)
     result = {"config": config_file, "overrides": overrides, "topology": topology, "chips": chips} | guess | found
     result["capacity"] = chip.memory
@@ -129,7 +130,12 @@ def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
 
     require_compiler()
     known: dict[str, Any] = {}
-    found = ranked(lambda changes: analyse(options.config, [*options.overrides, *changes], chips, known), chip, chips)
+
+    def analysed(changes: list[str]) -> dict[str, Any]:
+        progress.begin("ranking candidates")
+        return analyse(options.config, [*options.overrides, *changes], chips, known)
+
+    found = ranked(analysed, chip, chips)
     results: list[dict[str, Any]] = []
     short: dict[str, float] = {}  # remat policy -> bytes by which its rule of thumb was seen to be too low
     tried = 0

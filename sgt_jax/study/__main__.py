@@ -11,10 +11,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.errors import ConfigError, one_line
-from sgt_jax.parallel.compiling import compilation_cache
-from sgt_jax.parallel.distributed import prepare_platform
-from sgt_jax.study import decide, forecast, page, run
+from sgt_jax.errors import ConfigError, hint, one_line
 from sgt_jax.training import config_file
 
 
@@ -25,7 +22,13 @@ def main(argv: list[str]) -> None:
     options = flags.FLAGS
     study = options.config
     try:
+        if "arms" not in study:
+            raise ConfigError("--config is no study: train it with sgt train --config=... --workdir=...")
+        if unknown := [name for name in options.only if name not in study.arms]:
+            raise ConfigError(f"--only: no arm '{unknown[0]}'; {hint(unknown[0], study.arms, 'config.arms has')}")
         if options.dry_run or options.decide:
+            from sgt_jax.study import decide, forecast
+
             print(forecast.text(study) if options.dry_run else decide.markdown(study, options.results or ""))
         elif not options.workdir:
             raise ConfigError("a study needs --workdir=DIR, where its arms train; --dry-run and --decide do not")
@@ -41,6 +44,12 @@ def main(argv: list[str]) -> None:
 def _run(study: ConfigDict) -> None:
     """Runs the study and writes its report."""
     options = flags.FLAGS
+    # JAX takes seconds to import: until then this line shows that something happens.
+    print(f"{study.name}: loading (work directory {options.workdir})", flush=True)
+    from sgt_jax.parallel.compiling import compilation_cache
+    from sgt_jax.parallel.distributed import prepare_platform
+    from sgt_jax.study import page, run
+
     logging.set_verbosity(logging.WARNING)
     prepare_platform(study.base.platform, study.base.cpu_devices)
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.

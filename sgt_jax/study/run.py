@@ -21,7 +21,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.errors import ConfigError, DataError
+from sgt_jax.errors import ConfigError, DataError, hint
 from sgt_jax.evaluation.items import load_items
 from sgt_jax.reporting.metrics import realised_samples
 from sgt_jax.study import records, sheets, stages
@@ -56,7 +56,7 @@ def run_study(
     """
     workdir, results = epath.Path(workdir), epath.Path(results)
     if unknown := [arm for arm in only if arm not in study.arms]:
-        raise ConfigError(f"no arms {unknown}; config.arms has {', '.join(study.arms)}")
+        raise ConfigError(f"no arms {unknown}; {hint(unknown[0], study.arms, 'config.arms has')}")
     write_study(study, results)
     wanted = [run for run in runs(study) if not only or run.arm in only]
     take_runs(study, wanted, results, reuse)

@@ -3,7 +3,6 @@
 0 is allowed where it means "off": the table says where.
 """
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from sgt_jax.data.tasks import given_options
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.evaluation import evaluators
 
 SEEDS = 2**31 - 1  # the largest; keys of JAX and shuffles of Grain take 32 bits
@@ -98,6 +97,7 @@ NUMBERS: Mapping[str, Rule] = {
     "evaluators.*.max_masks": FROM_1,
     "evaluators.*.text_scale": AMOUNT,
 }  # fmt: skip
+TASKS = ("proxy", "understanding", "text_to_image", "editing")
 # Of the model: these are counts from 1 on wherever they stand.
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size",
           "max_position_embeddings", "patch_size", "image_size", "num_channels", "latent_patch_size", "max_latent_size",
@@ -129,6 +129,55 @@ def check(config: ConfigDict) -> None:
     _names(fields)
 
 
+def before_anything(config: ConfigDict) -> None:
+    """What needs neither JAX nor data: numbers and names of a run's config.
+
+    Raises:
+      ConfigError: as `check` and `check_data`.
+    """
+    check_kind(config)
+    check(config)
+    check_data(config)
+
+
+def check_kind(config: ConfigDict) -> None:
+    """Raises a ConfigError unless the config is one of a run; a study's config holds a run's as `base`."""
+    if "arms" in config:
+        raise ConfigError("--config is a study: train its arms with sgt study --config=... --workdir=...")
+    if "data" not in config or "total_steps" not in config:
+        raise ConfigError("--config is no experiment: it lacks data or total_steps; configs/nano.py has every field")
+
+
+def check_data(config: ConfigDict) -> None:
+    """The names of proxies, tasks, sources and palettes: what commands need that read the data of a config.
+
+    Raises:
+      ConfigError: a name that does not exist, with the one that was probably meant.
+    """
+    from sgt_jax.data.pictures.masks import PALETTES
+    from sgt_jax.data.proxies import PROXIES
+    from sgt_jax.data.sources import SOURCES
+
+    check_kind(config)
+    fields = config.to_dict()
+    check_proxies(fields, PROXIES)
+    sources = fields["data"].get("sources", {})
+    for name, spec in sources.items():
+        if spec.get("type") not in SOURCES:
+            wrong = f"config.data.sources.{name}.type: no type '{spec.get('type')}'"
+            raise ConfigError(f"{wrong}; {hint(spec.get('type', ''), SOURCES)}")
+    for name, part in fields["data"].get("mixture", {}).items():
+        where = f"config.data.mixture.{name}"
+        if part.get("task") not in TASKS:
+            raise ConfigError(f"{where}.task: no task '{part.get('task')}'; {hint(part.get('task', ''), TASKS)}")
+        if part.get("source") not in sources and not part.get("tokenised"):
+            wrong = f"{where}.source: no source '{part.get('source')}'"
+            raise ConfigError(f"{wrong}; {hint(part.get('source', ''), sources, 'config.data.sources has')}")
+    for path, value in _leaves(fields):
+        if path.endswith("palette") and isinstance(value, str) and value and value not in PALETTES:
+            raise ConfigError(f"config.{path}: no palette '{value}'; {hint(value, PALETTES)}")
+
+
 def check_proxies(fields: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Raises a ConfigError if a part of the mixture names a proxy or an option of one that is not `known`."""
     for part, spec in fields["data"]["mixture"].items():
@@ -139,13 +188,11 @@ def check_proxies(fields: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         allowed: set[str] = set()
         for name in str(spec["proxy"]).split("+"):
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known))}"
-                raise ConfigError(f"{where}.proxy: no proxy '{name}'; {hint}")
+                raise ConfigError(f"{where}.proxy: no proxy '{name}'; {hint(name, sorted(known))}")
             allowed |= set(known[name].options)
         if unknown := sorted(options - allowed):
-            have = ", ".join(["style", *sorted(allowed)])
-            raise ConfigError(f"{where}.options: proxy '{spec['proxy']}' has no option {unknown}; it has {have}")
+            near = hint(unknown[0], ["style", *sorted(allowed)], "it has")
+            raise ConfigError(f"{where}.options: proxy '{spec['proxy']}' has no option {unknown}; {near}")
 
 
 def _number(path: str, value: Any, rule: Rule) -> None:
@@ -175,7 +222,7 @@ def _names(fields: Mapping[str, Any]) -> None:
             if options.get(key) and options[key] not in sources:
                 raise ConfigError(
                     f"config.evaluators.{name}.{key}: no source '{options[key]}'; "
-                    f"config.data.sources has {', '.join(sources)}"
+                    f"{hint(options[key], sources, 'config.data.sources has')}"
                 )
     if fields["data"].get("on_bad", "error") not in ("error", "skip"):
         raise ConfigError(f"config.data.on_bad='{fields['data']['on_bad']}': choose 'error' or 'skip'")

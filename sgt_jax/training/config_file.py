@@ -93,8 +93,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     argv = [TWO_WORDS.get(text, text) for text in argv]
     try:
         given = split(flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)[1:])
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    except (ConfigError, flags.Error) as error:
+        sys.exit(f"error: {error if isinstance(error, ConfigError) else _plain(error)}")
     try:
         others = flags.FLAGS([argv[0], *([f"--config={given.file}"] if given.file else []), *given.rest])
     except flags.Error as error:
@@ -122,7 +122,9 @@ def _read(file: str) -> ConfigDict:
     try:
         return module.get_config(variant)
     except ValueError as error:
-        raise ConfigError(f"--config: {error}") from error
+        known = getattr(module, "VARIANTS", ())
+        near = [nearest(one, known) for one in variant.split("+") if one not in known]
+        raise ConfigError(f"--config: {'; '.join([str(error), *filter(None, near)])}") from error
 
 
 def shipped() -> dict[str, str]:

@@ -9,6 +9,7 @@ from etils import epath
 
 from sgt_jax.data.stored import atomic
 from sgt_jax.evaluation.schedule import Schedule, collect_scores
+from sgt_jax.parallel import progress
 from sgt_jax.reporting import run_page, run_results
 from sgt_jax.training.log import RunLog
 from sgt_jax.training.meter import Meter, Totals
@@ -32,6 +33,7 @@ def close(
         summary = _summary(totals_so_far(start, meter, evaluations, began, opened), start.first)
         atomic.write_text(path, json.dumps(summary, indent=2))
     if config.report:
+        progress.begin("writing the report")
         page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params)
         log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict())))
         log.message(f"report: {page}")

@@ -10,6 +10,7 @@ lines on the terminal know: `loss ce mse grad_norm lr tokens_per_second fill/LAN
 fractions of one).
 """
 
+import contextlib
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from etils import epath
 
 from sgt_jax.data.stored import atomic
 from sgt_jax.data.stored.atomic import is_remote
+from sgt_jax.parallel import progress
 from sgt_jax.reporting import grids
 from sgt_jax.reporting.metrics import METRICS, read_metrics
 from sgt_jax.training.terminal import Terminal
@@ -73,6 +75,8 @@ class RunLog:
             filename_suffix=f".from{first_step}",
         )
         self._terminal.show_bar(first_step)
+        self._heard = contextlib.ExitStack()
+        self._heard.enter_context(progress.listening(self._terminal.stage))
 
     def scalars(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
         """Records numbers of a step and says the main ones; values are what `float` takes, or arrays."""
@@ -117,6 +121,7 @@ class RunLog:
         if self._closed or not self.is_primary:
             return
         self._closed = True
+        self._heard.close()
         self._terminal.close()
         self._metrics.close()
         self._events.close()

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from sgt_jax.data.stored.places import place
 from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation.schedule import Schedule
-from sgt_jax.parallel import distributed, partitioning
+from sgt_jax.parallel import distributed, partitioning, progress
 from sgt_jax.parallel.stopping import Interrupted
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import checks, finish, utilisation
@@ -27,6 +27,7 @@ from sgt_jax.training.profile import Profile
 from sgt_jax.training.start import Start, announce, begin
 from sgt_jax.training.state import TrainState
 from sgt_jax.training.subject import RunSubject
+from sgt_jax.training.terminal import COMPILING, STEP
 
 
 def train(config: ConfigDict, workdir: epath.PathLike, steal_lock: bool = False) -> TrainState:
@@ -108,6 +109,7 @@ def _run(
             host_batch, info = next(batches)
             batch = partitioning.to_devices(host_batch, start.mesh)
         data_state = batches.get_state()
+        progress.begin(COMPILING if number == start.first else STEP)
         state, outcome = start.step(state, batch)
         stop.anything_to_lose = True
         metrics.put(done, outcome, info)
@@ -131,6 +133,7 @@ def _run(
                     saving = stopping = True
             # Saved after the evaluation: a kill in between repeats the evaluation rather than losing it.
             if saving:
+                progress.begin("saving")
                 totals = finish.totals_so_far(start, meter, evaluate, began, opened)
                 start.checkpoints.save(done, state._asdict(), data_state | ({TOTALS: vars(totals)} if primary else {}))
         if stopping:
@@ -138,6 +141,7 @@ def _run(
             log.message(f"stopped by signal at step {done}; the same command resumes")
             break
 
+    progress.begin("finishing the save")
     start.checkpoints.wait()
     jax.block_until_ready(state.params)
     if start.first == total:  # resumed after its end: nothing was trained, but the report is asked for

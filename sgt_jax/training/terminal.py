@@ -11,6 +11,8 @@ import rich.live
 import rich.progress
 import rich.text
 
+from sgt_jax.parallel.progress import EVERY, Stage
+
 # How lines name the numbers of a training step, and the names in metrics.jsonl.
 _NAMES = (
     ("loss", "loss"),
@@ -20,6 +22,8 @@ _NAMES = (
     ("lr", "lr"),
     ("tok/s", "tokens_per_second"),
 )
+COMPILING = "compiling the step"  # may take minutes
+STEP = "step"  # the stage of training steps, which have lines of their own
 
 
 class Terminal:
@@ -35,6 +39,7 @@ class Terminal:
         self._console = rich.console.Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._bar: _Bar | None = None
         self._first: tuple[int, float] | None = None  # step and time of the first line
+        self._said = time.monotonic()  # when the last line was printed
 
     def show_bar(self, first_step: int) -> None:
         """Shows a bar from now on, which begins at a step; does nothing where the stream is no terminal."""
@@ -44,6 +49,14 @@ class Terminal:
     def line(self, text: str) -> None:
         """Prints a line, above the bar if there is one."""
         self._console.print(text, markup=False)
+        self._said = time.monotonic()
+
+    def stage(self, stage: Stage) -> None:
+        """Says what is being done: in the bar, or as a line if there was none for a while."""
+        if self._bar:
+            self._bar.stage(str(stage))
+        elif stage.name == COMPILING or (stage.name != STEP and time.monotonic() - self._said >= EVERY):
+            self.line(str(stage))
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Says the main numbers of a training step."""
@@ -77,8 +90,7 @@ class _Bar:
     def __init__(self, console: rich.console.Console, total: int, done: int) -> None:
         column = rich.progress
         self._progress = column.Progress(
-            column.TextColumn("step"),
-            column.MofNCompleteColumn(),
+            column.TextColumn("{task.description}"),
             column.BarColumn(bar_width=24),
             column.TaskProgressColumn(),
             column.TimeElapsedColumn(),
@@ -87,12 +99,19 @@ class _Bar:
             console=console,
             speed_estimate_period=300.0,
         )
-        self._task = self._progress.add_task("train", total=total, completed=done)
+        self._total, self._done = total, done
+        self._task = self._progress.add_task("loading", total=total, completed=done)
         self._live = rich.live.Live(self._progress, console=console, refresh_per_second=4)
         self._live.start()
 
+    def stage(self, words: str) -> None:
+        if words == STEP:
+            words = f"{STEP} {self._done}/{self._total}"
+        self._progress.update(self._task, description=words)
+
     def update(self, step: int, numbers: str) -> None:
-        self._progress.update(self._task, completed=step)
+        self._done = step
+        self._progress.update(self._task, completed=step, description=f"{STEP} {step}/{self._total}")
         self._live.update(rich.console.Group(self._progress, rich.text.Text(numbers)))
 
     def stop(self) -> None:

@@ -64,7 +64,7 @@ def test_validate_is_content_with_good_data(place, capsys, tmp_path):
     assert "sam: 3 records, 3 good" in capsys.readouterr().out
     assert validate.main([*arguments(place), "--source=sim"]) == 1
     error = capsys.readouterr().err
-    assert "no source 'sim'; the config has" in error and error.count("\n") == 1
+    assert "no source 'sim'; did you mean 'sam'? The config has" in error and error.count("\n") == 1
 
 
 CONFIG = """

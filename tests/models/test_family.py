@@ -73,7 +73,7 @@ def test_what_a_family_lacks_is_refused_by_name(run):
         chosen_layers(load.load(run[0], weights="params"))
     with pytest.raises(UnsupportedError, match="family 'toy' has no formulas"):
         plan_step(config(3), make_mesh(config(3).mesh))
-    with pytest.raises(UnsupportedError, match="no model family 'toi'; there are bagel, omnigen2, toy"):
+    with pytest.raises(UnsupportedError, match="no model family 'toi'; did you mean 'toy'. There are bagel, omnigen2, toy"):
         family.by_name("toi")
 
 

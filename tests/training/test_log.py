@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sgt_jax.parallel import progress
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import log as log_module
 from sgt_jax.training.log import RunLog
@@ -51,6 +52,34 @@ def test_terminal_shows_a_bar(tmp_path, monkeypatch):
         log.message("hello")
     text = stream.getvalue()
     assert "10/40" in text and "━" in text and "loss 3.25" in text and "hello" in text
+
+
+def test_the_bar_names_its_stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with RunLog(tmp_path, 400, stream=stream) as log:
+        for stage in (("scoring answers", 400, 2000), ("compiling the step", 0, 0), ("step", 0, 0), ("saving", 0, 0)):
+            progress.begin(stage[0], stage[2])
+            progress.add(stage[1])
+            if stage[0] == "step":
+                log.scalars(20, STEP)
+            log._terminal._bar._live.refresh()
+    text = stream.getvalue()
+    for said in ("scoring answers 400/2000", "compiling the step", "step 20/400", "saving"):
+        assert said in text, said
+
+
+def test_without_a_terminal_a_compilation_and_what_takes_long_are_lines(tmp_path, monkeypatch):
+    stream = io.StringIO()
+    with RunLog(tmp_path, 40, stream=stream) as log:
+        progress.begin("compiling the step")
+        progress.begin("scoring answers", 2000)
+        log._terminal._said -= 11
+        progress.add(400)
+        progress.add(100)
+        log._terminal._said -= 11
+        progress.begin("step")
+    assert stream.getvalue().splitlines() == ["compiling the step", "scoring answers 400/2000"]
 
 
 def test_metrics_are_on_disk_at_once_and_strict_json(tmp_path):

@@ -24,6 +24,7 @@ from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.family import Model, Params
 from sgt_jax.models.stack import unstacked
+from sgt_jax.parallel import progress
 from sgt_jax.training.objectives import sgt
 from sgt_jax.trees import path_name
 
@@ -151,6 +152,7 @@ def _run_batches(
     for number, (batch, real) in enumerate(batches(plans, model.layout(canvases), rows)):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), number * rows + jnp.arange(rows))
         found.append(np.asarray(step(batch, keys))[:real])
+        progress.add(real)
     return np.concatenate(found)
 
 
@@ -173,5 +175,6 @@ def mean_gradients(options: argparse.Namespace, model: Any, asked: list[question
     for name, task in kinds.items():
         rng = np.random.default_rng(options.seed)
         plans = [task(question.example, rng).plan for question in asked]
+        progress.begin(f"gradients of {name}", len(plans))
         found[name] = gradients(plans, () if name == "understanding" else size)
     return found

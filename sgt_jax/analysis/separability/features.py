@@ -12,6 +12,7 @@ from sgt_jax.data.tasks import condition_items
 from sgt_jax.errors import DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.family import Family, ModelConfig
+from sgt_jax.parallel import progress
 
 
 def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: int = 8) -> tuple[int, ...]:
@@ -46,8 +47,10 @@ def picture_features(
     plans = [condition_items([*before, picture], model.tokenizer.encode, see=resize) for picture in pictures]
     pooled = _program(model.family, model.config, tuple(layers))
     parts = []
+    progress.begin("reading pictures", len(plans))
     for batch, real in batches(plans, model.layout(()), rows):
         parts.append({name: np.asarray(x)[:real] for name, x in pooled(model.params, batch).items()})
+        progress.add(real)
     order = ["vit", "connector", *(f"layer {i}" for i in layers)]
     return {name: np.concatenate([part[name] for part in parts]) for name in order}
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.analysis.separability.features import chosen_layers, picture_features
-from sgt_jax.analysis.separability.pairs import Pair
+from sgt_jax.analysis.separability.pairs import AFTER, BEFORE, Pair
 from sgt_jax.analysis.separability.probes import Separability, compared, separability
 from sgt_jax.inference.assistant import Assistant
+from sgt_jax.parallel import progress
 
 # {feature: (features [n, width], how separable they are)} of one pair.
 Probed = Mapping[str, tuple[np.ndarray, Separability]]
-AFTER, BEFORE = "checkpoint", "before"  # the model that is looked at, and the one that it is compared with
 
 
 def measured(
@@ -38,7 +38,8 @@ def measured(
         start = 0
         for pair in wanted:
             mine = {name: x[start : start + len(pair.labels)] for name, x in features.items()}
-            probed = {name: (x, separability(x, pair.labels, options.seed)) for name, x in mine.items()}
+            named = progress.counted(f"{pair.name}: fitting probes", mine.items(), len(mine))
+            probed = {name: (x, separability(x, pair.labels, options.seed)) for name, x in named}
             results.setdefault(which, {})[pair.name] = probed
             start += len(pair.labels)
     return results

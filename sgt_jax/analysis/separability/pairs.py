@@ -16,6 +16,7 @@ from sgt_jax.data.sources.reading import files
 from sgt_jax.data.sources.scenes.world import SceneObject
 from sgt_jax.errors import DataError
 
+AFTER, BEFORE = "checkpoint", "before"  # the model that is looked at, and the one that it is compared with
 HELD_OUT: Mapping[str, Any] = {"type": "scenes", "split": "test", "num": 100_000}
 
 

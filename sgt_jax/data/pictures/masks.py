@@ -16,7 +16,7 @@ import numpy as np
 
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.pictures.regions import Masks, coloured
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint
 
 # fmt: off
 TAB20 = np.array([
@@ -101,9 +101,9 @@ def render(
       classes, class_names: for "class": the class of each mask, and all classes of the data set in a fixed order.
     """
     if order not in ORDERS:
-        raise DataError(f"no mask order {order!r}; choose one of {', '.join(ORDERS)}")
+        raise DataError(f"no mask order {order!r}; {hint(order, ORDERS, 'choose one of')}")
     if overlap not in OVERLAPS:
-        raise DataError(f"no overlap {overlap!r}; choose one of {', '.join(OVERLAPS)}")
+        raise DataError(f"no overlap {overlap!r}; {hint(overlap, OVERLAPS, 'choose one of')}")
     masks = masks if isinstance(masks, Masks) else Masks.of_array(np.asarray(masks, bool))
     area = masks.sum((1, 2))
     by_area = np.argsort(-area, kind="stable")
@@ -153,7 +153,7 @@ def _colours(palette, n, classes, class_names, rng) -> tuple[np.ndarray, Sequenc
         if unknown := sorted(set(classes) - set(class_names)):
             raise DataError(f"palette 'class': {unknown} are not among class_names")
         return distinct_colours(len(class_names))[[list(class_names).index(c) for c in classes]], BLACK
-    raise DataError(f"no palette {palette!r}; choose one of {', '.join(PALETTES)} or give colours [K, 3]")
+    raise DataError(f"no palette {palette!r}; {hint(palette, PALETTES, 'choose one of')}, or give colours [K, 3]")
 
 
 def _rim(mask: np.ndarray, width: int) -> np.ndarray:
@@ -238,7 +238,7 @@ def _known_colours(palette, n: int) -> np.ndarray | None:
         return TAB20.astype(np.float32)
     if palette in PALETTES:
         return distinct_colours(max(n, 16) if palette == "random" else n).astype(np.float32)
-    raise DataError(f"no palette {palette!r}; choose one of {', '.join(PALETTES)}, colours [K, 3] or None")
+    raise DataError(f"no palette {palette!r}; {hint(palette, PALETTES, 'choose one of')}, colours [K, 3] or None")
 
 
 def _nearest(pixels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

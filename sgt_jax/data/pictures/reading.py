@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from sgt_jax.data.stored.places import regular
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, beside
 
 MOST_PIXELS = 200_000_000  # of a picture; beyond, it is taken for a decompression bomb
 MOST_MISSING = 0.25  # of a picture's pixels, where its file ends early: with more of them it is unreadable
@@ -107,7 +107,9 @@ def load_rgb(path: str | Path | BinaryIO, upright: bool = False, name: str = "",
     try:
         return _loaded(read, path, truncated)
     except FileNotFoundError as error:
-        raise DataError(f"{name or path}: no such picture; check the root folder and the index file") from error
+        near = beside(path) if isinstance(path, str | Path) and not name else ""
+        advice = near or "; check the root folder and the index file"
+        raise DataError(f"{name or path}: no such picture{advice}") from error
     except _UNREADABLE as error:
         advice = "download it again, or set on_bad='skip'"
         raise DataError(f"{name or path}: not a readable picture ({_said(error, name, path)}); {advice}") from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from sgt_jax.data.examples import Example, ProxyPair
 from sgt_jax.data.text.templates import instruction
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint, nearest
 
 LEVELS = ("low", "mid", "high")
 
@@ -81,11 +81,11 @@ def make_pair(name: str, example: Example, rng: np.random.Generator, **options: 
       DataError: unknown proxy or option, or the example lacks what the proxy needs.
     """
     if name not in PROXIES:
-        raise DataError(f"no proxy '{name}'; there are {', '.join(sorted(PROXIES))}")
+        raise DataError(f"no proxy '{name}'; {hint(name, sorted(PROXIES))}")
     proxy = PROXIES[name]
     style = options.pop("style", "general")
     if unknown := sorted(set(options) - set(proxy.options)):
-        raise DataError(f"proxy '{name}' has no option {unknown}; it has {', '.join(['style', *proxy.options])}")
+        raise DataError(f"proxy '{name}' has no option {unknown}; {hint(unknown[0], ['style', *proxy.options], 'it has')}")
     if example.image is None:
         raise lacks(example, name, "a picture")
     try:
@@ -111,5 +111,7 @@ def choice(proxy: str, options: Mapping[str, Any], name: str, allowed: tuple[str
       DataError: it is another.
     """
     if options[name] not in allowed:
-        raise DataError(f"proxy '{proxy}': {name}={options[name]!r} must be one of {', '.join(allowed)}")
+        near = nearest(str(options[name]), allowed)
+        must = f"must be one of {', '.join(allowed)}{'; ' if near else ''}{near}"
+        raise DataError(f"proxy '{proxy}': {name}={options[name]!r} {must}")
     return options[name]

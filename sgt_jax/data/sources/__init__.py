@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint, nearest
 
 # Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
 SOURCES = {
@@ -44,7 +44,7 @@ def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     options = dict(spec)
     kind = options.pop("type", None)
     if kind not in SOURCES:
-        raise DataError(f"unknown source type '{kind}'; there are {', '.join(sorted(SOURCES))}")
+        raise DataError(f"unknown source type '{kind}'; {hint(kind, sorted(SOURCES))}")
     module, name = SOURCES[kind]
     make = getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)
     known = inspect.signature(make).parameters
@@ -52,9 +52,27 @@ def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     pictures = {k: options.pop(k) for k in PICTURES if k in options and k not in known and hasattr(make, k)}
     if wrong := {k: v for k, v in pictures.items() if not isinstance(v, bool)}:
         raise DataError(f"source of type '{kind}': {wrong} must be true or false")
+    _check_options(kind, options, known, hasattr(make, "upright"))
     try:
         source = make(**options)
         vars(source).update(pictures)
         return source
     except TypeError as error:
         raise DataError(f"source of type '{kind}': {error}") from error
+
+
+def _check_options(kind: str, options: Mapping[str, Any], known: Mapping[str, inspect.Parameter], files: bool) -> None:
+    """Raises a DataError that lists a source's options, unless it has all that are given and gets all that it needs."""
+    named = [name for name, one in known.items() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    if len(named) < len(known):
+        return  # it says itself what it does not know
+    names = [*named, *(PICTURES if files else ())]
+    if wrong := [name for name in options if name not in names]:
+        near = nearest(wrong[0], names)
+        raise DataError(
+            f"source of type '{kind}' has no option '{wrong[0]}'; {near}{' ' if near else ''}"
+            f"{'It' if near else 'it'} has {', '.join(names)}"
+        )
+    missing = [name for name in named if known[name].default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise DataError(f"source of type '{kind}' needs {', '.join(f'{name}=...' for name in missing)} (docs/data.md)")

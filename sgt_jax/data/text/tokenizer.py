@@ -87,6 +87,12 @@ class Tokenizer:
         found = self._inner.encode(text, add_special_tokens=False)
         return [text[a:b] for i, (a, b) in zip(found.ids, found.offsets) if i == number]
 
+    def words(self) -> list[str]:
+        """The whole words of a small vocabulary, without special tokens and punctuation; none of a large one."""
+        if self.size >= SMALL:
+            return []
+        return sorted(word for word in self._inner.get_vocab() if word.isalpha())
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self._inner.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 
 # Name -> module below this package with an object BENCHMARK; imported when it is asked for.
 UNDERSTANDING = {
@@ -44,7 +44,7 @@ def by_name(name: str) -> Any:
     module = {**UNDERSTANDING, **GENERATION}.get(name)
     if module is None:
         raise ConfigError(
-            f"no benchmark '{name}'; there are {', '.join(SUITES['all'])}, and suites {', '.join(SUITES)}"
+            f"no benchmark '{name}'; {hint(name, [*SUITES['all'], *SUITES])}"
         )
     return importlib.import_module(f"sgt_jax.evaluation.benchmarks.{module}").BENCHMARK
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, beside
 from sgt_jax.evaluation.benchmarks import answering, items, manifests, outputs
 from sgt_jax.evaluation.benchmarks.benchmark import Understanding
 from sgt_jax.evaluation.benchmarks.records import Records, write_whole
@@ -46,7 +46,8 @@ def load(benchmark: Understanding, folder: Path, limit: int = 0) -> list[items.I
       DataError: the folder holds no layout that is known, or no items.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; docs/benchmarks.md says where {benchmark.title} comes from")
+        where = f"docs/benchmarks.md says where {benchmark.title} comes from"
+        raise DataError(f"{folder}: no such folder{beside(folder)}; {where}")
     found = benchmark.read(folder)
     if not found:
         raise DataError(f"{folder}: holds no items of {benchmark.title}; download it again")

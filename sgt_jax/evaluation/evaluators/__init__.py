@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.statistics import Score
 from sgt_jax.evaluation.subject import Params, Subject
@@ -62,6 +62,6 @@ def by_name(kind: str, name: str = "") -> type[Evaluator]:
       ConfigError: there is no such type.
     """
     if kind not in EVALUATORS:
-        raise ConfigError(f"evaluator '{name or kind}': unknown type '{kind}'; there are {', '.join(EVALUATORS)}")
+        raise ConfigError(f"evaluator '{name or kind}': unknown type '{kind}'; {hint(kind, EVALUATORS)}")
     module, evaluator = EVALUATORS[kind]
     return getattr(importlib.import_module(f"sgt_jax.evaluation.{module}"), evaluator)

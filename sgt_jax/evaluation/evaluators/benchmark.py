@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.evaluation.benchmarks import answering, registry, runs
 from sgt_jax.evaluation.benchmarks.records import Kept
 from sgt_jax.evaluation.result import Items, Result, Title, by_kind
@@ -30,7 +30,8 @@ class Benchmark:
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         if options["name"] not in registry.UNDERSTANDING:
-            raise ConfigError(f"benchmark '{options['name']}': choose one of {', '.join(registry.UNDERSTANDING)}")
+            near = hint(options["name"], registry.UNDERSTANDING, "choose one of")
+            raise ConfigError(f"benchmark '{options['name']}': {near}")
         self._subject, self._options = subject, options
         self._benchmark = registry.by_name(options["name"])
         self._items = runs.load(self._benchmark, Path(options["folder"]), options["limit"])

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from sgt_jax.batch import NOISE, TokenInfo
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.attention import blockwise, tpu, xla
 from sgt_jax.models.attention.xla import dense_attention
 from sgt_jax.parallel.partitioning import per_shard
@@ -58,7 +58,7 @@ def _backend(name: str, queries: int) -> Backend:
     if name == AUTO:
         name = "xla" if queries < _DENSE_BELOW else "blockwise"
     if name not in BACKENDS:
-        raise ConfigError(f"attention '{name}' does not exist; choose one of {', '.join((AUTO, *BACKENDS))}")
+        raise ConfigError(f"attention '{name}' does not exist; {hint(name, (AUTO, *BACKENDS), 'choose one of')}")
     return BACKENDS[name]
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from sgt_jax.data.layouts.bagel import SpecialTokens
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.stack import REMAT
 
@@ -105,7 +105,7 @@ class BagelConfig:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {', '.join(REMAT)}"),
+            (self.remat in REMAT, f"remat '{self.remat}' does not exist; {hint(self.remat, REMAT, 'choose one of')}"),
             (
                 self.position_init in POSITION_INIT,
                 f"position_init '{self.position_init}' does not exist; choose one of {POSITION_INIT}",

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.stack import REMAT
 
@@ -205,7 +205,7 @@ class OmniGen2Config:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.remat in REMAT, f"remat '{self.remat}' does not exist; choose one of {', '.join(REMAT)}"),
+            (self.remat in REMAT, f"remat '{self.remat}' does not exist; {hint(self.remat, REMAT, 'choose one of')}"),
             (self.template in ("official", "bare"), f"template '{self.template}': choose official or bare"),
             (self.dtype in ("float32", "bfloat16"), f"dtype '{self.dtype}': choose float32 or bfloat16"),
             (

@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from sgt_jax.batch import PackedBatch
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.family import Layout, Model, Params
 
 MODULES = {"autoencoder": "autoencoder", "sgt": "sgt"}
@@ -62,7 +62,7 @@ def of_config(config: ConfigDict) -> Objective:
     """
     name = config.objective.name
     if name not in MODULES:
-        raise ConfigError(f"config.objective.name is '{name}'; choose one of {', '.join(sorted(MODULES))}")
+        raise ConfigError(f"config.objective.name is '{name}'; {hint(name, sorted(MODULES), 'choose one of')}")
     objective: Objective = importlib.import_module(f"sgt_jax.training.objectives.{MODULES[name]}").OBJECTIVE
     if config.accumulate != 1 and not objective.accumulates:
         raise ConfigError(f"config.accumulate must be 1: objective '{name}' is not made for micro-batches")

@@ -121,7 +121,7 @@ def test_annotations_that_cannot_be_used_are_named_on_opening(root):
 
 
 def test_other_files_say_what_to_do(root):
-    with pytest.raises(DataError, match="panoptic_val2017: no such folder; unzip"):
+    with pytest.raises(DataError, match="panoptic_val2017: no such folder.*; unzip"):
         CocoPanoptic(root, split="val2017")
     with pytest.raises(DataError, match="other.json: cannot be read"):
         CocoPanoptic(root, annotations="annotations/other.json")

@@ -53,7 +53,7 @@ def test_pairs_are_found_and_sorted(tree):
 
 def test_opened_by_name_from_a_config(tree):
     assert len(open_source({"type": "sam_sgt", "root": str(tree), "limit": 2})) == 2
-    with pytest.raises(DataError, match="unexpected keyword"):
+    with pytest.raises(DataError, match="has no option"):
         open_source({"type": "sam_sgt", "root": str(tree), "colour": "red"})
 
 

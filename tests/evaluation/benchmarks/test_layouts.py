@@ -122,5 +122,5 @@ def test_what_is_missing_is_said_in_one_line(tmp_path):
 
 def test_suites_stand_for_their_benchmarks():
     assert registry.names(["sgt-main", "mmvp"])[0] == "mmvp" and len(registry.names(["sgt-main", "mmvp"])) == 8
-    with pytest.raises(ConfigError, match="no benchmark 'mvp'; there are cv_bench"):
+    with pytest.raises(ConfigError, match="no benchmark 'mvp'; did you mean 'mmvp'"):
         registry.names(["mvp"])

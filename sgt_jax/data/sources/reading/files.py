@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from sgt_jax.data.stored.boundary import BadRecord, check_open_files, printable
 from sgt_jax.data.stored.places import regular
 from sgt_jax.data.stored.record import Bad
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, beside
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def local_folder(path: str | Path, advice: str = "check the path") -> Path:
     if str(path).startswith("gs://"):
         raise DataError(f"{path}: training data must be local or mounted; mount the bucket (gcsfuse) or copy it")
     if not Path(path).is_dir():
-        raise DataError(f"{path}: no such folder; {advice}")
+        raise DataError(f"{path}: no such folder{beside(path)}; {advice}")
     return Path(path)
 
 

@@ -19,7 +19,7 @@ from sgt_jax.data.sources.scenes import edits as scenes_edits
 from sgt_jax.data.sources.scenes.captions import caption
 from sgt_jax.data.sources.scenes.questions import HARD_KINDS, KINDS, question_answers
 from sgt_jax.data.sources.scenes.world import Scene, SceneObject, ranked_classes
-from sgt_jax.errors import DataError
+from sgt_jax.errors import DataError, hint
 
 # Where each split begins in the one space of scene numbers; a split can hold 2**40 scenes.
 SPLITS = {"train": 0, "validation": 2**40, "test": 2**41}
@@ -84,7 +84,7 @@ class Scenes:
         cache: bool = True,
     ):
         if split not in SPLITS:
-            raise DataError(f"scenes: no split {split!r}; choose one of {', '.join(SPLITS)}")
+            raise DataError(f"scenes: no split {split!r}; {hint(split, SPLITS, 'choose one of')}")
         if not 0 <= seed < 2**32:
             raise DataError(f"scenes: seed={seed} must lie between 0 and 2**32 - 1")
         if not 0 < num <= 2**40:
