@@ -1,5 +1,6 @@
 """Every command that the documents and docstrings show would start: it exists, its options do, its config loads."""
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from sgt_jax.data.proxies import PROXIES, make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.text import templates
+from sgt_jax.study.arms import Run, fingerprint, run_config
 from tests.support import command_lines
 from tests.support.command_lines import Command, CommandError
 from tests.support.paths import REPOSITORY
@@ -73,6 +75,10 @@ def test_the_example_of_a_proxy_works():
     assert config.name == "silhouette" and {"silhouette", "sft", "base"} <= set(config.arms)
     np.testing.assert_array_equal(pair.target[..., 0] == 255, scene.masks.any(0))
     assert pair.instruction == "paint the objects"
+    # --reuse finds the other arms: their settings are those of the results that are shipped.
+    for run in (Run("sft", 0), Run("edges", 4)):
+        record = json.loads((REPOSITORY / f"docs/results/proxies/runs/{run.name}.json").read_text())
+        assert record["fingerprint"] == fingerprint(run_config(config, run))
 
 
 @pytest.mark.parametrize(

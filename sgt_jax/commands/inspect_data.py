@@ -73,9 +73,9 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
             print(f"  {count} x {reason}")
         for lane in sorted({lane for need in needs[part.name] for lane in need}):
             print(f"  {lane:18} {histogram([need.get(lane, 0) for need in needs[part.name]])}")
-        more = drawn(task.tokenizer, part, shown)
-        rows += [row for row, _ in more]
-        captions += [f"{part.name}: {text}" for _, text in more]
+        for fed, target, text in drawn(task.tokenizer, part, shown):
+            rows.append((fed, target))
+            captions.append(f"{part.name}: {text}")
 
     suggestion = suggested(needs, {part.name: part.weight for part in parts}, budgets, data.pool_size)
     found["suggested"] = suggestion
@@ -101,7 +101,10 @@ def inspect(task: Any, out: Path, samples: int, batches: int, shown: int) -> dic
     out.mkdir(parents=True, exist_ok=True)
     (out / "lengths.json").write_text(json.dumps(found))
     if rows:
-        grids.write_png(out / "pictures.png", grids.grid(rows, ("fed", "supervised"), captions, cell=192))
+        most = max(len(fed) for fed, _ in rows)
+        cells = [[*fed, *[None] * (most - len(fed)), target] for fed, target in rows]
+        names = ["fed", *(f"fed, {number}" for number in range(2, most + 1))][:most]
+        grids.write_png(out / "pictures.png", grids.grid(cells, (*names, "supervised"), captions, cell=192))
     print(f"wrote {out / 'lengths.json'}" + (f" and {out / 'pictures.png'}" if rows else ""))
     return found
 

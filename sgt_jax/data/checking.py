@@ -209,8 +209,11 @@ def _fill(stream: Sequence[Mapping[str, int]], budgets: Mapping[str, int], pool_
     return real / max(rows * (budgets.get("und", 0) + budgets.get("gen", 0)), 1)
 
 
-def drawn(tokenizer: Tokenizer, part: Component, n: int) -> list[tuple[list[np.ndarray | None], str]]:
-    """For some records: [what is fed, what is supervised] as pictures, and the texts, supervised ones after an arrow."""
+def drawn(tokenizer: Tokenizer, part: Component, n: int) -> list[tuple[list[np.ndarray], np.ndarray | None, str]]:
+    """For some records: every picture that is fed, what is supervised, and the texts, supervised ones after an arrow.
+
+    A picture that two encoders read is fed twice, at the size of each.
+    """
     found = []
     for i in range(len(part.source)):
         if len(found) == n:
@@ -221,12 +224,13 @@ def drawn(tokenizer: Tokenizer, part: Component, n: int) -> list[tuple[list[np.n
             sample = part.task(example, rng)
         except DataError:
             continue  # counted above
-        fed = next((item.data for item in sample.plan if item.type == "vit_image"), None)
+        pictures = [item for item in sample.plan if item.type in ("vit_image", "vae_image") and not item.loss]
+        fed = [item.data for item in pictures if isinstance(item.data, np.ndarray)]
         target = next((item.data for item in sample.plan if item.type == "vae_image" and item.loss), None)
         if target is not None and not isinstance(target, np.ndarray):
             target = np.asarray(Image.open(io.BytesIO(part.source.record(i).preview)))
         texts = [
             ("-> " if item.loss else "") + tokenizer.decode(item.data) for item in sample.plan if item.type == "text"
         ]
-        found.append(([fed, target], " ".join(texts)[:300]))
+        found.append((fed, target, " ".join(texts)[:300]))
     return found

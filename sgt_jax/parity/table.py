@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sgt_jax.parity.checks import Check
 
+MOST_APART = 8  # rows of a section that are not comparable and are shown
 _ROW = "{:15} {:44} {:>10} {:>10}  {}"
 
 
@@ -37,13 +38,26 @@ class Report:
         else:
             worst = max(compared, key=_share, default=None)
             shown = bad or [check for check in (worst,) if check]
-            shown += [check for check in checks if check.ok is None][:8]
-        for check in shown:
+        for check in (check for check in shown if check.ok is not None):
             numbers = f"{check.error:.2g}", f"{check.bound:.2g}"
             print(_ROW.format(section, _short(check.array), *numbers, self._mark(check)))
         if compared and not self.every:
             rest = "the worst is above" if not bad else f"{len(bad)} FAILED"
             print(_ROW.format(section, f"{len(compared)} arrays compared, {rest}", "", "", ""), flush=True)
+
+    def _print_apart(self) -> None:
+        """The rows that were not compared, with why, at most eight a section unless every array is listed."""
+        apart = [check for check in self.checks if check.ok is None]
+        if not apart:
+            return
+        print(f"\nnot comparable ({len(apart)}), and counted neither as right nor as wrong:")
+        for section in dict.fromkeys(check.section for check in apart):
+            mine = [check for check in apart if check.section == section]
+            for check in mine if self.every else mine[:MOST_APART]:
+                no = "FAILS under --strict: " if check.note == self.absent and self.strict else ""
+                print(f"{section:15} {_short(check.array):44} {no}{check.note}".rstrip())
+            if len(mine) > MOST_APART and not self.every:
+                print(f"{section:15} ... and {len(mine) - MOST_APART} more: --all lists them")
 
     def finish(self) -> int:
         """Prints the summary; 1 if something failed, else 0."""
@@ -55,6 +69,7 @@ class Report:
             rows = [{**check._asdict(), "error": _finite(check.error)} for check in self.checks]
             print(json.dumps({"ok": not failed, "absent": absent, "checks": rows}, indent=1))
         else:
+            self._print_apart()
             compared = sum(check.ok is not None for check in self.checks)
             print(f"\n{compared - len(bad)} of {compared} arrays agree" + "".join(f"; absent: {s}" for s in absent))
             if failed and not bad:
@@ -62,8 +77,6 @@ class Report:
         return int(failed)
 
     def _mark(self, check: Check) -> str:
-        if check.ok is None:
-            return f"-  {check.note}" if check.note != self.absent or not self.strict else f"NO {check.note}"
         return f"{'ok' if check.ok else 'NO'} {check.note}".rstrip()
 
 

@@ -13,6 +13,9 @@ from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import inspect_data, validate
 from sgt_jax.data import checking
+from sgt_jax.data.mixture import Mixture
+from sgt_jax.data.text.tokenizer import Tokenizer
+from sgt_jax.training import config_file
 from tests.support import hostile_files, local_road
 
 
@@ -117,6 +120,18 @@ def test_inspect_data_shows_what_is_fed_and_supervised_without_a_backend(place, 
     # The colours of the masks are on the sheet: the target is the mask, not the photo.
     for colour in ((31, 119, 180), (255, 127, 14)):
         assert (sheet == colour).all(-1).sum() > 100
+
+
+def test_every_picture_that_is_fed_is_drawn():
+    """An edit feeds its photo to the autoencoder, and with see=True to the other encoder, too."""
+    config = config_file.load("nano_sgt")
+    config.data.mixture.editing = {**config.data.mixture.editing, "see": True}
+    mixture = Mixture(config.data, Tokenizer.nano(), lambda: "")
+    parts = {part.name: part for part in mixture.components()}
+    ((fed, target, text),) = checking.drawn(mixture.tokenizer, parts["editing"], 1)
+    assert len(fed) == 2 and target is not None and "->" not in text
+    ((fed, target, text),) = checking.drawn(mixture.tokenizer, parts["understanding"], 1)
+    assert len(fed) == 1 and target is None and "-> " in text
 
 
 def test_a_suggestion_holds_every_sample_and_fills_the_decoder():
