@@ -15,6 +15,7 @@ Reaches:   we have not run it at this size. The paper, with its best ratio 2:1: 
 Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen
                     hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md lists what was compiled.
                     Cloud names such as v5p-16 count cores, these count chips. :1xh200_gen trains the generation expert
+           :benchmarks  MMVP and POPE at every evaluation, from data/benchmarks (docs/benchmarks.md)
            :pixels  the autoencoder runs in the step, on a few canvases; nothing is tokenised
            :32k     packs of 32k slots, the upstream default
            :local   the same steps with toy sizes on a CPU; `python -m tests.support.local_road DIR` makes its files
@@ -29,7 +30,38 @@ from sgt_jax.configs.nano import painting
 # Chips of each hardware variant, named by topology.
 TPUS = {"v5p_2x2x1": 4, "v5p_2x2x4": 16, "v6e_4x4": 16, "v6e_8x8": 64, "v5e_4x8": 32, "v5e_8x8": 64}
 GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1}
-VARIANTS = ("pixels", "32k", "local", *TPUS, *GPUS)
+VARIANTS = ("benchmarks", "pixels", "32k", "local", *TPUS, *GPUS)
+HELD_OUT = 256  # records at the beginning of every source that training leaves out and evaluations use
+
+
+def evaluators(steps: int, shift: float, text_scale: float) -> dict:
+    """Of runs at full size: 16 held-out photos, what should be painted and what is, and the loss on held-out batches."""
+    return dict(
+        masks=dict(
+            type="masks",
+            source="sam_held_out",
+            n=16,
+            train_source="",  # photos of many sizes have no best constant map
+            train_n=0,
+            proxy_options=dict(style="general", resize="nearest"),  # as in training
+            palette="",  # SAM-SGT has no fixed colours: they are found in the picture
+            max_masks=64,
+            show=16,
+            seed=1,
+            steps=steps,
+            shift=shift,
+            text_scale=text_scale,
+            batch=4,  # pictures painted at once
+        ),
+        # The objective itself, on data that no step has seen.
+        loss=dict(type="loss", sources=dict(segmentation="sam_held_out", understanding="llava_held_out"), batches=8),
+    )
+
+
+def benchmarks() -> dict:
+    """Benchmarks in the run, whole, by their official rules; the folders are those of `python -m sgt_jax evaluate`."""
+    asked = dict(type="benchmark", limit=0, prompt="toolkit", max_new_tokens=0, batch=8)
+    return {name: dict(**asked, name=name, folder=f"data/benchmarks/{name}") for name in ("mmvp", "pope")}
 
 
 def model() -> dict:
@@ -139,9 +171,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             # Written by `python -m sgt_jax ingest` from the published files: docs/data.md. An unpacked tree is read as it is
             # by dict(type="sam_sgt", root="data/SAM-SGT", index="file_names/sam_190k_new.txt").
             # DISAGREEMENT: 190k pairs are released; the paper's scaling plot ends at 100k, by the configs from COCO.
-            sam=dict(type="records", root="data/records/sam_sgt"),
+            sam=dict(type="records", root="data/records/sam_sgt", skip=HELD_OUT),
+            sam_held_out=dict(type="records", root="data/records/sam_sgt", limit=HELD_OUT),
             # DISAGREEMENT: the page counts 501k samples in five categories; the released download script draws about 77k.
-            llava=dict(type="records", root="data/records/llava_onevision"),
+            llava=dict(type="records", root="data/records/llava_onevision", skip=HELD_OUT),
+            llava_held_out=dict(type="records", root="data/records/llava_onevision", limit=HELD_OUT),
         ),
         # Shares are in samples of the stream. DISAGREEMENT: the page's best ratio is 2:1; the released YAML draws 1:5 with
         # one sample of each forced into every pack, which gives about 0.3:1; OmniGen2's YAML is exactly 2:1.
@@ -183,11 +217,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         on_bad="skip",  # count and log unusable records; "error" stops at the first
     )
 
-    # -- Evaluation: benchmarks are scored on the converted checkpoint, not in the run.
+    # -- Evaluation: pictures and the held-out loss; `python -m sgt_jax evaluate` scores benchmarks on a checkpoint.
     c.evaluate_at_start = True
     c.evaluate_weights = "ema"
     c.evaluate_every = 1_000
-    c.evaluators = dict()
+    c.evaluators = evaluators(steps=49, shift=3.0, text_scale=4.0)
 
     # -- How `sample` and inference.load paint with this model unless they are told otherwise: the reference's settings.
     c.sampling = dict(
@@ -213,6 +247,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             _fit_hardware(c, name)
     if "32k" in variants:
         c.data.budgets = {"und": 9_728, "gen": 23_040, "vit": 8_192, "labels": 2_048}
+    if "benchmarks" in variants:
+        c.evaluators.update(benchmarks())
     if "local" in variants:
         _make_local(c)
     if "pixels" in variants:
@@ -272,7 +308,14 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
     c.data.rows = 4
     c.data.budgets = {"und": 192, "gen": 128, "vit": 128, "labels": 48}
     c.data.update(pool_size=6, read_threads=0, prefetch=2)
+    for held_out, source in (("sam_held_out", "sam"), ("llava_held_out", "llava")):
+        c.data.sources[held_out].limit = c.data.sources[source].skip = 2
     c.evaluate_every = 4
+    c.evaluators.masks.update(n=2, steps=2, batch=2)
+    c.evaluators.masks.proxy_options.style = "plain"
+    c.evaluators.loss.batches = 1
+    for name in c.evaluators.keys() & benchmarks().keys():
+        c.evaluators[name].update(limit=2, max_new_tokens=2, batch=2)
     c.mesh.update(data=-1, fsdp=1)
     c.platform = "cpu"
     c.cpu_devices = 2

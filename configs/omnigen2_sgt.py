@@ -13,6 +13,7 @@ Variants:  :v5p_2x2x1 :v6e_4x4 :v5e_8x8 :8xh200
            :edits   upstream's task: edits with reference latents, and no pictures in the prompt
            :reference_scaling
                     losses as the reference scales them, in micro-batches of generation, generation, answers
+           :benchmarks  MMVP and POPE at every evaluation, from data/benchmarks (docs/benchmarks.md)
            :local   the same steps with toy sizes on a CPU, from the seed
            Variants can be combined: configs/omnigen2_sgt.py:local+frozen
 
@@ -20,10 +21,12 @@ Paper, project page and released code contradict each other in places; comments 
 """
 
 import ml_collections
+from sgt_jax.configs import bagel_7b_sgt
 
 TPUS = {"v5p_2x2x1": 4, "v6e_4x4": 16, "v5e_8x8": 64}
 GPUS = {"8xh200": 8}
-VARIANTS = ("frozen", "edits", "reference_scaling", "local", *TPUS, *GPUS)
+VARIANTS = ("benchmarks", "frozen", "edits", "reference_scaling", "local", *TPUS, *GPUS)
+HELD_OUT = bagel_7b_sgt.HELD_OUT
 
 
 def dit() -> dict:
@@ -154,8 +157,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         seed=2233,
         tokenizer="checkpoints/OmniGen2/processor",
         sources=dict(
-            sam=dict(type="records", root="data/records/sam_sgt"),
-            llava=dict(type="records", root="data/records/llava_onevision"),
+            sam=dict(type="records", root="data/records/sam_sgt", skip=HELD_OUT),
+            sam_held_out=dict(type="records", root="data/records/sam_sgt", limit=HELD_OUT),
+            llava=dict(type="records", root="data/records/llava_onevision", skip=HELD_OUT),
+            llava_held_out=dict(type="records", root="data/records/llava_onevision", limit=HELD_OUT),
         ),
         # Shares are in samples of the stream: exactly 2:1, whatever a sample weighs.
         mixture=dict(
@@ -187,11 +192,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         on_bad="skip",
     )
 
-    # -- Evaluation: benchmarks are scored on the converted checkpoint, not in the run.
-    c.evaluate_at_start = False
+    # -- Evaluation: pictures and the held-out loss; `python -m sgt_jax evaluate` scores benchmarks on a checkpoint.
+    c.evaluate_at_start = True
     c.evaluate_weights = "params"
     c.evaluate_every = 1_000
-    c.evaluators = dict()
+    c.evaluators = bagel_7b_sgt.evaluators(steps=50, shift=1.0, text_scale=1.0)
 
     # -- The scripts' settings. `segment` conditions as training does, `edit` as the pipeline.
     c.sampling = dict(
@@ -221,14 +226,17 @@ def _apply(c: ml_collections.ConfigDict, variants: list[str]) -> None:
             c.data.rows = (TPUS | GPUS)[name]
         if name in TPUS:
             c.model.attention, c.model.attention_block = "tpu", 256
+    if "benchmarks" in variants:
+        c.evaluators.update(bagel_7b_sgt.benchmarks())
     if "frozen" in variants:
         c.model.freeze_mllm = True
         c.freeze = (*c.freeze, "^mllm/")
         # What a frozen model answers cannot improve.
-        del c.data.mixture["understanding"]
+        del c.data.mixture["understanding"], c.evaluators.loss.sources["understanding"]
         c.data.budgets["labels"] = 8
     if "edits" in variants:
         c.freeze = tuple(path for path in c.freeze if path == "^vae/" or path.startswith("^mllm"))
+        c.evaluators = dict(loss=dict(type="loss", sources=dict(edits="sam_held_out"), batches=8))
         c.data.mixture = dict(edits=dict(source="sam", task="editing", see=False, weight=1.0, vit_size={}))
         c.data.canvases = ((1024, 1024), (768, 1024), (1024, 768))
         c.data.budgets.update({"ref": 8_192, **{f"pixels:{h}x{w}": 2 for h, w in c.data.canvases}})
@@ -272,7 +280,11 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
         tokenizer="package:nano/tokenizer.json", canvases=((32, 32),), rows=c.data.rows // 2, pool_size=6, read_threads=0,
         prefetch=2, on_bad="error",
     )  # fmt: skip
-    c.data.sources = dict(sam=dict(**scenes, turns=0), llava=dict(**scenes, turns=2))
+    held_out = scenes | dict(split="test", num=8)
+    c.data.sources = dict(
+        sam=dict(**scenes, turns=0), sam_held_out=dict(**held_out, turns=0),
+        llava=dict(**scenes, turns=2), llava_held_out=dict(**held_out, turns=2),
+    )  # fmt: skip
     if "segmentation" in c.data.mixture:
         c.data.mixture.segmentation.tokenised = ""
         c.data.mixture.segmentation.options.style = "plain"  # the toy tokenizer knows few words
@@ -282,6 +294,12 @@ def _make_local(c: ml_collections.ConfigDict) -> None:
         "und": 96, "vit": 192, "labels": 16, "text": 64, "gen": 48, "flow": 3, "pixels:32x32": 3,
     }  # fmt: skip
     c.evaluate_every = 4
+    c.evaluators.loss.batches = 1
+    if "masks" in c.evaluators:
+        c.evaluators.masks.update(n=2, steps=2, batch=2)
+        c.evaluators.masks.proxy_options.style = "plain"
+    for name in c.evaluators.keys() & bagel_7b_sgt.benchmarks().keys():
+        c.evaluators[name].update(limit=2, max_new_tokens=2, batch=2)
     c.mesh.update(data=-1, fsdp=1)
     c.platform = "cpu"
     c.cpu_devices = 2

@@ -82,7 +82,9 @@ class Mixture:
         }
         # False as None: so it is in folders that were made before configs said it.
         task = {key: spec.get(key) or None for key in ("task", "proxy", "latents")}
-        return {**task, "options": options, **sizes, "autoencoder": self._autoencoder()}
+        # What training leaves out must not come back through a folder that was made of everything.
+        skip = self.config.sources.get(spec["source"], {}).get("skip") or None
+        return {**task, "options": options, **sizes, "skip": skip, "autoencoder": self._autoencoder()}
 
     def batches(self, layout: Layout, rows: Sequence[int] | None = None) -> Batches:
         """The training data of some rows (of all by default), in the lanes of a layout."""

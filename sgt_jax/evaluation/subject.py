@@ -10,7 +10,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data.examples import Example, PlanItem
-from sgt_jax.data.pictures.resizing import Canvases
+from sgt_jax.data.pictures.resizing import Canvases, ResizeRule
 from sgt_jax.data.tasks import Task
 
 Params = Mapping[str, Any]  # nested dicts of arrays; an evaluator passes them on and never looks inside
@@ -21,11 +21,11 @@ class Subject(Protocol):
     """A model, without its parameters, together with the data that it is asked about.
 
     Attributes:
-      canvases: sizes (height, width) of the pictures that it paints.
+      canvases: sizes (height, width) of the pictures that it paints, or the rule by which each gets a size of its own.
     """
 
     @property
-    def canvases(self) -> Canvases: ...
+    def canvases(self) -> Canvases | ResizeRule: ...
 
     # -- Data ----------------------------------------------------------------------------------------------------------
 
@@ -79,13 +79,19 @@ class Subject(Protocol):
           text_scale: guidance by the last text of a plan; 1 switches it off.
         """
 
-    def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """Pictures uint8 [H, W, 3] of one size, encoded (posterior mean) and decoded, uint8 [N, H, W, 3]."""
+    def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+        """Pictures uint8 [H, W, 3] of one size, encoded (posterior mean) and decoded, uint8 [N, H, W, 3].
+
+        `batch` pictures are in memory at a time.
+        """
 
     # -- Objective -----------------------------------------------------------------------------------------------------
 
-    def held_out_batches(self, source: str, count: int) -> Sequence[PackedBatch]:
-        """The first `count` batches of the training mixture with every part's source replaced by the one named.
+    def held_out_batches(self, source: str | Mapping[str, str], count: int) -> Sequence[PackedBatch]:
+        """The first `count` batches of the training mixture with every part's source replaced.
+
+        Args:
+          source: the name of the source that takes the place of all, or of one for each part of the mixture.
 
         Raises:
           DataError: there is no such source, or the subject was not trained on a mixture.

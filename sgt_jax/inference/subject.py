@@ -62,10 +62,10 @@ class CheckpointSubject:
             params, plans, shape, seeds=seeds, steps=steps, shift=shift, batch=batch, guidance=guidance
         )
 
-    def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        return self._assistant.sampler(()).through_autoencoder(params, pictures)
+    def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
+        return self._assistant.sampler(()).through_autoencoder(params, pictures, batch)
 
-    def held_out_batches(self, source: str, count: int) -> list[PackedBatch]:
+    def held_out_batches(self, source: str | Mapping[str, str], count: int) -> list[PackedBatch]:
         raise DataError("a checkpoint has no training mixture, so it has no held-out loss; ask the run that trained it")
 
     def losses(self, params: Params, batch: PackedBatch, seed: int) -> dict[str, float]:

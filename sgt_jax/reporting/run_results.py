@@ -19,6 +19,7 @@ from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import collect_scores
 from sgt_jax.reporting import metrics, run_page
 
+_OF_SCENES = "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers."
 PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -159,14 +160,32 @@ def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
     if config.init_from:
         before = f"the model in {config.init_from}, where training began"
     notes = [scored + (f"; 'before' is {before}." if len(steps) > 1 else ", and no others.")]
-    asked = {options.get("source") for options in config.evaluators.values()} - {None}
-    kinds = {name: config.data.sources[name].type for name in sorted(asked & set(config.data.sources))}
-    if kinds and set(kinds.values()) == {"scenes"} and any(s.type == "scenes" for s in _trained_on(config)):
-        notes.append(
-            "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers."
-        )
-    notes += [f"Held-out items are of the source {name} ({kind})." for name, kind in kinds.items() if kind != "scenes"]
+    for name in sorted(_asked(config)):
+        spec = config.data.sources[name]
+        if spec.type == "scenes":
+            if any(other.type == "scenes" for other in _trained_on(config)):
+                notes += [_OF_SCENES] if _OF_SCENES not in notes else []
+        else:
+            notes.append(f"Held-out items are of the source {name} ({spec.type}){_apart(spec, _trained_on(config))}.")
     return notes
+
+
+def _asked(config: ConfigDict) -> set[str]:
+    """The sources of all evaluators."""
+    names = set()
+    for options in config.evaluators.values():
+        names |= {options.get("source"), *(options.get("sources") or {}).values()}
+    return names & set(config.data.sources)
+
+
+def _apart(spec: ConfigDict, trained: list[ConfigDict]) -> str:
+    """Whether training reads the records of a held-out source, too, where both are of one folder."""
+    same = [other for other in trained if (other.type, other.get("root")) == (spec.type, spec.get("root"))]
+    if not same:
+        return ""
+    if all(spec.get("limit") is not None and other.get("skip", 0) >= spec.limit for other in same):
+        return f", its first {spec.limit} records, which training leaves out"
+    return ", which training reads, too"
 
 
 def _trained_on(config: ConfigDict) -> list[ConfigDict]:

@@ -2,6 +2,7 @@
 
 from sgt_jax.evaluation.statistics import LEVEL, Estimate, Score
 
+FEWEST = 5  # items behind an interval that is believed: resamples of fewer are too much alike
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -55,8 +56,8 @@ def top(score: Score) -> float:
 
 
 def verdict(difference: Estimate, lower_is_better: bool = False) -> str:
-    """ "better", "worse", or "same" where the interval of the difference holds zero."""
-    if difference.low <= 0 <= difference.high:
+    """ "better", "worse", or "same" where the interval of the difference holds zero, or too few items are behind it."""
+    if difference.n < FEWEST or difference.low <= 0 <= difference.high:
         return "same"
     return "better" if (difference.value > 0) != lower_is_better else "worse"
 

@@ -90,7 +90,7 @@ NUMBERS: Mapping[str, Rule] = {
     "evaluators.*.batches": FROM_1,
     "evaluators.*.steps": FROM_1,
     "evaluators.*.shift": POSITIVE,
-    "evaluators.*.max_new_tokens": FROM_1,
+    "evaluators.*.max_new_tokens": FROM_0,
     "evaluators.*.show": FROM_0,
     "evaluators.*.seed": SEED,
     "evaluators.*.train_n": FROM_0,
@@ -217,12 +217,15 @@ def _names(fields: Mapping[str, Any]) -> None:
         if "type" not in options:
             raise ConfigError(f"config.evaluators.{name} has no type; there are {', '.join(evaluators.EVALUATORS)}")
         evaluators.by_name(options["type"], name)
+        if options.get("max_new_tokens") == 0 and options["type"] != "benchmark":  # whose 0 is the benchmark's own length
+            _number(f"evaluators.{name}.max_new_tokens", 0, FROM_1)
         sources = fields["data"].get("sources", {})
-        for key in ("source", "train_source"):
-            if options.get(key) and options[key] not in sources:
+        wanted = {key: options.get(key) for key in ("source", "train_source")}
+        wanted |= {f"sources.{part}": source for part, source in (options.get("sources") or {}).items()}
+        for key, source in wanted.items():
+            if source and source not in sources:
                 raise ConfigError(
-                    f"config.evaluators.{name}.{key}: no source '{options[key]}'; "
-                    f"{hint(options[key], sources, 'config.data.sources has')}"
+                    f"config.evaluators.{name}.{key}: no source '{source}'; {hint(source, sources, 'config.data.sources has')}"
                 )
     if fields["data"].get("on_bad", "error") not in ("error", "skip"):
         raise ConfigError(f"config.data.on_bad='{fields['data']['on_bad']}': choose 'error' or 'skip'")

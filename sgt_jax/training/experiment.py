@@ -119,7 +119,9 @@ class Experiment(Blueprint):
     @functools.cached_property
     def sampler(self) -> Sampler:
         """Answers and paintings with this model, compiled once per shape."""
-        return Sampler(self.family, self.model, self.layout, self.tokenizer.decode)
+        # What is read before a painting has no tokenised target.
+        layout = self._layout(self.tokenizer, tokenised=False) if self.mixture.tokenised else self.layout
+        return Sampler(self.family, self.model, layout, self.tokenizer.decode)
 
     def batches(self, rows: Sequence[int] | None = None) -> Batches:
         """The training data of some rows; of all by default."""

@@ -12,11 +12,13 @@ from sgt_jax.configs import bagel_7b_sgt
 from sgt_jax.commands import tokenize
 from sgt_jax.data.packing import pack
 from sgt_jax.data.stored.tokenised import Tokenised
+from sgt_jax.data.stored.tokenising import Encoding
 from sgt_jax.errors import DataError
 from sgt_jax.models.bagel.published import load_published
 from sgt_jax.models.layers import patchify_latents
 from sgt_jax.training import experiment
 from sgt_jax.training.objectives import sgt
+from sgt_jax.training.subject import RunSubject
 from tests.support import local_road
 
 CONFIG = str(Path(bagel_7b_sgt.__file__))
@@ -45,7 +47,7 @@ def changes(root):
 def arguments(root, variant="local", **more):
     found = [f"--config={CONFIG}:{variant}", "--part-size=4", "--batch=2", "--threads=2"]
     found += [f"--config.{name}={value}" for name, value in {**changes(root), **more}.items()]
-    return [*found, "--config.data.sources.sam.type=sam_sgt"]
+    return [*found, "--config.data.sources.sam.type=sam_sgt", "--config.data.sources.sam.skip=0"]
 
 
 def config(root, variant="local"):
@@ -160,3 +162,20 @@ def test_pixels_and_moments_do_not_mix(place):
     mixed.data.on_bad = "error"
     with pytest.raises(DataError, match="comes as pixels, this run takes moments; tokenise all parts"):
         next(iter(experiment.build(mixed).batches()))
+
+
+def test_held_out_records_are_encoded_as_tokenize_would(place):
+    """A run whose targets are tokenised has a held-out loss, too: the few records are encoded when they are read."""
+    task = experiment.build(config(place))
+    subject = RunSubject(task)
+    stored, held_out = (
+        Tokenised(place / "tokenised"),
+        Encoding(task.source("sam"), task.mixture, "segmentation", subject._encode),
+    )
+    for i in (0, 3):
+        np.testing.assert_allclose(held_out[i].moments[0], stored[i].moments[0], atol=2e-3)
+        np.testing.assert_array_equal(held_out[i].image, stored[i].image)
+    (batch,) = subject.held_out_batches({"segmentation": "sam"}, 1)
+    assert np.abs(batch["gen"]["moments"]).max() > 0
+    with pytest.raises(DataError, match="need a source for part 'segmentation'"):
+        subject.held_out_batches({"understanding": "sam"}, 1)

@@ -56,6 +56,11 @@ def notes(config, folder, steps):
 def test_a_page_claims_only_what_this_run_did(tmp_path):
     of_7b = bagel_7b_sgt.get_config()
     assert notes(of_7b, tmp_path / "a", []) == ""
+    assert run_results._asked(of_7b) == {"sam_held_out", "llava_held_out"}
+    apart = notes(of_7b, tmp_path / "e", [0])
+    assert "of the source sam_held_out (records), its first 256 records, which training leaves out." in apart
+    of_7b.data.sources.sam.skip = 5
+    assert "of the source sam_held_out (records), which training reads, too." in notes(of_7b, tmp_path / "e", [0])
     of_7b.evaluators = dict()
     assert run_results._unscored(of_7b, epath.Path(tmp_path / "a")) == "config.evaluators is empty"
     of_7b.evaluators = dict(masks=dict(type="masks", source="sam"))

@@ -64,7 +64,7 @@ class OracleSubject:
 
         return np.stack(self._mixed([one(plan) for plan in plans]))
 
-    def through_autoencoder(self, params, pictures):
+    def through_autoencoder(self, params, pictures, batch=64):
         """A perfect autoencoder, but for the last bit."""
         return np.stack(pictures) ^ np.uint8(1)
 

@@ -31,7 +31,7 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     assert "6 records" in said and "left out: 1 missing mask" in said and "sa_6.jpg" in said and "8 records" in said
 
     assert tokenize.main([CONFIG, "--batch=2", "--threads=2"]) == 0
-    assert "6 records at" in capsys.readouterr().out
+    assert "4 records at" in capsys.readouterr().out, "two are held out"
 
     config = bagel_7b_sgt.get_config("local")
     state = loop.train(config, "run")
@@ -43,6 +43,17 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     # 2:1 over the stream; what waits in the pools of the rows is not counted yet.
     assert abs(samples["segmentation"] - 2 * samples["understanding"]) <= 2 * config.data.rows * config.data.pool_size
     assert set(samples) == {"segmentation", "understanding"}
+
+    # The page of a run that costs money shows photos before and after, and the loss on what no step has seen.
+    results = json.loads(Path("run/results.json").read_text())
+    (block,) = results["pictures"]
+    assert block["columns"] == ["condition", "target", "before", "after"] and len(block["rows"]) == 2
+    assert all((Path("run") / path).exists() for row in block["rows"] for path in row)
+    scores = {score["name"]: score for score in results["scores"]}
+    assert scores["cross-entropy per answer token"]["before"] and scores["flow loss per latent token"]["over_before"]
+    assert [line["step"] for line in read_metrics("run", kind="eval") if "loss/mse" in line] == [0, config.total_steps]
+    page = Path("run/report.html").read_text()
+    assert page.count('alt="target, example') == 2 and "its first 2 records, which training leaves out" in page
 
     publishing.publish("run", "checkpoints/SGT-local")
     assert (Path("checkpoints/SGT-local") / "ema.safetensors").exists()

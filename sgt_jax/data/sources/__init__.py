@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from sgt_jax.data.sources.reading.cut import Cut
 from sgt_jax.errors import DataError, hint, nearest
 
 # Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
@@ -30,6 +31,7 @@ SOURCES = {
 }
 
 PICTURES = ("upright", "truncated")  # options of every source of files, see `Record`
+PIECE = ("skip", "limit")  # the same, see `Cut`
 
 
 def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
@@ -50,11 +52,18 @@ def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     known = inspect.signature(make).parameters
     options = {k: v for k, v in defaults.items() if k in known} | options
     pictures = {k: options.pop(k) for k in PICTURES if k in options and k not in known and hasattr(make, k)}
+    piece = {k: options.pop(k) for k in PIECE if k in options and k not in known and hasattr(make, "shards")}
+    if wrong := {
+        k: v for k, v in piece.items() if isinstance(v, bool) or not isinstance(v, int | None) or (v or 0) < 0
+    }:
+        raise DataError(f"source of type '{kind}': {wrong} must be a whole number from 0 on")
     if wrong := {k: v for k, v in pictures.items() if not isinstance(v, bool)}:
         raise DataError(f"source of type '{kind}': {wrong} must be true or false")
     _check_options(kind, options, known, hasattr(make, "upright"))
     try:
         source = make(**options)
+        if piece.get("skip") or piece.get("limit") is not None:
+            source = Cut(source, piece.get("skip", 0), piece.get("limit"))
         vars(source).update(pictures)
         return source
     except TypeError as error:

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from sgt_jax.data.examples import Example, Sample
 from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.pictures import resizing
 from sgt_jax.data.stored import tokenised
-from sgt_jax.data.stored.record import Bad, Record
+from sgt_jax.data.stored.record import Bad, Record, Source
 from sgt_jax.errors import DataError
 
 PREVIEW = 128  # pixels of the longer side
@@ -92,6 +92,33 @@ def tokenize(
     done = sum(tokenised.part_report(root, i)["records"] for i in range(count)) if not absent else None
     left = f", {absent} parts still to be made" if absent else f", {done:,} records in all"
     print(f"{name}: made {len(todo)} parts, left out {sum(bad.values())} records{left}: {root}")
+
+
+class Encoding(Source):
+    """Examples of a part of the mixture as tokenised ones, each encoded when it is read: for the few that are held out.
+
+    Args:
+      source: what to read.
+      mixture, name: the part whose task and sizes count.
+      encode: uint8 [N, H, W, 3] -> moments.
+    """
+
+    def __init__(self, source: Sequence[Example], mixture: Mixture, name: str, encode: Callable) -> None:
+        self._source, self._seed, self._encode = source, mixture.config.seed, encode
+        spec = mixture.config.mixture[name].to_dict()
+        self._make = mixture.task(spec, canvases=resizing.ResizeRule(**mixture.config.target_size))
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __repr__(self) -> str:
+        return f"Encoding({self._source!r})"
+
+    def record(self, i: int) -> Record:
+        example = self._source[i]
+        sample = self._make(example, np.random.default_rng([self._seed, i]))
+        (record,) = encoded([prepared(sample, example)], self._encode, batch=1)
+        return record
 
 
 def prepared(sample: Sample, example: Example) -> Ready:

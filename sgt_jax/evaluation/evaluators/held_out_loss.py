@@ -9,10 +9,10 @@ from sgt_jax.evaluation.subject import Params, Subject
 
 
 class HeldOutLoss:
-    """Cross-entropy and flow loss on fixed batches of the training mixture, drawn from a held-out source.
+    """Cross-entropy and flow loss on fixed batches of the training mixture, drawn from held-out sources.
 
     Options:
-      source: takes the place of every part's source.
+      source: takes the place of every part's source; or `sources`, {part of the mixture: source}.
       batches: how many.
     """
 
@@ -21,7 +21,7 @@ class HeldOutLoss:
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject = subject
-        self._batches = subject.held_out_batches(options["source"], options["batches"])
+        self._batches = subject.held_out_batches(options.get("sources") or options["source"], options["batches"])
 
     def __call__(self, params: Params) -> Result:
         metrics = [self._subject.losses(params, batch, seed) for seed, batch in enumerate(self._batches)]

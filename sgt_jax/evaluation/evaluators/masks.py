@@ -23,9 +23,9 @@ class Masks:
 
     Options:
       source, n: whose first n pictures are painted.
-      train_source, train_n: training pictures that the constant map is chosen by; all of one size.
+      train_source, train_n: training pictures that the constant map is chosen by, all of one size; with 0 there is none.
       proxy_options: of the proxy "segmentation": palette, style of the wordings, ...
-      palette, max_masks: colours and number of instances that painted maps are decoded with.
+      palette, max_masks: colours ("": find them) and number of instances that painted maps are decoded with.
       show: pictures in the report.
       seed, steps, shift, text_scale, batch: of the sampler; picture i has the seed seed + i.
     """
@@ -50,7 +50,9 @@ class Masks:
             segmentation.true_instances(example, target.shape[:2])
             for example, target in zip(self._examples, self._targets)
         ]
-        self._constant = _best_constant(subject.source(options["train_source"]), options["train_n"])
+        self._constant = None
+        if options["train_n"]:
+            self._constant = _best_constant(subject.source(options["train_source"]), options["train_n"])
         self._references: dict[str, list[float]] | None = None  # ceiling and constant map, measured once
 
     def __call__(self, params: Params) -> Result:
@@ -70,14 +72,15 @@ class Masks:
     def scores(after: Items, before: Items | None) -> list[Score]:
         """Mask mIoU and panoptic quality, each beside the constant map and the ceiling."""
         words = {
-            "baseline_name": "best constant mask",
             "ceiling_name": "true map through the autoencoder",
             "items": "held-out pictures",
             "unit": "%",
         }
+        if "constant_miou" in after:
+            words["baseline_name"] = "best constant mask"
         return [
             compare("segmentation", label, after[key], before=before and before[key],
-                    baseline=after[f"constant_{key}"], ceiling=after[f"ceiling_{key}"], **words)
+                    baseline=after.get(f"constant_{key}"), ceiling=after[f"ceiling_{key}"], **words)
             for key, label in (("miou", "mask mIoU"), ("pq", "panoptic quality (class-agnostic)"))
         ]  # fmt: skip
 
@@ -89,16 +92,20 @@ class Masks:
     def _measure_references(self, params: Params) -> dict[str, list[float]]:
         through: list[Any] = [None] * len(self._targets)
         for _, group in self._by_shape():
-            pictures = self._subject.through_autoencoder(params, [self._targets[i] for i in group])
+            pictures = self._subject.through_autoencoder(
+                params, [self._targets[i] for i in group], self._options["batch"]
+            )
             for i, picture in zip(group, pictures):
                 through[i] = picture
+        ceiling = {f"ceiling_{name}": values for name, values in self._score(through).items()}
+        if self._constant is None:
+            return ceiling
         constant = [_at_size(self._constant, target.shape[:2]) for target in self._targets]
-        return {f"ceiling_{name}": values for name, values in self._score(through).items()} | {
-            f"constant_{name}": values for name, values in segmentation.per_picture(constant, self._truth).items()
-        }
+        constants = segmentation.per_picture(constant, self._truth)
+        return ceiling | {f"constant_{name}": values for name, values in constants.items()}
 
     def _score(self, pictures: Sequence[np.ndarray]) -> dict[str, list[float]]:
-        palette, max_masks = self._options["palette"], self._options["max_masks"]
+        palette, max_masks = self._options["palette"] or None, self._options["max_masks"]
         instances = [masks_lib.decode(picture, palette=palette, max_masks=max_masks) for picture in pictures]
         return segmentation.per_picture(instances, self._truth)
 
