@@ -29,9 +29,9 @@ def test_ceiling_and_constant_map_are_measured_once(sources):
     class Counting(OracleSubject):
         calls = 0
 
-        def through_autoencoder(self, params, pictures):
+        def through_autoencoder(self, params, pictures, batch=64):
             self.calls += 1
-            return super().through_autoencoder(params, pictures)
+            return super().through_autoencoder(params, pictures, batch)
 
     subject = Counting(sources)
     masks = Masks(subject, OPTIONS)
