@@ -224,9 +224,8 @@ def _names(fields: Mapping[str, Any]) -> None:
         wanted |= {f"sources.{part}": source for part, source in (options.get("sources") or {}).items()}
         for key, source in wanted.items():
             if source and source not in sources:
-                raise ConfigError(
-                    f"config.evaluators.{name}.{key}: no source '{source}'; {hint(source, sources, 'config.data.sources has')}"
-                )
+                there = hint(source, sources, "config.data.sources has")
+                raise ConfigError(f"config.evaluators.{name}.{key}: no source '{source}'; {there}")
     if fields["data"].get("on_bad", "error") not in ("error", "skip"):
         raise ConfigError(f"config.data.on_bad='{fields['data']['on_bad']}': choose 'error' or 'skip'")
 

@@ -75,7 +75,7 @@ def _check_options(kind: str, options: Mapping[str, Any], known: Mapping[str, in
     named = [name for name, one in known.items() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
     if len(named) < len(known):
         return  # it says itself what it does not know
-    names = [*named, *(PICTURES if files else ())]
+    names = list(dict.fromkeys([*named, *((*PICTURES, *PIECE) if files else ())]))
     if wrong := [name for name in options if name not in names]:
         near = nearest(wrong[0], names)
         raise DataError(
