@@ -95,15 +95,17 @@ def _opened(
         return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
 
     config = family.config_of_folder(checkpoint, base, strip_prefix, dtype=dtype)
-    tokenizer = Tokenizer.from_file(_first(checkpoint, base, "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(_tokenizer(checkpoint, base))
     spreading = {} if mesh is None else {"sharding": spread}
     loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, strip_prefix=strip_prefix, **spreading)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
 
 
-def _first(folder: Any, base: Any, name: str) -> Path:
-    places = [Path(place) / name for place in (folder, base) if place is not None]
+def _tokenizer(folder: Any, base: Any) -> Path:
+    """Beside the weights, or in `processor/`, where pipelines of diffusers keep it; of the base, if only that has one."""
+    roots = [Path(place) for place in (folder, base) if place is not None]
+    places = [root / inside / "tokenizer.json" for root in roots for inside in (".", "processor")]
     return next((path for path in places if path.exists()), places[0])
 
 

@@ -144,7 +144,8 @@ def test_the_rerun_continues_exactly(story):
 
 
 @pytest.mark.slow
-def test_batches_draws_and_losses_do_not_depend_on_processes_and_devices(story):
+@pytest.mark.parametrize("family", ["bagel"])
+def test_batches_draws_and_losses_do_not_depend_on_processes_and_devices(story, family):
     """8 -> 2 -> 8 devices against 8 devices in one process, and against the data pipeline by itself."""
     found, alone, told = story
     assert found["alone"][0][0] == 0, found["alone"][0][2][-3000:]
@@ -153,12 +154,25 @@ def test_batches_draws_and_losses_do_not_depend_on_processes_and_devices(story):
     for step in one:
         assert len(one[step][0]) == 8 and one[step] == many[step], step
         assert len(one[step][1]) == 1
-    task = experiment.build(tiny_many.get_config())
+    task = experiment.build(tiny_many.get_config(family))
     for step, (batch, _) in zip(range(12), iter(task.batches())):
         assert run_many.row_digests(batch, range(8)) == one[step][0]
     a, b = losses(alone), losses(told)
     for step in a:
         assert abs(a[step] - b[step]) <= 1e-6 * a[step], (step, a[step], b[step])
+
+
+@pytest.mark.slow  # two devices and eight are a program each
+@pytest.mark.parametrize("family", ["omnigen2"])  # the story above is BAGEL's, by several processes
+def test_a_run_goes_from_eight_devices_to_two_and_back(family, tmp_path):
+    child = subprocess.run(
+        helper("run_resized", family, tmp_path), cwd=REPOSITORY, capture_output=True, text=True, timeout=600
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert found["stopped"] == [9, 3, 6, 9] and len(found["alone"]) == len(found["told"]) == 9
+    for step, loss in found["alone"].items():
+        assert abs(loss - found["told"][step]) <= 1e-6 * loss, (step, loss, found["told"][step])
 
 
 # -- Alone -------------------------------------------------------------------------------------------------------------

@@ -213,13 +213,14 @@ def test_the_state_is_cut_up_and_frozen_parts_cost_no_optimizer_state():
 
 
 @pytest.mark.slow  # it compiles five steps of its own
-def test_micro_batches_add_up_to_the_whole_step():
+@pytest.mark.parametrize("family", tiny_experiment.FAMILIES)
+def test_micro_batches_add_up_to_the_whole_step(family):
     """With counts that differ from part to part, so that a mean of means would be seen."""
-    config = tiny_experiment.config()
+    config = tiny_experiment.FAMILIES[family]()
     task = experiment.build(config)
     host_batch, _ = next(iter(task.batches()))
     host_batch["labels"]["weight"][0, 3:] = 0
-    host_batch["gen"]["noisy"][1, ::2] = 0
+    host_batch["gen"]["noisy" if family == "bagel" else "sample"][1, ::2] = 0
     params = task.init(jax.random.key(0))
     key = jax.random.key(3)
 

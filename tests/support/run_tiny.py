@@ -1,6 +1,6 @@
 """A child process for tests: runs the tiny experiment, and kills itself where it is told to (a real SIGKILL).
 
-    python -m tests.support.run_tiny DIE WORKDIR READ_THREADS [WORKDIR READ_THREADS ...]
+    python -m tests.support.run_tiny FAMILY DIE WORKDIR READ_THREADS [WORKDIR READ_THREADS ...]
 
 It says "== WORKDIR" before each run; several runs of one process share the time to import everything.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 
-def main(die: str, *runs_asked: str) -> None:
+def main(family: str, die: str, *runs_asked: str) -> None:
     """`die` is "never", "step N" (when step N is logged) or "save N" (between writing and committing that save)."""
     from sgt_jax.parallel.distributed import prepare_platform
 
@@ -63,7 +63,7 @@ def main(die: str, *runs_asked: str) -> None:
 
     for workdir, read_threads in zip(runs_asked[::2], runs_asked[1::2], strict=True):
         print(f"== {workdir}", flush=True)
-        config = tiny.config()
+        config = tiny.FAMILIES[family]()
         config.data.read_threads = int(read_threads)
         final = loop.train(config, workdir)
         leaves = jax.tree_util.tree_leaves_with_path(final._asdict())

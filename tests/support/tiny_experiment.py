@@ -1,20 +1,39 @@
-"""The nano experiment at a size for tests: one small layer of everything, a few scenes, untrained autoencoder."""
+"""The nano experiments at a size for tests: one small layer of everything, a few scenes, untrained autoencoder."""
 
-from sgt_jax.configs import nano
+from ml_collections import ConfigDict
+from sgt_jax.configs import nano, nano_omnigen2
+
+from tests.support import tiny_omnigen2
 
 
 def config(**changes):
     """configs/nano.py made tiny; `changes` are top-level fields."""
     c = nano.get_config()
     c.name = "tiny"
-    c.total_steps = 20
-    c.cpu_devices = 2
-    c.vae_from = ""
     c.model.llm.update(
         hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
     )
     c.model.vit.update(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
     c.model.vae = dict(ch=32, ch_mult=(1, 1, 1), num_res_blocks=1, z_channels=2)
+    return _small(c, changes)
+
+
+def omnigen2(**changes):
+    """configs/nano_omnigen2.py made tiny."""
+    c = nano_omnigen2.get_config()
+    c.name = "tiny_omnigen2"
+    c.model = ConfigDict(tiny_omnigen2.values() | dict(max_pixels=nano.SIZE**2))
+    return _small(c, changes)
+
+
+FAMILIES = {"bagel": config, "omnigen2": omnigen2}
+
+
+def _small(c, changes):
+    """Few steps of few scenes."""
+    c.total_steps = 20
+    c.cpu_devices = 2
+    c.vae_from = ""
     for source in c.data.sources.values():
         source.num = 40
     c.data.rows = 4

@@ -3,9 +3,9 @@
 from tests.support import tiny_experiment
 
 
-def get_config():
+def get_config(family="bagel"):
     """Eight rows; few things to compile."""
-    c = tiny_experiment.config(total_steps=12, mesh=dict(data=2, fsdp=-1))
+    c = tiny_experiment.FAMILIES[family](total_steps=12, mesh=dict(data=2, fsdp=-1))
     c.name = "tiny_many"
     c.data.rows = 8
     c.model.scan_layers = True

@@ -10,9 +10,9 @@ from sgt_jax.models.family import by_name
 SIZE = 16
 
 
-def config(**changes):
-    """A checked config; the keys are those of a run's `config.model`."""
-    values = dict(
+def values():
+    """The sizes, as a run's `config.model` has them."""
+    return dict(
         dit=dict(
             patch_size=2, in_channels=2, hidden_size=24, num_layers=1, num_refiner_layers=1, num_attention_heads=2,
             num_kv_heads=1, multiple_of=8, axes_dim_rope=(4, 4, 4), text_feat_dim=16,
@@ -32,7 +32,11 @@ def config(**changes):
         ),
         template="bare", min_pixels=64, max_pixels=256, scan_layers=True,
     )  # fmt: skip
-    return by_name("omnigen2").config(values | changes)
+
+
+def config(**changes):
+    """A checked config; the keys are those of a run's `config.model`."""
+    return by_name("omnigen2").config(values() | changes)
 
 
 def layout(model_config, **options):

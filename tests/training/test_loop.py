@@ -53,20 +53,26 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_folder(straight):
         loop.train(config, str(straight[0]))
 
 
-def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(tmp_path):
-    config = tiny.config(total_steps=6)
+@pytest.mark.parametrize("family, lanes", [
+    ("bagel", {"und": 112, "vit": 16, "gen": 16, "labels": 16, "pixels:32x32": 1}),
+    # A second program to compile; the default tier keeps to one.
+    pytest.param("omnigen2", {"und": 128, "vit": 64, "gen": 16, "labels": 16, "text": 48, "flow": 1, "pixels:32x32": 1},
+                 marks=pytest.mark.slow),
+], ids=list(tiny.FAMILIES))  # fmt: skip
+def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(family, lanes, tmp_path):
+    config = tiny.FAMILIES[family](total_steps=6)
     config.data.rows = 4
     config.checkpoint.every = 100
     # One sample a row: it then lacks labels (a drawing, a proxy), latents (a question) or pictures seen (a drawing).
     config.data.pool_size = 1
-    config.data.budgets = {"und": 112, "vit": 16, "gen": 16, "labels": 16, "pixels:32x32": 1}
+    config.data.budgets = lanes
     config.data.mixture.proxy.weight = 1.0
     config.data.mixture.understanding.weight = 1.0
     config.data.mixture.text_to_image.weight = 1.0
     loop.train(config, str(tmp_path))  # the step is compiled ahead and would refuse other shapes
     lines = read_metrics(tmp_path, kind="train")
     assert all(np.isfinite(line["loss"]) for line in lines)
-    for lane in ("vit", "gen", "labels"):
+    for lane in set(lanes) - {"und", "pixels:32x32"}:
         assert min(line[f"fill/{lane}"] for line in lines) == 0, f"every pack had something in lane {lane}"
 
 

@@ -1,5 +1,6 @@
-"""From published files to a published checkpoint and a picture: every command of configs/bagel_7b_sgt.py:local."""
+"""From published files to a published checkpoint and a picture: every command of the two families' local configs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,17 +11,29 @@ from sgt_jax.configs import bagel_7b_sgt
 
 from sgt_jax.commands import ingest, tokenize
 from sgt_jax.inference import load
-from sgt_jax.models.bagel.guidance import Settings
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import loop, publishing
-from tests.support import local_road
+from tests.support import local_pipeline, local_road
 
-CONFIG = f"--config={bagel_7b_sgt.__file__}:local"
+# Family -> (what makes its files, its config as a command names it, the run, which of its weights go to which file, how
+# the trained model reads, what size it paints).
+ROADS = {
+    "bagel": (
+        local_road.make, f"{bagel_7b_sgt.__file__}:local", lambda: bagel_7b_sgt.get_config("local"),
+        "ema", "ema.safetensors", dict(vit=(56, 56)), (80, 128),
+    ),
+    "omnigen2": (
+        local_pipeline.make, local_pipeline.__file__, local_pipeline.get_config,
+        "params", "transformer/diffusion_pytorch_model.safetensors", {}, (24, 32),
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.slow
-def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
-    local_road.make(tmp_path)
+@pytest.mark.parametrize("family", ROADS)
+def test_ingest_tokenize_train_convert_sample(family, tmp_path, monkeypatch, capsys):
+    make, file, get_config, weights, published, options, shape = ROADS[family]
+    make(tmp_path)
     monkeypatch.chdir(tmp_path)  # the config's paths are relative, and nothing in it is changed here
 
     skip = ["--workers=0", "--on-bad=skip"]
@@ -30,10 +43,10 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "6 records" in said and "left out: 1 missing mask" in said and "sa_6.jpg" in said and "8 records" in said
 
-    assert tokenize.main([CONFIG, "--batch=2", "--threads=2"]) == 0
+    assert tokenize.main([f"--config={file}", "--batch=2", "--threads=2"]) == 0
     assert "4 records at" in capsys.readouterr().out, "two are held out"
 
-    config = bagel_7b_sgt.get_config("local")
+    config = get_config()
     state = loop.train(config, "run")
     assert int(state.step) == config.total_steps and int(state.skipped) == 0
     lines = read_metrics("run", kind="train")
@@ -55,9 +68,12 @@ def test_ingest_tokenize_train_convert_sample(tmp_path, monkeypatch, capsys):
     page = Path("run/report.html").read_text()
     assert page.count('alt="target, example') == 2 and "its first 2 records, which training leaves out" in page
 
-    publishing.publish("run", "checkpoints/SGT-local")
-    assert (Path("checkpoints/SGT-local") / "ema.safetensors").exists()
+    publishing.publish("run", "checkpoints/SGT-local", weights)
+    assert (Path("checkpoints/SGT-local") / published).exists()
     model = load.load("checkpoints/SGT-local")
+    assert model.family.name == family
     photo = np.asarray(Image.open("data/SAM-SGT/sam_selection/part_0/sa_0.jpg"))
-    painted = model.segment(photo, settings=Settings(steps=2, vit=(56, 56)), shape=(80, 128))[0].painting
-    assert painted.dtype == np.uint8 and painted.shape == (80, 128, 3)
+    plain = model.family.guidance(text_scale=1.0)
+    settings = dataclasses.replace(model.defaults["segment"], steps=2, guidance=plain, **options)
+    painted = model.segment(photo, settings=settings, shape=shape)[0].painting
+    assert painted.dtype == np.uint8 and painted.shape == (*shape, 3)

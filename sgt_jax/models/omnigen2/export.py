@@ -20,8 +20,12 @@ from sgt_jax.models.autoencoder.diffusers_names import VAE_FILE, vae_names
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.dit_names import WEIGHTS, dit_names
 from sgt_jax.models.omnigen2.mllm.names import mllm_names
+from sgt_jax.models.omnigen2.mllm.published import read_json
 
 MLLM_FILE = "model.safetensors"
+# What no file of a release says: written beside the weights of models that are not as the release.
+SGT_CONFIG = "sgt_config.json"
+SGT_FIELDS = ("template", "min_pixels", "max_pixels")
 # Part of the folder -> (its file of weights, its branch of our tree).
 PARTS = {"transformer": (WEIGHTS, "dit"), "mllm": (MLLM_FILE, "mllm"), "vae": (VAE_FILE, "vae")}
 # What only the folder that training started from can bring.
@@ -73,6 +77,7 @@ def export_published(
         if first:
             out.parent.mkdir(parents=True, exist_ok=True)
             _copy(base, partial, extra_files)
+            _write_own_config(config, partial)
         for part, (file, branch) in PARTS.items():
             names = part_names(config, part)
             kind = None if branch == "vae" else dtype
@@ -111,6 +116,23 @@ def _copy(base: Path, folder: Path, extra_files: Iterable[Any]) -> None:
             shutil.copyfile(source, folder / name)
     for path in extra_files:
         shutil.copyfile(path, folder / Path(path).name)
+
+
+def _write_own_config(config: OmniGen2Config, folder: Path) -> None:
+    own = {name: getattr(config, name) for name in SGT_FIELDS}
+    if own != {name: getattr(OmniGen2Config(), name) for name in SGT_FIELDS}:
+        (folder / SGT_CONFIG).write_text(json.dumps(own, indent=2) + "\n")
+
+
+def read_own_config(folder: str | os.PathLike) -> dict[str, Any]:
+    """The fields that `export_published` wrote; none for a folder as released. Raises CheckpointError."""
+    path = Path(folder) / SGT_CONFIG
+    if not path.exists():
+        return {}
+    values = read_json(path)
+    if unknown := sorted(set(values) - set(SGT_FIELDS)):
+        raise CheckpointError(path, f"has {', '.join(unknown)}.", f"Only {', '.join(SGT_FIELDS)} stand there.")
+    return values
 
 
 def _index(path: Path) -> dict[str, Any] | None:

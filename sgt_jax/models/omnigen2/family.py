@@ -84,6 +84,7 @@ class OmniGen2Family(Family):
     def config_of_folder(
         self, folder: str | os.PathLike, base: str | os.PathLike | None = None, strip_prefix: str = "", **compute: Any
     ) -> OmniGen2Config:
+        from sgt_jax.models.omnigen2.export import read_own_config
         from sgt_jax.models.omnigen2.published import part_folder
 
         _no_prefix(strip_prefix)
@@ -91,7 +92,7 @@ class OmniGen2Family(Family):
         text, vision, tokens = mllm_config(places["mllm"])
         return OmniGen2Config(
             dit=dit_config(places["transformer"]), text=text, vision=vision, tokens=tokens,
-            vae=diffusers_names.vae_config(places["vae"]), **compute,
+            vae=diffusers_names.vae_config(places["vae"]), **{**read_own_config(folder), **compute},
         )  # fmt: skip
 
     # -- Parts ---------------------------------------------------------------------------------------------------------
