@@ -5,7 +5,8 @@
     sample --checkpoint DIR edit --image cup.jpg "make it darker" --out dark.png
     sample --checkpoint DIR segment --image cup.jpg --out parts.png
 
-DIR is a folder in BAGEL's published layout, the work directory of a run, or package:nano, the model that ships here. You may
+DIR is a published folder, the work directory of a run, or package:nano, the model that ships here. OmniGen2 may answer a chat
+with a picture, which goes to --out, too. You may
 repeat --image and --text; the model reads them in the order given. The last text needs no --text. `segment` also writes
 parts_labels.png (0 = none, 1 = the largest instance, ...) and parts.json (areas, boxes, COCO run lengths).
 
@@ -83,6 +84,10 @@ def parser() -> argparse.ArgumentParser:
     add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="times between which guidance is applied")
     add("--renorm", choices=("global", "channel", "text_channel"))
     add("--renorm-min", type=float, help="1 switches the renormalisation off")
+    add("--negative", metavar="TEXT", help='OmniGen2: what the picture should not be; "official" has many words, "" none')
+    add("--solver", help="OmniGen2: euler or dpm")
+    add("--references", help="OmniGen2: latents of pictures are the mean of their posteriors, or drawn by the seed")
+    add("--condition", help="OmniGen2: where pictures go: mllm, latents or both")
     add(
         "--vit-sides",
         type=int,
@@ -142,7 +147,7 @@ def _sampled(options: argparse.Namespace, history: list[Any], prompts: list[str]
     common = dict(seeds=seeds, think=options.think, settings=settings)
     progress.begin(WORKING)
     if options.mode == "chat":
-        answers = model.chat(history, max_new_tokens=words, temperature=options.temperature, **common)
+        replies = model.reply(history, max_new_tokens=words, temperature=options.temperature, **common)
     elif options.mode == "segment":
         photo = next(entry for entry in history if not isinstance(entry, str))
         text = next((entry for entry in history if isinstance(entry, str)), None)
@@ -151,12 +156,13 @@ def _sampled(options: argparse.Namespace, history: list[Any], prompts: list[str]
         )
     else:
         paintings = model.paint(history, options.mode, shape=_size(options.size), max_think_tokens=words, **common)
-    if options.mode == "chat":
-        print("\n".join(answers))
-        return
     for number in range(options.num):
         out = options.out if options.num == 1 else options.out.with_stem(f"{options.out.stem}_{number}")
-        if options.mode == "segment":
+        if options.mode == "chat":
+            print(replies[number].text)
+            if replies[number].picture is not None:
+                _write(out, replies[number].picture)
+        elif options.mode == "segment":
             _write_segmentation(out, found[number])
         else:
             _write(out, paintings[number].picture)
@@ -286,16 +292,21 @@ def _settings(options: argparse.Namespace, settings: Any) -> Any:
     """A mode's defaults with what the command line says."""
     given = {
         "text_scale": options.text_scale, "image_scale": options.image_scale, "renorm": options.renorm,
-        "renorm_min": options.renorm_min,
+        "renorm_min": options.renorm_min, "negative": options.negative, "solver": options.solver,
+        "references": options.references,
         **dict(zip(("low", "high"), options.interval or (None, None))),
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if options.text_scale is not None and options.text_scale <= 1 and options.image_scale is None:
         given["image_scale"] = 1.0  # the default of editing needs text guidance
-    try:
-        changes = {"guidance": dataclasses.replace(settings.guidance, **given)}
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    known = {field.name for field in dataclasses.fields(settings.guidance)}
+    if foreign := sorted(set(given) - known):
+        raise ConfigError(f"--{foreign[0].replace('_', '-')}: this model's guidance has no such option; leave it out")
+    changes = {"guidance": dataclasses.replace(settings.guidance, **given)}
+    if options.condition is not None:
+        if not hasattr(settings, "condition"):
+            raise ConfigError("--condition: this model reads pictures in one way; leave it out")
+        changes["condition"] = options.condition
     for name in ("steps", "shift"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)

@@ -9,14 +9,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.pictures import masks
+from sgt_jax.data.pictures.resizing import resize
 from sgt_jax.data.tasks import condition_items
 from sgt_jax.data.text.templates import wordings
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
-from sgt_jax.inference.results import Painting, Segmentation
+from sgt_jax.inference.results import Painting, Reply, Segmentation
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models.family import Family, Layout, ModelConfig, Notify, Params, Settings
 
@@ -63,11 +65,32 @@ class Assistant:
         seeds: Sequence[int] = (0,), settings: Settings | None = None,
     ) -> list[str]:  # fmt: skip
         """Answers to a history, one per seed; greedy at temperature 0. Pictures go through the ViT only."""
+        ids = self._answer_ids(history, think, max_new_tokens, temperature, seeds, settings)
+        return [self.tokenizer.decode(answer) for answer in ids]
+
+    def reply(
+        self, history: History, *, think: bool = False, max_new_tokens: int = 500, temperature: float = 0.0,
+        seeds: Sequence[int] = (0,), settings: Settings | None = None,
+    ) -> list[Reply]:  # fmt: skip
+        """As `chat`, but where the model asks for a picture instead of a text, that is painted after the same history."""
+        seen = any(not isinstance(entry, str) for entry in history)
+        drawing = self.family.drawing(self.config, self.defaults, seen)
+        replies = []
+        for seed, ids in zip(seeds, self._answer_ids(history, think, max_new_tokens, temperature, seeds, settings)):
+            picture = None
+            if drawing is not None and list(ids[:1]) == [drawing[0]]:
+                picture, ids = self.paint(history, "chat", seeds=[seed], settings=drawing[1])[0].picture, ids[1:]
+            replies.append(Reply(self.tokenizer.decode(ids), picture))
+        return replies
+
+    def _answer_ids(
+        self, history: History, think: bool, most: int, temperature: float, seeds: Sequence[int],
+        settings: Settings | None,
+    ) -> list[list[int]]:  # fmt: skip
         plan = self._plan(history, settings or self.defaults["chat"], vae=False, max_pixels=CHAT_PIXELS)
         plan = self._thinking(THINK_TO_ANSWER, plan) if think else plan
-        return self.sampler(()).answer(
-            self.params, [plan] * len(seeds), max_new_tokens=max_new_tokens, batch=len(seeds), temperature=temperature,
-            seeds=seeds,
+        return self.sampler(()).answer_ids(
+            self.params, [plan] * len(seeds), max_new_tokens=most, batch=len(seeds), temperature=temperature, seeds=seeds
         )  # fmt: skip
 
     def draw(self, history: History, **options: Any) -> list[Painting]:
@@ -104,8 +127,9 @@ class Assistant:
 
         Args:
           mode: "t2i", "edit" or "segment" (pictures through the ViT only, as in training).
-          shape: (height, width), floored to whole latent tokens. By default that of the last picture in the history
-            under the family's resize rule, or a square.
+          shape: (height, width), floored to whole latent tokens; a family that paints any size resizes the picture back to
+            what was asked for. By default that of the last picture in the history under the family's resize rule, or a
+            square; a family that paints any size takes the square after several pictures, too.
           think: let the model write down a plan first.
 
         Raises:
@@ -128,7 +152,14 @@ class Assistant:
             self.params, [plan] * count, (height, width), seeds=seeds, steps=settings.steps, shift=settings.shift,
             batch=count, guidance=settings.guidance, thoughts=thoughts,
         )  # fmt: skip
-        return [Painting(p, self.tokenizer.decode(t)) for p, t in zip(pictures, thoughts)]
+        asked = None if mode == "segment" else shape  # colours of a map must not blend
+        return [Painting(self.at_size(p, asked), self.tokenizer.decode(t)) for p, t in zip(pictures, thoughts)]
+
+    def at_size(self, picture: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
+        """A painted picture at the (height, width) that was asked for, if the family paints any size; bilinear."""
+        if shape is None or not self.family.paints_any_size:
+            return picture
+        return resize(picture, (shape[1], shape[0]), smooth=Image.Resampling.BILINEAR)
 
     # -- Pieces --------------------------------------------------------------------------------------------------------
 
@@ -159,8 +190,12 @@ class Assistant:
     def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
         rule, most = self.family.painting_rule(self.config), self.family.largest_side(self.config)
         pictures = [entry for entry in history if not isinstance(entry, str)]
-        if shape is None and pictures:
+        any_size = self.family.paints_any_size
+        if shape is None and pictures and not (any_size and len(pictures) > 1):
             width, height = rule.size(pictures[-1].shape[1], pictures[-1].shape[0])
+            shape = height, width
+        elif shape is not None and any_size and 0 < min(shape) and max(shape) <= most:
+            width, height = rule.size(shape[1], shape[0])
             shape = height, width
         height, width = (side // rule.stride * rule.stride for side in shape or self._shape)
         if not (0 < min(height, width) and max(height, width) <= most):

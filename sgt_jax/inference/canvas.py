@@ -158,7 +158,8 @@ class Canvas:
         laid = [sample for branch in branches for sample in [*branch, *[{}] * (rows - len(group.jobs))]]
         batch = packing.stack_samples(laid, group.sampler.layout.spec, dict(group.jobs[0].prepared.budgets))
         opened = functools.partial(_open, group.sampler.steps)
-        found = self._run(group, "read", opened, self._assistant.params, batch, seeds, shape=group.shape)
+        given = (self._assistant.params, batch, seeds)
+        found = self._run(group, "read", opened, *given, shape=group.shape, kind=group.kind)
         if found is not None:
             group.context, group.state = found
 
@@ -181,6 +182,8 @@ class Canvas:
         if found is not None:
             pictures = np.asarray(fetch(found))
             for job, picture in zip(group.jobs, pictures):
+                asked = None if job.request.mode == "segment" else job.request.shape
+                picture = self._assistant.at_size(picture, asked)
                 job.finish(Result(picture=picture, read=job.prepared.length))
             self._group = None
 
@@ -196,8 +199,8 @@ def _with_steps(settings: Settings, steps: int) -> Settings:
     return dataclasses.replace(settings, steps=steps)
 
 
-def _open(steps: Any, params: Any, batch: Any, seeds: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
-    context = steps.read(params, batch, seeds)
+def _open(steps: Any, params: Any, batch: Any, seeds: Any, shape: tuple[int, int], kind: Any) -> tuple[Any, Any]:
+    context = steps.read(params, batch, seeds, kind)
     return context, steps.open_picture(params, context, seeds, shape)
 
 

@@ -17,6 +17,14 @@ class Painting:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reply:
+    """An answer: a text, or, where the model asked for one, a picture uint8 [H, W, 3]."""
+
+    text: str
+    picture: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmentation:
     """A painted segmentation and what it says.
 

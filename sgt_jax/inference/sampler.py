@@ -151,7 +151,7 @@ class Sampler:
         self, params: Params, batch: PackedBatch, seeds: jax.Array, times: jax.Array, shape: tuple[int, int],
         guidance: Any,
     ) -> jax.Array:  # fmt: skip
-        context = self.steps.read(params, batch, seeds)
+        context = self.steps.read(params, batch, seeds, guidance)
         return self.steps.denoise(params, context, seeds, times, shape, guidance)
 
 

@@ -132,8 +132,11 @@ class SamplingSteps(Protocol):
     def times(self, steps: int, shift: float, shape: tuple[int, int]) -> np.ndarray:
         """The times float32 [steps + 1] at which a picture of (height, width) is painted, noise first."""
 
-    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> Any:
-        """The context after plans, one per row; rows i, i + len(seeds), ... share what is drawn for seed i."""
+    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array, guidance: Any = None) -> Any:
+        """The context after plans, one per row; rows i, i + len(seeds), ... share what is drawn for seed i.
+
+        `guidance` is that of the picture to be painted, or of its kind; None before a text.
+        """
 
     def write_text(
         self, params: Params, context: Any, seeds: jax.Array, active: jax.Array, temperature: jax.Array,
@@ -231,6 +234,8 @@ class Family(Protocol):
       token_lanes: lanes whose real slots count as tokens in the log.
       defaults: settings of sampling by mode: "chat", "t2i", "edit", "segment".
       autoencoder: its files.
+      paints_any_size: a picture of a size that is asked for is painted at the nearest one that the model can paint, and
+        resized to it; else it has the nearest one.
     """
 
     name: str
@@ -238,6 +243,7 @@ class Family(Protocol):
     token_lanes: tuple[str, ...]
     defaults: Mapping[str, Settings]
     autoencoder: AutoencoderFiles
+    paints_any_size: bool = False
 
     # -- Sizes ---------------------------------------------------------------------------------------------------------
 
@@ -282,6 +288,13 @@ class Family(Protocol):
 
     def guidance(self, text_scale: float, **others: Any) -> Any:
         """Guidance by text alone, 1 switches it off; `others` are the family's own fields, as in `config.sampling`."""
+
+    def drawing(self, config: ModelConfig, defaults: Mapping[str, Settings], seen: bool) -> tuple[int, Settings] | None:
+        """The id by which an answer asks for a picture in its stead, and how that is painted; `seen`: after pictures.
+
+        None where answers are texts.
+        """
+        return None
 
     # -- Checkpoints ---------------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class Steps:
     def times(self, steps, shift, shape):
         return np.linspace(0, 1, steps + 1, dtype=np.float32)
 
-    def read(self, params, batch, seeds):
+    def read(self, params, batch, seeds, guidance=None):
         return self.model.hidden(params, batch["mix"], batch["mix"]["pixels"] / 127.5 - 1, jnp.ones(()))
 
     def write_text(self, params, context, seeds, active, temperature, max_length, greedy):

@@ -20,7 +20,7 @@ from sgt_jax.models.bagel.costs import BagelCosts
 from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.steps import BagelSteps
-from sgt_jax.models.family import Loaded, Notify, Sharding
+from sgt_jax.models.family import Family, Loaded, Notify, Sharding
 
 # (smallest short side, largest long side) in pixels of pictures that the autoencoder reads.
 _VAE_SIDES = (512, 1024)
@@ -43,7 +43,7 @@ class FluxFiles:
 
 
 @dataclasses.dataclass(frozen=True)
-class BagelFamily:
+class BagelFamily(Family):
     """See `models.family.Family`."""
 
     name: str = "bagel"

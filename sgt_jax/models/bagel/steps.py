@@ -38,7 +38,10 @@ class BagelSteps:
     def times(self, steps: int, shift: float, shape: tuple[int, int]) -> np.ndarray:
         return time_grid(steps, shift)
 
-    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> sampling.Context:
+    def read(
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, guidance: Guidance | None = None
+    ) -> sampling.Context:  # fmt: skip
+        del guidance  # latents of pictures are always drawn
         noise = {}
         for lane in batch:
             if lane.startswith(PIXELS):

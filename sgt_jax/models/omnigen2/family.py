@@ -57,6 +57,7 @@ class OmniGen2Family(Family):
         "max_pixels",
     )  # fmt: skip
     token_lanes: tuple[str, ...] = ("und", "gen")
+    paints_any_size: bool = True
 
     @property
     def defaults(self) -> Mapping[str, Settings]:
@@ -121,6 +122,15 @@ class OmniGen2Family(Family):
 
     def guidance(self, text_scale: float, **others: Any) -> Guidance:
         return Guidance(text_scale=text_scale, **others)
+
+    def drawing(
+        self, config: OmniGen2Config, defaults: Mapping[str, Settings], seen: bool
+    ) -> tuple[int, Settings] | None:  # fmt: skip
+        if config.template == "bare":
+            return None
+        own = defaults["edit" if seen else "t2i"]
+        guidance = dataclasses.replace(own.guidance, features="words")
+        return config.tokens.img_token_id, dataclasses.replace(own, guidance=guidance, condition="both")
 
     # -- Checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +232,7 @@ def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
         close=(end, *ids("\n")),
         stop=(end, tokens.img_token_id, tokens.pad_token_id),
         number=lambda i: ids(f"<img{i}>: "),
+        draw=tokens.img_token_id,
         **marks,
     )
 

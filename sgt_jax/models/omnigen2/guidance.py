@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.data.examples import PlanItem
-from sgt_jax.data.layouts.omnigen2.layout import PAINT
+from sgt_jax.data.layouts.omnigen2.layout import PAINT, PAINT_AFTER_WORDS
 from sgt_jax.errors import ConfigError
 
 Plan = Sequence[PlanItem]
 SOLVERS = ("euler", "dpm")
+REFERENCES = ("mean", "drawn")
+FEATURES = ("all", "words")
 # What a picture should not be, in our own words.
 NEGATIVES = {
     "official": (
@@ -33,9 +35,12 @@ class Guidance:
       low, high: guidance acts at step i of N where low <= i/N <= high.
       negative: the prompt of the branches that are led away from: a text, "" or "official".
       solver: "euler", or "dpm" for DPM-Solver++ of second order.
+      references: latents of pictures are the "mean" of their posteriors, or "drawn" from them, by the seed of the result.
+      features: the transformer reads "all" states of the language model, or "words": not those of seen pictures, and
+        always after the header of an answer, as the reference's chat paints.
 
     Raises:
-      ConfigError: unknown solver, or scales below 1.
+      ConfigError: an unknown word, or guidance outside the schedule.
     """
 
     text_scale: float = 1.0
@@ -44,10 +49,13 @@ class Guidance:
     high: float = 1.0
     negative: str = ""
     solver: str = "euler"
+    references: str = "mean"
+    features: str = "all"
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ConfigError(f"solver '{self.solver}' does not exist; choose one of {', '.join(SOLVERS)}")
+        for name, known in (("solver", SOLVERS), ("references", REFERENCES), ("features", FEATURES)):
+            if (word := getattr(self, name)) not in known:
+                raise ConfigError(f"{name} '{word}' does not exist; choose one of {', '.join(known)}")
         if not 0 <= self.low <= self.high <= 1:
             raise ConfigError(
                 f"guidance from {self.low} to {self.high}: give a part of the schedule, 0 <= low <= high <= 1"
@@ -99,12 +107,13 @@ def branches(plan: Plan, thought: Sequence[int], guidance: Guidance, encode: Any
     Pictures that the language model sees stay in every branch. Without references the second one is left out.
     """
     thoughts = [PlanItem("text", list(thought))] if len(thought) else []
-    main = (*plan, *thoughts, PAINT)
+    paint = PAINT if guidance.features == "all" else PAINT_AFTER_WORDS
+    main = (*plan, *thoughts, paint)
     if guidance.text_scale <= 1:
         return (main,)
     words = NEGATIVES.get(guidance.negative, guidance.negative)
     led_away = [item for item in plan if item.type != "text"]
-    led_away += [PlanItem("text", list(encode(words)) if words else []), PAINT]
+    led_away += [PlanItem("text", list(encode(words)) if words else []), paint]
     bare = tuple(item for item in led_away if item.type != "vae_image")
     if guidance.image_scale > 1 and len(bare) < len(led_away):
         return main, tuple(led_away), bare

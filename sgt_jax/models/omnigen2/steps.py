@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.batch import PackedBatch
+from sgt_jax.batch import PIXELS, PackedBatch, canvases_of
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout
 from sgt_jax.models import slots
@@ -59,13 +59,16 @@ class OmniGen2Steps:
         down = self._model.config.vae.downsample
         return time_grid(steps, (shape[0] // down) * (shape[1] // down), shift)
 
-    def read(self, params: Params, batch: PackedBatch, seeds: jax.Array) -> Context:
-        """References are read by the mean of their posteriors: nothing is drawn, so a seed fixes an edit."""
-        del seeds
+    def read(
+        self, params: Params, batch: PackedBatch, seeds: jax.Array, guidance: Guidance | None = None
+    ) -> Context:  # fmt: skip
+        """References are the mean of their posteriors, or drawn by the seed of the result: a seed fixes an edit."""
+        drawn = guidance is not None and guidance.references == "drawn"
+        draws = {"vae": self._posteriors(batch, seeds)} if drawn else None
         model, vit = self._model, batch["vit"]
         seen = model.mllm.see(params["mllm"], vit) if vit["sample"].shape[1] else None
         prompt = generation.read(model.mllm, params["mllm"], model.pointing(batch["und"]), seen)
-        latents = model.clean_latents(params, batch, None)["ref"]
+        latents = model.clean_latents(params, batch, draws)["ref"]
         features = model.features(prompt.hidden, batch["text"])
         text = model.dit.apply({"params": params["dit"]}, features, batch["text"], method="read")
         shift = (
@@ -88,7 +91,9 @@ class OmniGen2Steps:
         )  # fmt: skip
         # The opening mark stands in front, and the mark that ended a text does not count.
         last = jnp.take_along_axis(ids, jnp.maximum(count - 1, 0)[:, None], axis=1)
-        ended = jnp.any(last == jnp.asarray(stop, ids.dtype), axis=1) & (count > 0)
+        # The one that asks for a picture stays.
+        marks = [mark for mark in stop if mark != self._layout.template.draw]
+        ended = jnp.any(last == jnp.asarray(marks, ids.dtype), axis=1) & (count > 0)
         opening = jnp.full((len(ids), 1), stop[0], ids.dtype)
         return jnp.concatenate([opening, ids], axis=1), 1 + count - ended
 
@@ -140,6 +145,24 @@ class OmniGen2Steps:
     def _grid(self, shape: tuple[int, int]) -> tuple[int, int]:
         stride = self._model.config.latent_stride
         return shape[0] // stride, shape[1] // stride
+
+    def _posteriors(self, batch: PackedBatch, seeds: jax.Array) -> dict[str, jax.Array]:
+        """Normals for the latents of all pictures, {"HxW": [R, n, h, w, C]}; a row depends on its own seed alone."""
+        config, found = self._model.config.vae, {}
+        for name, (height, width) in canvases_of(batch).items():
+            rows, count = batch[PIXELS + name]["pixels"].shape[:2]
+            size = (height // config.downsample, width // config.downsample, config.z_channels)
+
+            def draw(seed: jax.Array, size: tuple = size, count: int = count) -> jax.Array:
+                # One key a picture, not one a row: rows are padded to the fullest of their batch.
+                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1 + size[0]), size[1])
+                keys = [jax.random.fold_in(key, i) for i in range(count)]
+                return jnp.stack([jax.random.normal(key, size) for key in keys])
+
+            if count:
+                # Rows i, i + len(seeds), ... are the branches of one result.
+                found[name] = jnp.tile(jax.vmap(draw)(seeds), (rows // len(seeds), 1, 1, 1, 1))
+        return found
 
     def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
         grid = self._grid(shape)

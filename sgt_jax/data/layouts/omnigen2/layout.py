@@ -32,6 +32,7 @@ from sgt_jax.data.packing import Field, Lanes, Spec
 from sgt_jax.errors import DataError
 
 PAINT = PlanItem("paint", ())  # ends a plan whose picture does not exist yet
+PAINT_AFTER_WORDS = PlanItem("paint", ("words",))  # the same; the transformer reads no states of picture tokens
 MOST_REFERENCES = 5
 _NUMBER, _SAMPLE, _PLACE = Field("int32"), Field("int32", points_to="sample"), Field("int32", (3,))
 
@@ -44,6 +45,7 @@ class Template:
       system: the whole system turn; empty where there is none.
       user, assistant: what opens a turn; close: what ends it (its first id is learnt as the end of an answer).
       stop: ids that end an answer when the model writes; the first one is that of `close`.
+      draw: of those the one by which the model asks for a picture instead, or -1.
       before, image, after: a picture: an opening, one token a cell, a closing.
       number: picture i (from 1) of a sample that paints -> ids before it.
     """
@@ -57,6 +59,7 @@ class Template:
     image: int
     after: int
     number: Callable[[int], Sequence[int]] = lambda i: ()
+    draw: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,25 +147,30 @@ class OmniGen2Layout:
                 f"{name}: {len(targets)} pictures to paint and {len(references)} references; a sample has one and at most "
                 f"{MOST_REFERENCES}"
             )
-        talk = _Talk(self.template, self.reader, name, paints=bool(targets))
+        words = PAINT_AFTER_WORDS in targets
+        talk = _Talk(self.template, self.reader, name, paints=bool(targets), answers=words or not targets)
         for item in kept:
             if item.type in ("text", "vit_image"):
                 talk.add(item)
         talk.end()
         lanes = talk.lanes()
-        return lanes | self._painting(targets[0], references, talk.length, name) if targets else lanes
+        if not targets:
+            return lanes
+        slots = np.flatnonzero(lanes["und"]["vit"] < 0) if words else np.arange(talk.length)
+        return lanes | self._painting(targets[0], references, slots, name)
 
     # -- What the transformer reads and paints -------------------------------------------------------------------------
 
     def _painting(
-        self, target: PlanItem, references: Sequence[PlanItem], text: int, name: str
+        self, target: PlanItem, references: Sequence[PlanItem], slots: np.ndarray, name: str
     ) -> dict[str, dict[str, np.ndarray]]:
+        text = len(slots)
         pixels: dict[str, list[np.ndarray]] = {}
         drawn = [self._latents(item, pixels, name) for item in references]
         last = None if target.type == PAINT.type else self._latents(target, pixels, name)
         words, places, place = rotary_positions(text, [grid for grid, _, _ in drawn], last[0] if last else (0, 0))
         lanes: dict[str, dict[str, np.ndarray]] = {
-            "text": _slots(text, 0, words) | {"slot": np.arange(text)},
+            "text": _slots(text, 0, words) | {"slot": slots},
             "flow": {
                 "sample": np.ones(1, np.int64),
                 "tokens": np.asarray([last[2] if last else 0]),
@@ -221,8 +229,9 @@ class OmniGen2Layout:
 class _Talk:
     """Lays out a conversation: turns, pictures, labels."""
 
-    def __init__(self, template: Template, reader: Reader, name: str, paints: bool) -> None:
+    def __init__(self, template: Template, reader: Reader, name: str, paints: bool, answers: bool) -> None:
         self._template, self._reader, self._name, self._paints = template, reader, name, paints
+        self._answers = answers
         self._token: list[np.ndarray] = []
         self._vit: list[np.ndarray] = []
         self._place: list[np.ndarray] = []
@@ -253,7 +262,7 @@ class _Talk:
         if not self._open:
             self._write(self._template.user)
         self._write(self._template.close)
-        if not self._paints or self._seen:
+        if self._answers or self._seen:
             self._write(self._template.assistant)
         self._open = False
 
