@@ -3,11 +3,14 @@
 The counterpart of `importing.py`: the same name map, read the other way.
 """
 
+import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
-from typing import Protocol
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +20,8 @@ from numpy.typing import DTypeLike
 
 from sgt_jax import trees
 from sgt_jax.checkpoints.names import NameMap
-from sgt_jax.checkpoints.writer import Writer
+from sgt_jax.checkpoints.writer import Writer, sync_folder
+from sgt_jax.errors import CheckpointError
 
 
 class LazyLeaf(Protocol):
@@ -33,6 +37,53 @@ class LazyLeaf(Protocol):
 Leaf = jax.Array | np.ndarray | LazyLeaf
 GetLeaf = Callable[[str], Leaf]  # path joined by "/" -> the leaf
 _BLOCK = 1 << 24  # bytes gathered from other processes at a time
+
+
+class Export(NamedTuple):
+    """A published folder that is being written.
+
+    Attributes:
+      folder: where its files go meanwhile.
+      leaf: path -> parameter.
+      first: whether this process writes what is not shared out: configs, copies.
+    """
+
+    folder: Path
+    leaf: GetLeaf
+    first: bool
+
+
+@contextlib.contextmanager
+def published_folder(out: str | os.PathLike, params: Mapping[str, Any] | GetLeaf) -> Iterator[Export]:
+    """A folder that appears under its name when it is complete, and not at all after an error.
+
+    With several processes all enter.
+
+    Raises:
+      CheckpointError: `out` exists already, the disk is full, ...
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(out, "exists already and is not empty.", "Choose another name or remove it.")
+    leaf = params if callable(params) else functools.partial(trees.at, params)
+    partial, first = out.with_name(f"{out.name}.partial-{os.getpid()}"), jax.process_index() == 0
+    try:
+        if first:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+        yield Export(partial, leaf, first)
+        if first:
+            sync_folder(partial)
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+            sync_folder(out.parent)
+    except OSError as error:
+        why = f"cannot be written ({error.strerror}: {error.filename})."
+        raise CheckpointError(out, why, "Check the disk and the files to copy.") from None
+    finally:
+        if first and partial.exists():
+            shutil.rmtree(partial)
 
 
 def write_published(

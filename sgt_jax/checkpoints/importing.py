@@ -100,7 +100,10 @@ class Files:
 def check_names(
     where: str | os.PathLike, tensors: Mapping[str, Tensor], names: NameMap, optional: frozenset[str] = frozenset()
 ):
-    """Raises one CheckpointError that counts missing, unexpected and misshaped names and lists a few; `optional` may lack."""
+    """Raises one CheckpointError that counts what is missing, unexpected, misshaped or no floating point and lists a few.
+
+    `optional` may lack.
+    """
     missing = [name for name in names if name not in tensors and name not in optional]
     unexpected = [name for name in tensors if name not in names]
     misshaped = [
@@ -108,10 +111,17 @@ def check_names(
         for name, source in names.items()
         if name in tensors and tensors[name].shape != source.shape
     ]
-    if not (missing or unexpected or misshaped):
+    # Integers are another format, such as quantised weights, whose scales we do not know.
+    integers = [
+        f"{name}: {tensors[name].dtype}"
+        for name in names
+        if name in tensors and not jnp.issubdtype(tensors[name].dtype, jnp.floating)
+    ]
+    if not (missing or unexpected or misshaped or integers):
         return
     lines = ["its tensors are not those of the model that its configs describe."]
-    for title, found in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped)):
+    wrong = {"missing": missing, "unexpected": unexpected, "misshaped": misshaped, "not floating point": integers}
+    for title, found in wrong.items():
         if found:
             lines += [f"{len(found)} {title}:", *(f"  {ascii(line)[1:-1]}" for line in sorted(found)[:_SHOWN])]
             lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []

@@ -63,6 +63,43 @@ def spread(pack, rows=ROWS, multiple=8):
     return out, draws
 
 
+def on_mesh(shape, devices, params, host):
+    """The mesh, parameters on it by the table of training, and of host arrays [rows, ...] this process's share on it."""
+    import jax
+    import numpy as np
+
+    from sgt_jax.parallel import partitioning
+
+    mesh = partitioning.make_mesh(shape, devices)
+    params = jax.tree.map(np.asarray, params)
+    shardings = partitioning.tree_shardings(params, mesh)
+    placed = jax.tree.map(
+        lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]), params, shardings
+    )
+    own = np.asarray(partitioning.own_rows(len(jax.tree.leaves(host)[0]), mesh))
+    return mesh, placed, partitioning.to_devices(jax.tree.map(lambda x: x[own], host), mesh)
+
+
+def compiled(function, mesh, trained, *others):
+    """`function` of these, which gives a number and a tree like `trained`, as a program of the mesh."""
+    import jax
+
+    whole = (jax.NamedSharding(mesh, jax.P()), jax.tree.map(lambda x: x.sharding, trained))
+    with jax.set_mesh(mesh):
+        return jax.jit(function, out_shardings=whole).lower(trained, *others).compile(QUICK)
+
+
+def fetched(tree):
+    """Whole NumPy arrays, of all processes."""
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() > 1:
+        tree = jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
+    return jax.tree.map(np.asarray, tree)
+
+
 class Golden:
     """The golden's model, its samples as rows, and the step that is compared."""
 
@@ -78,38 +115,23 @@ class Golden:
         name, "arrays": how many were compared} on a mesh."""
         import jax
         import numpy as np
-        from jax.experimental import multihost_utils
 
         from sgt_jax import trees
-        from sgt_jax.parallel import partitioning
         from sgt_jax.parity.bagel.folder import FREEZE
         from sgt_jax.training.objectives import sgt
 
         folder = self.folder
-        mesh = partitioning.make_mesh(shape, devices)
-        params = jax.tree.map(np.asarray, folder.params)
-        shardings = partitioning.tree_shardings(params, mesh)
-        placed = jax.tree.map(
-            lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]), params, shardings
-        )
+        mesh, placed, (batch, draws) = on_mesh(shape, devices, folder.params, (self.batch, self.draws))
         trainable, frozen = trees.split_trainable(placed, FREEZE)
-        own = np.asarray(partitioning.own_rows(len(ROWS), mesh))
-        batch, draws = partitioning.to_devices(jax.tree.map(lambda x: x[own], (self.batch, self.draws)), mesh)
 
         def loss_of(trainable, frozen, batch, draws):
             outputs = folder.model.forward(trees.merge(trainable, frozen), batch, draws)
             return sgt.sgt_objective(outputs, batch, folder.loss_config)[0]
 
         if mesh not in self.steps:
-            whole = (jax.NamedSharding(mesh, jax.P()), jax.tree.map(lambda x: x.sharding, trainable))
-            with jax.set_mesh(mesh):
-                step = jax.jit(jax.value_and_grad(loss_of), out_shardings=whole)
-                self.steps[mesh] = step.lower(trainable, frozen, batch, draws).compile(QUICK)
+            self.steps[mesh] = compiled(jax.value_and_grad(loss_of), mesh, trainable, frozen, batch, draws)
         loss, gradients = self.steps[mesh](trainable, frozen, batch, draws)
-        whole = gradients
-        if jax.process_count() > 1:
-            whole = jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), gradients)
-        found = folder.published(jax.tree.map(np.asarray, whole))
+        found = folder.published(fetched(gradients))
         errors = {}
         for array, value in folder.expected.items():
             kind, _, name = array.partition("/")
@@ -123,17 +145,18 @@ class Golden:
                 "arrays": len(errors)}  # fmt: skip
 
 
-def main(shapes, coordinator="", processes="1", process="0"):
+def main(golden, shapes, coordinator="", processes="1", process="0"):
+    """Prints a line a mesh shape; `golden` makes what is compared."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8 // int(processes))
     if coordinator:
         jax.distributed.initialize(coordinator, int(processes), int(process))
-    golden = Golden(scan_layers=True)
+    made = golden(scan_layers=True)
     for shape in json.loads(shapes):
-        print(json.dumps(golden.errors(shape)), flush=True)
+        print(json.dumps(made.errors(shape)), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Golden, *sys.argv[1:])

@@ -4,11 +4,10 @@ As a program (`python -m tests.support.omnigen2_rows '[{"data": 8}, ...]' [COORD
 of JSON per mesh shape, in one process with 8 virtual devices or in one of several that have 8 together.
 """
 
-import json
 import sys
 
 from tests.support import paths
-from tests.support.golden_rows import QUICK
+from tests.support.golden_rows import compiled, fetched, main, on_mesh
 
 GOLDEN = paths.GOLDEN / "omnigen2"
 # Where the recorded micro-batch stands; its copies leave means as they are, and the other rows are empty.
@@ -34,38 +33,23 @@ class Golden:
         """{"loss": relative error, "worst": largest error of a gradient or of gradients' norms beside its bound (1 is at
         the bound of the golden's README), "array": its name, "arrays": how many were compared} on a mesh."""
         import jax
-        import numpy as np
-        from jax.experimental import multihost_utils
 
         from sgt_jax.checkpoints.exporting import published_arrays
         from sgt_jax.models.omnigen2.mllm.names import mllm_names
-        from sgt_jax.parallel import partitioning
         from sgt_jax.parity.omnigen2 import training
         from sgt_jax.parity.omnigen2.answers import gradient_checks
         from sgt_jax.parity.omnigen2.flow import norms
         from sgt_jax.training.objectives import sgt
 
         folder, shared = self.folder, self.shared
-        mesh = partitioning.make_mesh(shape, devices)
-        params = jax.tree.map(np.asarray, shared.params)
-        shardings = partitioning.tree_shardings(params, mesh)
-        placed = jax.tree.map(
-            lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]), params, shardings
-        )
-        own = np.asarray(partitioning.own_rows(ROWS, mesh))
-        batch = partitioning.to_devices(jax.tree.map(lambda x: x[own], self.batch), mesh)
+        mesh, placed, batch = on_mesh(shape, devices, shared.params, self.batch)
         model = training._Replayed(shared.config)
-        whole = (jax.NamedSharding(mesh, jax.P()), jax.tree.map(lambda x: x.sharding, placed))
 
         def loss(params, batch):
             return sgt.loss(params, batch, jax.random.key(0), model, settings=training.OBJECTIVE)[0]
 
-        with jax.set_mesh(mesh):
-            step = jax.jit(jax.value_and_grad(loss), out_shardings=whole).lower(placed, batch).compile(QUICK)
-            value, found = step(placed, batch)
-        if jax.process_count() > 1:
-            found = jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), found)
-        found = jax.tree.map(np.asarray, found)
+        value, found = compiled(jax.value_and_grad(loss), mesh, placed, batch)(placed, batch)
+        found = fetched(found)
         file, order = training.JOINT, folder.json("param_order.json")["dit"]
         dit = published_arrays(found["dit"], folder.dit_names)
         checks = [folder.check("joint_step", file, "dit.grad_norms", norms(dit, order))]
@@ -77,17 +61,5 @@ class Golden:
                 "array": worst.array, "arrays": len(checks)}  # fmt: skip
 
 
-def main(shapes, coordinator="", processes="1", process="0"):
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", 8 // int(processes))
-    if coordinator:
-        jax.distributed.initialize(coordinator, int(processes), int(process))
-    golden = Golden(scan_layers=True)
-    for shape in json.loads(shapes):
-        print(json.dumps(golden.errors(shape)), flush=True)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Golden, *sys.argv[1:])

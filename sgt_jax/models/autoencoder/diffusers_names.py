@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from sgt_jax.checkpoints import importing
-from sgt_jax.checkpoints.header import strict_json
+from sgt_jax.checkpoints.header import shown, strict_json
 from sgt_jax.checkpoints.importing import Sharding
 from sgt_jax.checkpoints.names import Named, NameMap, conv, linear_as_conv, norm
 from sgt_jax.checkpoints.safetensors import Weights
@@ -16,6 +16,7 @@ from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
+_COUNTS = ("layers_per_block", "latent_channels", "in_channels", "out_channels", "sample_size", "norm_num_groups")
 # What our autoencoder takes for granted.
 _FIXED = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": False, "use_post_quant_conv": False}
 
@@ -37,6 +38,9 @@ def vae_config(folder: str | os.PathLike) -> AutoencoderConfig:
             if values.get(name, wanted) != wanted:
                 raise CheckpointError(path, f"has {name} {values[name]}.", f"Only {wanted} is supported.")
         channels = values["block_out_channels"]
+        for name, counts in (("block_out_channels", channels), *((name, [values[name]]) for name in _COUNTS)):
+            if not isinstance(counts, list) or not counts or any(type(n) is not int or n < 1 for n in counts):
+                raise CheckpointError(path, f"has {name} {shown(values[name])}, which is not possible.", "Correct the file.")
         if any(width % channels[0] for width in channels):
             raise CheckpointError(path, f"has block_out_channels {channels}.", "They must be multiples of the first.")
         return AutoencoderConfig(

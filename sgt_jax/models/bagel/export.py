@@ -1,6 +1,5 @@
 """Writes parameters as a folder in BAGEL's published layout, tensor by tensor; the counterpart of `published.py`."""
 
-import functools
 import os
 import re
 import shutil
@@ -8,12 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from sgt_jax import trees
-from sgt_jax.checkpoints.exporting import GetLeaf, write_published
-from sgt_jax.checkpoints.writer import sync_folder
-from sgt_jax.errors import CheckpointError
+from sgt_jax.checkpoints.exporting import GetLeaf, published_folder, write_published
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.names import MODEL_FILE, name_map
@@ -46,34 +40,14 @@ def export_published(
     Raises:
       CheckpointError: `out` exists already, the disk is full, ...
     """
-    out = Path(out)
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(out, "exists already and is not empty.", "Choose another name or remove it.")
-    leaf = params if callable(params) else functools.partial(trees.at, params)
-    first = jax.process_index() == 0
-    try:
-        if first:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()
-            _copy_files(config, partial, copy_from, extra_files)
+    with published_folder(out, params) as export:
+        if export.first:
+            _copy_files(config, export.folder, copy_from, extra_files)
         for file, kind in ((MODEL_FILE, dtype), (VAE_FILE, None)):
-            names = name_map(config, file)
-            write_published(partial / file, names, leaf, kind, {"format": "pt"})
-            if first:
-                progress(f"{file}: {len(names)} tensors, {(partial / file).stat().st_size:,} bytes")
-        if first:
-            sync_folder(partial)
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
-            sync_folder(out.parent)
-    except OSError as error:
-        why = f"cannot be written ({error.strerror}: {error.filename})."
-        raise CheckpointError(out, why, "Check the disk and the files to copy.") from None
-    finally:
-        if first and partial.exists():
-            shutil.rmtree(partial)
+            names, path = name_map(config, file), export.folder / file
+            write_published(path, names, export.leaf, kind, {"format": "pt"})
+            if export.first:
+                progress(f"{file}: {len(names)} tensors, {path.stat().st_size:,} bytes")
 
 
 def _copy_files(config: BagelConfig, folder: Path, copy_from: Any, extra_files: Iterable[Any]):

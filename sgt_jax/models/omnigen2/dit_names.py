@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from sgt_jax.checkpoints import importing
-from sgt_jax.checkpoints.header import strict_json
+from sgt_jax.checkpoints.header import shown
 from sgt_jax.checkpoints.importing import Sharding
 from sgt_jax.checkpoints.names import Named, NameMap, linear, same
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError, ConfigError
 from sgt_jax.models.omnigen2.config import MAX_REFERENCES, DitConfig, known
 from sgt_jax.models.omnigen2.dit import TIME_FEATURES
+from sgt_jax.models.omnigen2.mllm.published import read_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CLASS = "OmniGen2Transformer2DModel"
@@ -34,15 +35,13 @@ def dit_config(folder: str | os.PathLike) -> DitConfig:
       CheckpointError: config.json is absent, damaged, or describes another model.
     """
     path = os.path.join(folder, "config.json")
-    try:
-        with open(path, "rb") as file:
-            values = strict_json(path, file.read(1 << 20), "text")
-    except OSError as error:
-        raise CheckpointError(path, f"cannot be read ({error.strerror}).", "Give the transformer/ folder.") from None
-    fields = known(DitConfig, values)
+    fields = known(DitConfig, read_json(path))
     needed = set(DitConfig.__dataclass_fields__) - {"out_channels", "ffn_dim_multiplier", "axes_lens", "timestep_scale"}
     if lacking := sorted(needed - set(fields)):
         raise CheckpointError(path, f"lacks {', '.join(lacking)}.", "Take the file of the release.")
+    for name, value in fields.items():
+        if type(getattr(DitConfig(), name)) is int and (type(value) is not int or value < 1):
+            raise CheckpointError(path, f"has {name} {shown(value)}, which is not possible.", "Correct the file.")
     try:
         return DitConfig(**{"timestep_scale": 1.0, **fields})
     except ConfigError as error:

@@ -1,6 +1,5 @@
 """Writes parameters as a pipeline folder of OmniGen2, tensor by tensor, with the other files of the folder it came from."""
 
-import functools
 import json
 import os
 import shutil
@@ -8,13 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from sgt_jax import trees
-from sgt_jax.checkpoints.exporting import GetLeaf, write_published
+from sgt_jax.checkpoints.exporting import GetLeaf, published_folder, write_published
 from sgt_jax.checkpoints.names import NameMap, below
-from sgt_jax.checkpoints.writer import sync_folder
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder.diffusers_names import VAE_FILE, vae_names
 from sgt_jax.models.omnigen2.config import OmniGen2Config
@@ -64,41 +60,25 @@ def export_published(
     Raises:
       CheckpointError: `out` exists, `copy_from` lacks files, the disk is full, ...
     """
-    out, base = Path(out), None if copy_from is None else Path(copy_from)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(out, "exists already and is not empty.", "Choose another name or remove it.")
-    lacking = [name for name in COPIED if base is None or not (base / name).exists()]
-    if lacking:
-        why = f"lacks {', '.join(lacking)}, which an OmniGen2 folder needs."
-        raise CheckpointError(base or out, why, "Name the published folder that training started from.")
-    leaf = params if callable(params) else functools.partial(trees.at, params)
-    partial, first = out.with_name(f"{out.name}.partial-{os.getpid()}"), jax.process_index() == 0
-    try:
+    base = None if copy_from is None else Path(copy_from)
+    with published_folder(out, params) as export:
+        lacking = [name for name in COPIED if base is None or not (base / name).exists()]
+        if lacking:
+            why = f"lacks {', '.join(lacking)}, which an OmniGen2 folder needs."
+            raise CheckpointError(base or out, why, "Name the published folder that training started from.")
+        folder, first = export.folder, export.first
         if first:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _copy(base, partial, extra_files)
-            _write_own_config(config, partial)
+            _copy(base, folder, extra_files)
+            _write_own_config(config, folder)
         for part, (file, branch) in PARTS.items():
             names = part_names(config, part)
             kind = None if branch == "vae" else dtype
             for name, members in _files(base / part / file, names).items():
-                write_published(partial / part / name, members, leaf, kind, {"format": "pt"})
+                write_published(folder / part / name, members, export.leaf, kind, {"format": "pt"})
                 if first:
                     progress(f"{part}/{name}: {len(members)} tensors")
             if first:
-                _write_index(base / part / file, partial / part / file, names, leaf, kind)
-        if first:
-            sync_folder(partial)
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
-            sync_folder(out.parent)
-    except OSError as error:
-        why = f"cannot be written ({error.strerror}: {error.filename})."
-        raise CheckpointError(out, why, "Check the disk and the files to copy.") from None
-    finally:
-        if first and partial.exists():
-            shutil.rmtree(partial)
+                _write_index(base / part / file, folder / part / file, names, export.leaf, kind)
 
 
 def _copy(base: Path, folder: Path, extra_files: Iterable[Any]) -> None:
@@ -106,7 +86,6 @@ def _copy(base: Path, folder: Path, extra_files: Iterable[Any]) -> None:
         endings = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".ckpt")
         return [name for name in names if name.endswith(endings) or name.startswith(".")]
 
-    folder.mkdir()
     for name in dict.fromkeys(entry.split("/")[0] for entry in COPIED):
         source = base / name
         if source.is_dir():

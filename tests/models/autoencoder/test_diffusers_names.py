@@ -129,7 +129,7 @@ def test_bfloat16_and_shards(folder, vae):
         ({"layers_per_block": 2}, "missing"),
         ({"latent_channels": 8}, "misshaped"),
         ({"norm_num_groups": 5}, "multiples of 5"),
-        ({"block_out_channels": None}, "does not describe"),
+        ({"block_out_channels": None}, "block_out_channels None"),
     ],
 )
 def test_other_autoencoders_are_refused(folder, change, why):
