@@ -143,6 +143,16 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # BAGEL's launcher trains ViT, connector and both experts. (The page's frozen VLM is OmniGen2's, and its code trains it.)
     # Add "^vit/" or "^decoder/.*und/" to freeze more.
     c.freeze = ("^vae/", "pos_embed")
+    # Adapters: small changes of linear layers, trained instead of the model, which is then frozen (docs/adapters.md).
+    c.adapter = dict(
+        rank=0,  # of every adapter; 0 trains the model itself. Usual: 64 for "gen", 32 for "both", at learning rate 1e-4
+        alpha=0.0,  # what an adapter computes is multiplied with alpha / rank; 0: alpha is twice the rank
+        targets="gen",  # the seven projections of the generation expert; "und": the other expert; "both"; or a
+        # regular expression for the names of modules in the published weights
+        dropout=0.0,  # of the adapters' input
+        rslora=False,  # True: alpha / sqrt(rank)
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+    )
     c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
 
     # -- Optimizer.

@@ -96,7 +96,15 @@ def get_config() -> ml_collections.ConfigDict:
     # -- Objective: ce_weight * cross-entropy per answer token + mse_weight * flow matching per latent token.
     c.objective = dict(name="sgt", ce_weight=1.0, mse_weight=1.0, ce_loss_reweighting=False)
     c.freeze = ("^vae/", "pos_embed")  # parameter paths (regular expressions) that are not trained
-
+    # Adapters: small changes of linear layers, trained instead of the model, which is then frozen (docs/adapters.md).
+    c.adapter = dict(
+        rank=0,  # of every adapter; 0 trains the model itself
+        alpha=0.0,  # what an adapter computes is multiplied with alpha / rank; 0: alpha is twice the rank
+        targets="gen",  # layers that paint; "und": that read; "both"; or a regular expression for names of modules
+        dropout=0.0,  # of the adapters' input
+        rslora=False,  # True: alpha / sqrt(rank)
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+    )
     c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
 
     # -- Optimizer: Muon on the weight matrices inside blocks, AdamW on everything else.

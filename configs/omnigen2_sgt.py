@@ -142,6 +142,16 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # DISAGREEMENT: the page freezes the language model, the code trains all of it, and so do we; see variant frozen.
     # Without references their modules would only decay, so they are left alone.
     c.freeze = ("^vae/", "ref_image", "image_index_embedding")
+    # Adapters: small changes of linear layers, trained instead of the model, which is then frozen (docs/adapters.md).
+    c.adapter = dict(
+        rank=0,  # of every adapter; 0 trains the model itself. Usual: 64 for "gen", 32 for "both", at learning rate 1e-4
+        alpha=0.0,  # what an adapter computes is multiplied with alpha / rank; 0: alpha is twice the rank
+        targets="gen",  # the attention of the diffusion transformer; "und": the language model's projections; "both"; or a
+        # regular expression for the names of modules in the published weights
+        dropout=0.0,  # of the adapters' input
+        rslora=False,  # True: alpha / sqrt(rank)
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+    )
     c.accumulate = 1
 
     # -- Optimizer.

@@ -106,19 +106,23 @@ class RunCheckpoints:
         Raises:
           CheckpointError: there is none, or it does not fit the model of this config.
         """
+        found = self._read(step, state=ocp.args.StandardRestore(dict(abstract)), data=ocp.args.JsonRestore())
+        return dict(found["state"]), dict(found["data"])
+
+    def restore_data(self, step: int | None = None) -> dict[str, Any]:
+        """The `data_state` of a checkpoint (the newest by default) alone. Raises as `restore` does."""
+        return dict(self._read(step, data=ocp.args.JsonRestore())["data"])
+
+    def _read(self, step: int | None, **what: Any) -> Any:
         step = self.latest() if step is None else step
         if step is None:
             raise CheckpointError(self.folder, "holds no complete checkpoint.", "Give the --workdir of a run.")
         try:
-            found = self._manager.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(dict(abstract)), data=ocp.args.JsonRestore()),
-            )
+            return self._manager.restore(step, args=ocp.args.Composite(**what))
         except (jax.errors.JaxRuntimeError, MemoryError):
             raise
         except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them
             raise CheckpointError(self.folder / str(step), *self._unreadable(step, error)) from error
-        return dict(found["state"]), dict(found["data"])
 
     def _unreadable(self, step: int, error: Exception) -> tuple[str, str]:
         """What is wrong with a checkpoint, and what to do."""

@@ -3,9 +3,13 @@
 The command reads tensors from the newest checkpoint and writes them one at a time, so memory holds no whole model. OUT gets
 ema.safetensors (in --dtype), ae.safetensors (unchanged), the configs and the tokenizer. Other files are copied from the
 folder that the run started from.
+
+Of a run that trained adapters (config.adapter), --adapter writes them as PEFT does, and --merge the base with the adapters
+added, for which memory must hold the base.
 """
 
 import argparse
+import os
 
 from sgt_jax import errors
 from sgt_jax.checkpoints.folders import folder_of
@@ -23,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--dtype", choices=tuple(DTYPES), default="bf16", help="of ema.safetensors")
     flags.add_argument("--step", type=int, help="a checkpoint other than the newest")
     flags.add_argument("--copy-from", metavar="DIR", help="folder with the other files (default: the run's init_from)")
+    kinds = flags.add_mutually_exclusive_group()
+    kinds.add_argument("--adapter", action="store_true", help="the adapters alone, in float32: adapter_model.safetensors")
+    kinds.add_argument("--merge", action="store_true", help="the run's base with its adapters added")
     return flags
 
 
@@ -35,10 +42,16 @@ def main(arguments: list[str]) -> int:
         import jax
 
         jax.config.update("jax_platforms", "cpu")
-        from sgt_jax.training.publishing import publish
+        from sgt_jax.training.publishing import publish, publish_adapter
 
+        if options.adapter:
+            if os.path.isdir(options.out) and os.listdir(options.out):
+                raise errors.CheckpointError(options.out, "exists already and is not empty.", "Choose another name.")
+            publish_adapter(options.workdir, options.out, options.weights, options.step, print)
+            return
         publish(
-            options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print
-        )
+            options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print,
+            options.merge,
+        )  # fmt: skip
 
     return errors.status(work)

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, names: list[str], model: Any, evaluate: Cal
     """
     import jax
 
-    from sgt_jax.checkpoints import runs
+    from sgt_jax.inference import load
 
     workdir, loaded = options.follow, []
     last_step(workdir)
@@ -82,7 +82,9 @@ def run(options: argparse.Namespace, names: list[str], model: Any, evaluate: Cal
             loaded.append((model(mine), None))
         subject, known = loaded[0]
         if known != step:
-            params, _ = runs.restore_params(workdir, options.weights, step)
+            settings = json.loads((workdir / "config.json").read_text("utf-8"))
+            dtype = jax.tree.leaves(subject.params)[0].dtype
+            params, _ = load.params_of_run(workdir, settings, options.weights, dtype, step)
             subject.params, subject.digest = jax.tree.map(jax.numpy.asarray, params), f"step {step}, {options.weights}"
             loaded[0] = subject, step
         return evaluate(mine, name, subject)

@@ -111,7 +111,6 @@ def _tokenizer(folder: Any, base: Any) -> Path:
 
 def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], None]) -> Assistant:
     from sgt_jax.assets import resource
-    from sgt_jax.checkpoints import runs
 
     path = epath.Path(workdir) / "config.json"
     try:
@@ -125,7 +124,7 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
         why = f"is not the config of a run ({type(error).__name__}: {error})."
         raise CheckpointError(path, why, "Give the --workdir of a run.") from None
     tokenizer = Tokenizer.from_file(tokenizer_file)
-    params, step = runs.restore_params(workdir, weights)
+    params, step = params_of_run(workdir, settings, weights, dtype)
     if params.keys() == {"vae"}:
         raise CheckpointError(workdir, "trained an autoencoder only.", "Give the work directory of a run with a model.")
     raw = weights == "params" or not settings.get("ema_decay")
@@ -142,6 +141,26 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
         wording=proxy.get("options", {}).get("style"),
         default_shape=tuple(canvases[0]) if canvases[0] else None,
     )
+
+
+def params_of_run(
+    workdir: epath.PathLike, settings: Mapping[str, Any], weights: str, dtype: Any = None, step: int | None = None
+) -> tuple[Any, int]:
+    """(parameters in a checkpoint of a run, the newest by default, its step); adapters are added to their base.
+
+    Args:
+      settings: the run's config.json.
+      dtype: of a base that is loaded again for adapters; other runs keep theirs.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or the base is gone.
+    """
+    from sgt_jax.checkpoints import runs
+    from sgt_jax.inference import adapted
+
+    if adapted.trains_adapters(settings):
+        return adapted.params_of_run(workdir, settings, weights, dtype, step)
+    return runs.restore_params(workdir, weights, step)
 
 
 def _sampling(settings: Mapping[str, Any]) -> Mapping[str, Any]:

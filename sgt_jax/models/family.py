@@ -21,6 +21,7 @@ from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import CheckpointError, UserError, hint
 from sgt_jax.models.autoencoder.model import AutoencoderConfig
+from sgt_jax.models.lora import AdapterPart
 from sgt_jax.models.sampling import Params, SamplingSteps, Settings
 
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, shape) -> where a leaf lies
@@ -248,6 +249,14 @@ class Family(Protocol):
           CheckpointError: the family takes no adapters.
         """
         raise CheckpointError(self.name, "takes no adapters.", "Leave --adapter out.")
+
+    def adapter_modules(self, config: ModelConfig) -> NameMap:
+        """`linears` under one name a module, which is the one that PEFT writes. Raises as `linears` does."""
+        return self.linears(config)
+
+    def adapter_parts(self, config: ModelConfig) -> Mapping[str, AdapterPart]:
+        """The modules that `config.adapter.targets` means by "und" and by "gen"."""
+        return {}
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 

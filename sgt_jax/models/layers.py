@@ -62,7 +62,7 @@ product.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 class Linear(nn.Module):
-    """x @ kernel + bias, kernel [in, out].
+    """x @ kernel + bias, kernel [in, out], and what an adapter adds, where one stands beside the kernel (`adapting.py`).
 
     Attributes:
       features: outputs.
@@ -88,7 +88,18 @@ class Linear(nn.Module):
             init = self.bias_init or (lambda key, shape: uniform_fan_in(key, shape, fan_in=fan_in))
             # Added in float32, as its gradient is a sum over all slots.
             y = (y + self.param("bias", init, (self.features,))).astype(out_dtype)
+        if self.has_variable("params", "lora_a"):
+            y = (y + self._adapter(x)).astype(out_dtype)
         return y
+
+    def _adapter(self, x: jax.Array) -> jax.Array:
+        """scale * dropout(x) A B, float32; dropout only where a training step has laid a key and a rate beside A."""
+        a, b, scale = (self.get_variable("params", f"lora_{name}") for name in ("a", "b", "scale"))
+        if self.has_variable("params", "lora_key"):
+            key, rate = (self.get_variable("params", f"lora_{name}") for name in ("key", "rate"))
+            x = jnp.where(jax.random.bernoulli(key, 1.0 - rate, x.shape), x / (1.0 - rate), 0.0)
+        inner = product(x.astype(self.dtype), a, self.precision, jnp.float32)
+        return scale * product(inner.astype(self.dtype), b, self.precision, jnp.float32)
 
 
 def rms(x: jax.Array, epsilon: float) -> jax.Array:

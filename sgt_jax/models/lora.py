@@ -3,7 +3,7 @@
 `checkpoints/adapters.py` reads what PEFT writes; a family says with `linears` where each module lives in its tree.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,13 @@ from sgt_jax import trees
 from sgt_jax.checkpoints import adapters
 from sgt_jax.checkpoints.adapters import Adapter, Low
 from sgt_jax.checkpoints.names import NameMap, Source
+
+
+class AdapterPart(NamedTuple):
+    """A regular expression for the names of modules, and the field that keeps gradients from them; "" if none does."""
+
+    pattern: str
+    held: str = ""
 
 
 def linears(names: NameMap) -> dict[str, Source]:

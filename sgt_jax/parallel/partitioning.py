@@ -115,13 +115,23 @@ def check_divides(mesh: Mesh | AbstractMesh, name: str, sizes: Mapping[str, int]
 # -- Parameters and state ----------------------------------------------------------------------------------------------
 
 
+def _logical(path: str) -> tuple[str | None, ...] | None:
+    """Logical axes of an array by the table. Adapters lie as the kernel that they stand beside; their rank stays whole."""
+    own, _, half = path.rpartition("lora_")
+    beside = f"{own}kernel" if half in ("a", "b") else path
+    axes = next((axes for pattern, axes in PARAMETERS if re.search(pattern, beside)), None)
+    if beside == path or axes is None or len(axes) != 2:
+        return None if beside != path else axes
+    return (axes[0], None) if half == "a" else (None, axes[1])
+
+
 def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     """Partition of one array by the table; axes of size 1 vanish.
 
     Raises:
       ConfigError: a mesh axis does not divide the dimension that it should split, or is to split two.
     """
-    logical = next((axes for pattern, axes in PARAMETERS if re.search(pattern, path)), None)
+    logical = _logical(path)
     if logical is None or len(shape) < len(logical):
         return P()
     spec: list[tuple[str, ...] | None] = [None] * (len(shape) - len(logical))

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from sgt_jax.data.layouts import Layout
 from sgt_jax.models.family import Costs, ModelConfig
 from sgt_jax.parallel import partitioning
-from sgt_jax.training import experiment, optimizer
+from sgt_jax.training import adapter, experiment, optimizer
 from sgt_jax.training import state as state_lib
 from sgt_jax.training import step as training_step
 from sgt_jax.training.state import TrainState
@@ -74,19 +74,19 @@ def plan_step(config: ConfigDict, mesh: Mesh | AbstractMesh, shapes: TrainState 
         partitioning.check_divides(mesh, name, sizes)
 
     def create(key: jax.Array) -> TrainState:
-        return state_lib.create(blueprint.init(key), tx, tuple(config.freeze), config.ema_decay > 0)
+        return state_lib.create(blueprint.init(key), tx, adapter.freeze(config), config.ema_decay > 0)
 
     if shapes is None:
         shapes = jax.eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
     shardings = partitioning.tree_shardings(shapes, mesh)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     return PlannedStep(
-        training_step.make_step(blueprint.loss, tx, config),
+        training_step.make_step(blueprint.loss, tx, config, blueprint.adaptation),
         state,
         abstract_batch(config, blueprint.layout, mesh),
         blueprint.model_config,
         blueprint.family.costs(blueprint.model_config),
-        tuple(config.freeze),
+        adapter.freeze(config),
         mesh,
     )
 

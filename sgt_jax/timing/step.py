@@ -206,7 +206,7 @@ def config_parts(file: str) -> dict[str, tuple[Callable, tuple]]:
     """The whole step of a config of any family, and its loss alone, on the first batch of the config's own data."""
     import jax
 
-    from sgt_jax.training import config_file, experiment, optimizer
+    from sgt_jax.training import adapter, config_file, experiment, optimizer
     from sgt_jax.training import state as state_lib
     from sgt_jax.training import step as training_step
 
@@ -218,8 +218,8 @@ def config_parts(file: str) -> dict[str, tuple[Callable, tuple]]:
     batches.close()
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     params, _ = built.initial_params(key, jax.tree.map(lambda x: here, jax.eval_shape(built.init, key)))
-    state = state_lib.create(params, tx, tuple(config.freeze), config.ema_decay > 0)
-    step = training_step.make_step(built.loss, tx, config)
+    state = state_lib.create(params, tx, adapter.freeze(config), config.ema_decay > 0)
+    step = training_step.make_step(built.loss, tx, config, built.adaptation)
     return {"step": (step, (state, batch)), "loss, forward only": (built.loss, (params, batch, key))}
 
 

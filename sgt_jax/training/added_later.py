@@ -13,6 +13,7 @@ ADDED_LATER: dict[str, Any] = {
     "mesh.fsdp": 1,
     "mesh.tensor": 1,
     "mesh.context": 1,
+    "adapter": {"rank": 0, "alpha": 0.0, "targets": "gen", "dropout": 0.0, "rslora": False, "base_dtype": ""},
     "model.freeze_und": False,
     "model.position_seed": 0,
     "model.attention": "xla",

@@ -46,7 +46,8 @@ SEED = Rule(0, SEEDS)
 POSITIVE = Rule(1e-38, whole=False)
 
 # Field -> rule. 0 means "off" for log_every, evaluate_every and checkpoint.every (then only at the end and at a stop), for
-# ema_decay, optimizer.clip, data.prefetch, data.read_threads and cpu_devices (JAX's choice); total_steps 0 only evaluates.
+# ema_decay, adapter.rank, optimizer.clip, data.prefetch, data.read_threads and cpu_devices (JAX's choice); with total_steps 0
+# a run only evaluates.
 NUMBERS: Mapping[str, Rule] = {
     "seed": SEED,
     "total_steps": FROM_0,
@@ -62,6 +63,9 @@ NUMBERS: Mapping[str, Rule] = {
     "objective.mse_weight": AMOUNT,
     "objective.l1_weight": AMOUNT,
     "objective.kl_weight": AMOUNT,
+    "adapter.rank": FROM_0,
+    "adapter.alpha": AMOUNT,
+    "adapter.dropout": DECAY,
     "optimizer.learning_rate": AMOUNT,
     "optimizer.muon_learning_rate": AMOUNT,
     "optimizer.muon_momentum": DECAY,

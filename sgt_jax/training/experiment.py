@@ -13,17 +13,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from sgt_jax import trees
 from sgt_jax.assets import resource
 from sgt_jax.batch import PIXELS, PackedBatch
 from sgt_jax.data.layouts import Layout
 from sgt_jax.data.mixture import Mixture
 from sgt_jax.data.pipeline import Batches
 from sgt_jax.data.text.tokenizer import Tokenizer
-from sgt_jax.errors import CheckpointError, DataError
+from sgt_jax.errors import CheckpointError, ConfigError, DataError
 from sgt_jax.inference.sampler import Sampler
 from sgt_jax.models import family as families
+from sgt_jax.models.adapting import Adaptation, adaptation
 from sgt_jax.models.family import Family, Model, ModelConfig, Params
-from sgt_jax.training import objectives
+from sgt_jax.training import adapter, objectives
 from sgt_jax.trees import path_name
 
 Init = Callable[[jax.Array], Params]
@@ -38,6 +40,7 @@ class Blueprint:
       model_config, model: the model.
       layout: how plans become lanes.
       loss: as `objectives.Loss`, but of (params, batch, key).
+      adaptation: which adapters are trained; None trains the model itself.
     """
 
     def __init__(self, config: ConfigDict) -> None:
@@ -47,11 +50,19 @@ class Blueprint:
         self.model_config: ModelConfig = self._model_config()
         self.model: Model = self.family.model(self.model_config)
         self.loss = functools.partial(self.objective.bound(config.objective), model=self.model)
+        self.adaptation: Adaptation | None = self._adaptation()
         # Without canvases the pictures to paint come as moments, which `sgt_jax tokenize` made.
         self.layout: Layout = self._layout(None, tokenised=not config.data.canvases)
 
     def _model_config(self) -> ModelConfig:
         return self.family.config(self.config.model.to_dict())
+
+    def _adaptation(self) -> Adaptation | None:
+        if not adapter.rank(self.config):
+            return None
+        if self.objective.branch is not None:
+            raise ConfigError(f"config.adapter.rank: objective '{self.config.objective.name}' trains no linear layers; set 0")
+        return adaptation(self.config.adapter, self.family, self.model_config)
 
     def _layout(self, tokenizer: Tokenizer | None, tokenised: bool) -> Layout:
         data = self.config.data
@@ -65,6 +76,8 @@ class Blueprint:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters; pure, so it can be traced for shapes."""
         params, branch = self.model.init(key), self.objective.branch
+        if self.adaptation is not None:
+            return self.adaptation.attached(params, key)
         return params if branch is None else {branch: params[branch]}
 
     def divisible(self) -> dict[str, dict[str, int]]:
@@ -164,19 +177,28 @@ class Experiment(Blueprint):
                 resource(config.init_from),
                 self.model_config,
                 base=resource(config.init_base) or None,
-                dtype="float32",  # masters
+                dtype="float32" if self.adaptation is None else self.adaptation.dtype,  # masters are float32
                 sharding=lambda path, shape: by_path[path],
                 training=True,
                 key=key,
                 strip_prefix=config.get("init_strip_prefix", ""),
             )
-            return loaded.params, loaded.summary
+            return self._with_adapters(loaded.params, key, by_path), loaded.summary
         params = jax.jit(self.init, out_shardings=shardings)(key)
         if not config.vae_from:
             return params, "all parameters initialised from the seed"
         vae = self.family.autoencoder.load(resource(config.vae_from), self.model_config)
         vae = jax.tree.map(lambda new, sharding: jax.device_put(np.asarray(new), sharding), vae, shardings["vae"])
+        if self.adaptation is not None:
+            vae = self.adaptation.cast({"vae": vae})["vae"]
         return dict(params, vae=vae), f"autoencoder from {config.vae_from}, all else initialised from the seed"
+
+    def _with_adapters(self, params: Params, key: jax.Array, by_path: Mapping[str, jax.sharding.Sharding]) -> Params:
+        """The parameters of a loaded base with new adapters beside them, if the run trains such."""
+        if self.adaptation is None:
+            return params
+        places = {path: by_path[path] for path in jax.eval_shape(self.adaptation.fresh, key)}
+        return trees.nested(trees.flat(params) | jax.jit(self.adaptation.fresh, out_shardings=places)(key))
 
 
 def _by_path(shardings: Any) -> Mapping[str, jax.sharding.Sharding]:

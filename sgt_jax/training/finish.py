@@ -6,11 +6,14 @@ from typing import Any
 
 import jax
 from etils import epath
+from ml_collections import ConfigDict
 
 from sgt_jax.data.stored import atomic
+from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.evaluation.schedule import Schedule, collect_scores
 from sgt_jax.parallel import progress
 from sgt_jax.reporting import run_page, run_results
+from sgt_jax.training import publishing
 from sgt_jax.training.log import RunLog
 from sgt_jax.training.meter import Meter, Totals
 from sgt_jax.training.start import Start
@@ -32,11 +35,22 @@ def close(
     else:
         summary = _summary(totals_so_far(start, meter, evaluations, began, opened), start.first)
         atomic.write_text(path, json.dumps(summary, indent=2))
+    if start.task.adaptation is not None:
+        log.message(_adapter(config, workdir))
     if config.report:
         progress.begin("writing the report")
         page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params)
         log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict())))
         log.message(f"report: {page}")
+
+
+def _adapter(config: ConfigDict, workdir: epath.Path) -> str:
+    """Writes the last checkpoint's adapters for other tools to load; a text that says so."""
+    if is_remote(workdir):
+        return f"adapters: python -m sgt_jax convert {workdir} OUT --adapter writes them for other tools"
+    out = workdir / publishing.FOLDER
+    publishing.publish_adapter(workdir, out, "ema" if config.ema_decay else "params")
+    return f"adapters: {out}"
 
 
 def totals_so_far(start: Start, meter: Meter, evaluations: Schedule, began: float, opened: float) -> Totals:

@@ -135,7 +135,7 @@ def _run(
             if saving:
                 progress.begin("saving")
                 totals = finish.totals_so_far(start, meter, evaluate, began, opened)
-                start.checkpoints.save(done, state._asdict(), data_state | ({TOTALS: vars(totals)} if primary else {}))
+                start.save(done, state, data_state | ({TOTALS: vars(totals)} if primary else {}))
         if stopping:
             start.checkpoints.wait()
             log.message(f"stopped by signal at step {done}; the same command resumes")

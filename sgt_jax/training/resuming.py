@@ -121,7 +121,7 @@ def clean(workdir: epath.Path, first: int) -> str:
             path.unlink(missing_ok=True)
         return ""
     names = (METRICS, CONFIG, CHANGES, EVENTS, PICTURES, EVALUATIONS, "parameters.txt", "run.json", "results.json",
-             "report.html", "profile")  # fmt: skip
+             "report.html", "profile", "adapter")  # fmt: skip
     left = [workdir / name for name in names if (workdir / name).exists()]
     if not left:
         return ""

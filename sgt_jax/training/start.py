@@ -1,6 +1,7 @@
 """How a run begins: checks, shapes, shardings, and a state that is created in place or read from a checkpoint."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from sgt_jax.errors import ConfigError
 from sgt_jax.models.family import Params
 from sgt_jax.models.stack import check_remat
 from sgt_jax.parallel import distributed, partitioning
-from sgt_jax.training import checks, experiment, optimizer, resuming
+from sgt_jax.training import adapter, checks, experiment, optimizer, resuming
 from sgt_jax.training import state as state_lib
 from sgt_jax.training.experiment import Experiment
 from sgt_jax.training.log import RunLog
@@ -42,6 +43,7 @@ class Start(NamedTuple):
       abstract: the state as shapes.
       totals: what earlier processes of this run counted.
       notes: what the log should say.
+      holds: what every checkpoint says about its adapters; {} where the model itself is trained.
     """
 
     task: Experiment
@@ -56,6 +58,12 @@ class Start(NamedTuple):
     abstract: TrainState
     totals: Totals = Totals()
     notes: tuple[str, ...] = ()
+    holds: Mapping[str, Any] = {}
+
+    def save(self, done: int, state: TrainState, data_state: dict[str, Any]) -> None:
+        """Starts a save of the state after `done` steps, with the state of this process's data."""
+        holds = {adapter.DATA: self.holds} if self.holds and jax.process_index() == 0 else {}
+        self.checkpoints.save(done, adapter.kept(state, self.task.config), data_state | holds)
 
 
 def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> Start:
@@ -77,23 +85,24 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
 
     # Shapes first, then created in place with its shardings, so no device ever holds more than its share.
     def create(params: Params) -> TrainState:
-        return state_lib.create(params, tx, tuple(config.freeze), config.ema_decay > 0)
+        return state_lib.create(params, tx, adapter.freeze(config), config.ema_decay > 0)
 
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda key: create(task.init(key)), key)
     shardings = partitioning.tree_shardings(shapes, mesh)
     abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
-    checkpoints.check_space(abstract._asdict())  # before anything is compiled
+    checkpoints.check_space(adapter.kept(abstract, config))  # before anything is compiled
     rows = partitioning.own_rows(config.data.rows, mesh)
     batches = iter(prefetched(task.batches(rows), config.data.prefetch) if config.data.prefetch else task.batches(rows))
     notes: list[str] = []
     totals = Totals()
     if checkpoints.latest() is None:
         params, origin = task.initial_params(key, shardings.params)
+        holds = adapter.identity(task.adaptation, params)
         state = jax.jit(create, out_shardings=shardings, donate_argnums=0)(params)
     else:
-        saved, data_state = checkpoints.restore(abstract._asdict())
-        state, origin = TrainState(**saved), ""
+        state, data_state, holds = _restored(task, checkpoints, abstract, key)
+        origin = ""
         totals = Totals.of_checkpoint(data_state.pop(TOTALS, None), workdir, int(state.step))
         if "data.rows" in changed:
             notes.append("config.data.rows has changed: the data begin anew, at the start of their order")
@@ -101,7 +110,8 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
             batches.set_state(data_state)
     # Metrics lie whole on every device, so that every process can read them.
     whole = jax.NamedSharding(mesh, jax.P())
-    step = Step(jax.jit(make_step(task.loss, tx, config), donate_argnums=0, out_shardings=(shardings, whole)))
+    update = make_step(task.loss, tx, config, task.adaptation)
+    step = Step(jax.jit(update, donate_argnums=0, out_shardings=(shardings, whole)))
     first = int(state.step)
     if primary and (note := resuming.clean(workdir, first)):
         notes.append(note)
@@ -109,7 +119,30 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
         notes.append(
             f"changed since the run began, as config.resume says: {', '.join(changed)} (see {resuming.CHANGES})"
         )
-    return Start(task, mesh, state, first, origin, step, batches, rows, checkpoints, abstract, totals, tuple(notes))
+    return Start(
+        task, mesh, state, first, origin, step, batches, rows, checkpoints, abstract, totals, tuple(notes), holds
+    )  # fmt: skip
+
+
+def _restored(
+    task: Experiment, checkpoints: RunCheckpoints, abstract: TrainState, key: jax.Array
+) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+    """The newest checkpoint: (state, state of the data, what it says of its adapters); their base is loaded again.
+
+    Raises:
+      CheckpointError: it cannot be read, or holds something else than this config trains, or adapters of another base.
+    """
+    config, where = task.config, checkpoints.folder / str(checkpoints.latest())
+    said = checkpoints.restore_data().get(adapter.DATA, {})
+    adapter.check_kind(said, task.adaptation, where)
+    saved, data_state = checkpoints.restore(adapter.kept(abstract, config))
+    data_state.pop(adapter.DATA, None)
+    if task.adaptation is not None:
+        params, _ = task.initial_params(key, jax.tree.map(lambda x: x.sharding, abstract.params))
+        base = config.init_from or f"the base that config.seed={config.seed} makes"
+        adapter.check_base(said, adapter.identity(task.adaptation, params), where, base)
+        saved["params"] = trees.merge(saved["params"], params)
+    return TrainState(**saved), data_state, said
 
 
 def _compare(config: ConfigDict, workdir: epath.Path, step: int | None, primary: bool) -> list[str]:
@@ -144,7 +177,7 @@ def announce(start: Start, workdir: epath.Path, log: RunLog) -> None:
 def _opening(start: Start) -> str:
     config, params, devices = start.task.config, start.abstract.params, start.mesh.devices
     count = sum(x.size for x in jax.tree.leaves(params))
-    trained = sum(x.size for x in jax.tree.leaves(trees.split_trainable(params, tuple(config.freeze))[0]))
+    trained = sum(x.size for x in jax.tree.leaves(trees.split_trainable(params, adapter.freeze(config))[0]))
     sizes = " x ".join(f"{axis} {n}" for axis, n in start.mesh.shape.items() if n > 1) or "1"
     how = "starting" if start.origin else f"resuming at step {start.first}"
     return (

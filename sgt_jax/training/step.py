@@ -11,8 +11,9 @@ import optax
 from sgt_jax import trees
 from sgt_jax.batch import PackedBatch
 from sgt_jax.errors import UserError
+from sgt_jax.models.adapting import Adaptation
 from sgt_jax.parallel import distributed
-from sgt_jax.training import optimizer
+from sgt_jax.training import adapter, optimizer
 from sgt_jax.training.state import TrainState
 
 
@@ -54,14 +55,17 @@ class NonFiniteError(UserError, FloatingPointError):
     """The loss or the gradient was not finite too many times in a row; the message names the examples."""
 
 
-def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) -> Callable:
+def make_step(
+    loss_fn: Callable, tx: optax.GradientTransformation, config: Any, adaptation: Adaptation | None = None
+) -> Callable:
     """The pure update: (state, batch) -> (state, metrics).
 
     `loss_fn(params, batch, key) -> (loss, metrics)` is an objective's, bound to a model (see `objectives`); with
     config.accumulate > 1 it gets `part=(index, count)`, too, and gives that micro-batch's share. An update whose loss or
-    gradient norm is not finite leaves parameters, EMA and optimizer as they were and is counted.
+    gradient norm is not finite leaves parameters, EMA and optimizer as they were and is counted. With an `adaptation` only
+    adapters are trained.
     """
-    freeze = tuple(config.freeze)
+    freeze = adapter.freeze(config)
     learning_rate = optimizer.schedule(config)
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -70,7 +74,8 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, config: Any) 
         trainable, frozen = trees.split_trainable(state.params, freeze)
 
         def loss_of(trainable: Any, **part: Any) -> tuple[jax.Array, dict]:
-            return loss_fn(trees.merge(trainable, frozen), batch, key, **part)
+            params = adapter.for_training(trees.merge(trainable, frozen), adaptation, key, **part)
+            return loss_fn(params, batch, key, **part)
 
         (loss, metrics), gradients = value_and_grad(loss_of, trainable, config.accumulate)
         norm = optax.tree.norm(gradients)

@@ -11,6 +11,7 @@ import jax
 from sgt_jax.models.attention.work import attention_work
 from sgt_jax.models.family import UnsupportedError
 from sgt_jax.parallel import hardware
+from sgt_jax.training import adapter
 from sgt_jax.training.experiment import Blueprint
 
 
@@ -22,7 +23,7 @@ class Utilisation:
         self._peak = chip.flops * devices if chip and blueprint.objective.counted else 0.0
         if not self._peak:
             return
-        self._costs, self._freeze = blueprint.family.costs(blueprint.model_config), tuple(config.freeze)
+        self._costs, self._freeze = blueprint.family.costs(blueprint.model_config), adapter.freeze(config)
         self._rows, self._budgets = config.data.rows, dict(config.data.budgets)
         block = blueprint.model_config.attention_block
         typical = self._costs.typical_row(self._budgets)

@@ -150,6 +150,17 @@ class BagelFamily(Family):
 
         return lora.linears(name_map(config, MODEL_FILE))
 
+    def adapter_modules(self, config: BagelConfig) -> NameMap:
+        return self.linears(config)
+
+    def adapter_parts(self, config: BagelConfig) -> Mapping[str, lora.AdapterPart]:
+        layer = r"language_model\.model\.layers\.\d+\."
+        held = "config.model.freeze_und" if config.freeze_und else ""
+        return {
+            "und": lora.AdapterPart(layer + r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)", held),
+            "gen": lora.AdapterPart(layer + r"(self_attn\.[qkvo]_proj_moe_gen|mlp_moe_gen\.(gate|up|down)_proj)"),
+        }
+
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
     def reading_rule(self, config: BagelConfig, sides: tuple[int, int], max_pixels: int | None = None) -> ResizeRule:

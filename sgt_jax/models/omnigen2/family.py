@@ -157,13 +157,27 @@ class OmniGen2Family(Family):
 
     def linears(self, config: OmniGen2Config) -> NameMap:
         """Names in memory and on disk both count; a transformer's module may stand below "transformer."."""
-        from sgt_jax.models.omnigen2.dit_names import LORA_PREFIX, dit_names
-        from sgt_jax.models.omnigen2.mllm.names import in_memory, mllm_names
+        from sgt_jax.models.omnigen2.dit_names import LORA_PREFIX
+        from sgt_jax.models.omnigen2.mllm.names import in_memory
 
-        dit = lora.linears(dict(below("dit", dit_names(config.dit, config.scan_layers).items())))
-        mllm = lora.linears(dict(below("mllm", mllm_names(config).items())))
+        dit, mllm = _linears(config)
         aliases = {alias: source for name, source in mllm.items() for alias in in_memory(name)}
         return {**{f"{LORA_PREFIX}{name}": source for name, source in dit.items()}, **dit, **mllm, **aliases}
+
+    def adapter_modules(self, config: OmniGen2Config) -> NameMap:
+        """The language model's names in memory: an adapter's file has those."""
+        from sgt_jax.models.omnigen2.mllm.names import in_memory
+
+        dit, mllm = _linears(config)
+        return {**dit, **{(in_memory(name) or [name])[0]: source for name, source in mllm.items()}}
+
+    def adapter_parts(self, config: OmniGen2Config) -> Mapping[str, lora.AdapterPart]:
+        stacks = "context_refiner|noise_refiner|ref_image_refiner|layers"
+        mllm = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+        return {
+            "und": lora.AdapterPart(mllm, "config.model.freeze_mllm" if config.freeze_mllm else ""),
+            "gen": lora.AdapterPart(rf"({stacks})\.\d+\.attn\.(to_[qkv]|to_out\.0)"),
+        }
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 
@@ -212,6 +226,17 @@ def _no_prefix(strip_prefix: str) -> None:
     if strip_prefix:
         why = f"strip_prefix '{strip_prefix}': OmniGen2's reader knows the prefixes of its trainers and takes them off"
         raise ConfigError(f"{why}; leave config.init_strip_prefix or --strip-prefix away")
+
+
+def _linears(config: OmniGen2Config) -> tuple[NameMap, NameMap]:
+    """Linear layers of the transformer, and of the language model under their names on disk."""
+    from sgt_jax.models.omnigen2.dit_names import dit_names
+    from sgt_jax.models.omnigen2.mllm.names import mllm_names
+
+    return (
+        lora.linears(dict(below("dit", dit_names(config.dit, config.scan_layers).items()))),
+        lora.linears(dict(below("mllm", mllm_names(config).items()))),
+    )
 
 
 def template(config: OmniGen2Config, tokenizer: Tokenizer) -> Template:
