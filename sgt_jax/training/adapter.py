@@ -91,4 +91,6 @@ def check_base(said: Mapping[str, Any], mine: Mapping[str, Any], where: epath.Pa
     """Raises a CheckpointError if the base that was loaded is not the one that a checkpoint's adapters were trained on."""
     if said.get("base") != mine.get("base"):
         why = f"holds adapters of a base with fingerprint {said.get('base')}, and {base} has {mine.get('base')}."
-        raise CheckpointError(where, why, "Give the base that the run began with, with config.init_from and base_dtype.")
+        raise CheckpointError(
+            where, why, "Give the base that the run began with, with config.init_from and base_dtype."
+        )

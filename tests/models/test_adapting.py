@@ -80,7 +80,9 @@ def test_a_module_begins_with_the_same_numbers_however_layers_are_kept():
     assert a.shape == (24, 2) and 0.9 * 24**-0.5 < float(jnp.abs(a).max()) <= 24**-0.5
     assert not np.array_equal(a, one["decoder/layers_0/gen/mlp/up_proj/lora_a"])
     assert all(not np.any(leaf) for path, leaf in one.items() if path.endswith("lora_b"))
-    assert {float(leaf) for path, leaf in one.items() if path.endswith("lora_scale")} == {2.0}  # alpha is twice the rank
+    assert {float(leaf) for path, leaf in one.items() if path.endswith("lora_scale")} == {
+        2.0
+    }  # alpha is twice the rank
 
 
 @pytest.mark.parametrize("name, und, gen", [("bagel", 14, 14), ("omnigen2", 7, 16)])
@@ -140,3 +142,25 @@ def test_the_fingerprint_of_a_base_sees_every_number_and_no_adapter():
     assert adapting.checksum(trees.nested(leaves | {"b": swapped}), "float32") != first
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), base)
     assert adapting.checksum(half, "bfloat16") == adapting.checksum(base, "bfloat16") != first
+
+
+@pytest.mark.parametrize("name", ["bagel", "omnigen2"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_files_modules_are_the_layers_that_their_names_say(name, scan):
+    found = family.by_name(name)
+    model = (tiny_bagel if name == "bagel" else tiny_omnigen2).config(scan_layers=scan)
+    made, rng, kept = adaptation(model, name), np.random.default_rng(0), {}
+
+    def read(path, layer):
+        place = made.places[path.rpartition("/")[0]]
+        shape = (place.inputs, 2) if path.endswith("lora_a") else (2, place.outputs)
+        return kept.setdefault((path, layer), rng.normal(size=shape))
+
+    lows, known = made.lows(read), found.linears(model)
+    for module, low in lows.items():
+        source = known[module]
+        own = source.path.removesuffix("kernel")
+        np.testing.assert_array_equal(low.a.T, kept[own + "lora_a", source.layer])
+        np.testing.assert_array_equal(low.b.T, kept[own + "lora_b", source.layer])
+        assert (low.b.shape[0], low.a.shape[1]) == source.shape
+    assert len(kept) == 2 * len(lows) and made.settings.adapts(next(iter(lows)))
