@@ -105,7 +105,8 @@ def _base(settings: Mapping[str, Any], family: Family, config: ModelConfig) -> P
             why = "is gone, and the run's checkpoints hold adapters alone."
             raise CheckpointError(folder, why, "Put the base back to that place, which config.json names as init_from.")
         base = resource(settings["init_base"]) if settings.get("init_base") else None
-        return family.load(resource(folder), config, base=base, training=True).params
+        strip = settings.get("init_strip_prefix", "")
+        return family.load(resource(folder), config, base=base, training=True, strip_prefix=strip).params
     params = jax.jit(family.model(config).init)(jax.random.key(settings["seed"]))
     if file := settings.get("vae_from"):
         params = dict(params, vae=jax.tree.map(jax.numpy.asarray, family.autoencoder.load(resource(file), config)))

@@ -243,11 +243,7 @@ class Family(Protocol):
         """Writes a published folder; `params` is a tree, or a function from a path to a leaf that may be lazy."""
 
     def linears(self, config: ModelConfig) -> NameMap:
-        """{path of a module under every name that adapters use for it: where its weight [out, in] lives}.
-
-        Raises:
-          CheckpointError: the family takes no adapters.
-        """
+        """{module under every name that adapters use: where its weight [out, in] lives}. Raises CheckpointError."""
         raise CheckpointError(self.name, "takes no adapters.", "Leave --adapter out.")
 
     def adapter_modules(self, config: ModelConfig) -> NameMap:
