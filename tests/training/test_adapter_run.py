@@ -73,7 +73,7 @@ def test_a_resumed_run_equals_one_without_interruption_to_the_bit(run, tmp_path)
 def test_another_number_of_devices_gives_the_same_adapters(run, tmp_path):
     """On 8 devices to step 2, on 2 to step 4, on 8 to the end: sums in another order, so to rounding."""
     command = [sys.executable, "-m", "tests.support.run_adapter", str(tmp_path / "run"), *"8 2 2 4 8 6".split()]
-    child = subprocess.run(command, cwd=paths.REPOSITORY, capture_output=True, text=True, timeout=600)
+    child = subprocess.run(command, cwd=paths.REPOSITORY, capture_output=True, text=True, timeout=1800)
     assert child.returncode == 0, child.stdout + child.stderr
     for text in (
         "8 cpu device(s), mesh data 4 x fsdp 2",
@@ -104,17 +104,15 @@ def test_what_it_writes_is_what_it_computes(run, tmp_path, capsys):
     assert settings.rank == 2 and settings.alpha == 4.0 and len(adapter.modules) == 42
     base = str(workdir.parent / "base")
     assert json.loads((workdir / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == base
-    own = load.load(workdir).params
-    beside = load.load(base, adapter=workdir / "adapter").params
-    moved = 0
-    plain = trees.flat(load.load(base).params)
-    for (path, a), b in zip(trees.flat(_unstacked(own)).items(), trees.flat(beside).values(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6, err_msg=path)
-        moved += not np.array_equal(a, plain[path])
-    assert moved == 42
+    own = trees.flat(_unstacked(load.load(workdir).params))
+    plain, beside = (trees.flat(load.load(base, adapter=x).params) for x in (None, workdir / "adapter"))
+    assert own.keys() == beside.keys()
+    for path in own:
+        np.testing.assert_allclose(own[path], beside[path], atol=1e-6, err_msg=path)
+    assert sum(not np.array_equal(beside[path], plain[path]) for path in plain) == 42
     assert convert.main([str(workdir), str(tmp_path / "merged"), "--merge", "--dtype=f32"]) == 0
-    for path, leaf in trees.flat(load_published(tmp_path / "merged").params).items():
-        np.testing.assert_allclose(leaf, trees.flat(beside)[path], atol=1e-6, err_msg=path)
+    for path, leaf in trees.flat(_unstacked(load.load(tmp_path / "merged").params)).items():
+        np.testing.assert_allclose(leaf, beside[path], atol=1e-6, err_msg=path)
     assert load_file(tmp_path / "merged" / "ae.safetensors").keys() == load_file(f"{base}/ae.safetensors").keys()
     assert convert.main([str(workdir), str(tmp_path / "early"), "--adapter", "--step=2", "--weights=params"]) == 0
     early = adapters.read(tmp_path / "early")[1].modules
