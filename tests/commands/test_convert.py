@@ -109,7 +109,7 @@ def test_errors_are_one_line(tmp_path, capsys):
     run = tmp_path / "run"
     make_run(run, scan=False, ema=False)
     for arguments, why in (
-        ([str(tmp_path / "absent"), str(tmp_path / "out")], "config.json"),
+        ([str(tmp_path / "absent"), str(tmp_path / "out")], "is not a folder"),
         ([str(run), str(tmp_path / "out")], "keeps no EMA"),
         ([str(run), str(tmp_path / "out"), "--weights=params", "--step=3"], "holds only 7"),
         ([str(run), str(run), "--weights=params"], "exists already"),
