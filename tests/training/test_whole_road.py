@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sgt_jax.configs import bagel_7b_sgt
+from sgt_jax.configs import bagel_7b_sgt, omnigen2_sgt
 
 from sgt_jax.commands import ingest, tokenize
 from sgt_jax.inference import load
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import loop, publishing
-from tests.support import local_pipeline, local_road
+from tests.support import benchmark_folders, local_pipeline, local_road
 
 # Family -> (what makes its files, its config as a command names it, the run, which of its weights go to which file, how
 # the trained model reads, what size it paints).
@@ -77,3 +77,21 @@ def test_ingest_tokenize_train_convert_sample(family, tmp_path, monkeypatch, cap
     settings = dataclasses.replace(model.defaults["segment"], steps=2, guidance=plain, **options)
     painted = model.segment(photo, settings=settings, shape=shape)[0].painting
     assert painted.dtype == np.uint8 and painted.shape == (*shape, 3)
+
+
+@pytest.mark.slow  # it compiles OmniGen2's losses and its painter
+def test_the_page_of_omnigen2_shows_pictures_losses_and_a_configured_benchmark(tmp_path):
+    config = omnigen2_sgt.get_config("local+benchmarks")
+    assert set(config.evaluators) == {"masks", "loss", "mmvp", "pope"}
+    del config.evaluators["pope"]  # one is enough
+    config.evaluators.mmvp.folder = str(benchmark_folders.toolkit_tables(tmp_path, "mmvp"))
+    config.total_steps = 0  # a step would be compiled for longer than the rest takes
+    loop.train(config, tmp_path / "run")
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    (block,) = results["pictures"]
+    assert block["columns"] == ["condition", "target", "prediction"] and len(block["rows"]) == 2
+    names = {score["name"] for score in results["scores"] if not score["kind"]}
+    assert names == {"mask mIoU", "panoptic quality (class-agnostic)", "cross-entropy per answer token",
+                     "flow loss per latent token", "MMVP, 2 of 300 items"}  # fmt: skip
+    page = (tmp_path / "run/report.html").read_text()
+    assert page.count('alt="prediction, example') == 2 and "MMVP, 2 of 300 items" in page
