@@ -1,7 +1,8 @@
 """Which held-out scenes do all seeds segment right? python -m tests.support.segment_example [--scene N OUT.png]
 
-It reads the committed results of the first study's arm `segmentation` (five seeds, 300 steps), no model. A scene is right if every
-true part is matched by a painted one with an IoU above a half and nothing else is painted: then panoptic quality is the mean IoU.
+It reads the committed results of the first study's arm `segmentation` (five seeds, 300 steps), no model. A scene is right if
+every true part is matched by a painted one with an IoU above a half and nothing else is painted: then panoptic quality is the
+mean IoU.
 """
 
 import json
