@@ -24,6 +24,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 PREFIX = "base_model.model."
 _A, _B, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+_WEIGHT = ".weight"
 _SHOWN = 4  # names of a kind in one message
 # How PEFT's file begins to train does not matter for what it computes, except for these, which change the base, too.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -276,6 +277,18 @@ def bind(adapter: Adapter, shapes: Mapping[str, Sequence[int]]) -> Mapping[str, 
     if wrong:
         raise CheckpointError(adapter.where, f"is of another model: {_some(wrong)}.", "Give an adapter of this model.")
     return adapter.modules
+
+
+def merged(tensors: Mapping[str, np.ndarray], adapter: Adapter) -> dict[str, np.ndarray]:
+    """Published tensors {name: array} with an adapter added to its modules' weights, each in its own dtype.
+
+    Raises:
+      CheckpointError: the adapter is of another model.
+    """
+    weights = {name.removesuffix(_WEIGHT): array for name, array in tensors.items() if name.endswith(_WEIGHT)}
+    lows = bind(adapter, {module: array.shape for module, array in weights.items()})
+    sums = {f"{module}{_WEIGHT}": low.merged(weights[module]).astype(weights[module].dtype) for module, low in lows.items()}
+    return {**tensors, **sums}
 
 
 def _some(lines: Sequence[str]) -> str:

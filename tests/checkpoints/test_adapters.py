@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sgt_jax.checkpoints import adapters, adapters_out
+from sgt_jax.checkpoints.adapters import Adapter, Low
 from sgt_jax.errors import CheckpointError
 from tests.support.paths import REPOSITORY
 
@@ -106,3 +107,15 @@ def test_the_layout_of_diffusers_holds_the_same_products(tmp_path):
         other, zero = again.modules[module], np.zeros((len(low.b), low.a.shape[1]))
         np.testing.assert_allclose(other.merged(zero), low.merged(zero), rtol=1e-6, atol=1e-7)
     assert next(iter(adapters.read_diffusers(path, alpha=8).modules.values())).scale == 8 / 2
+
+
+def test_an_adapter_is_added_to_published_tensors_or_refused():
+    low = Low(np.ones((2, 4), np.float32), np.ones((4, 2), np.float32), 0.5)
+    tensors = {"layers.0.to_q.weight": np.zeros((4, 4), np.float16), "layers.0.norm.weight": np.ones(4, np.float32)}
+    found = adapters.merged(tensors, Adapter("file", {"layers.0.to_q": low}))
+    assert found.keys() == tensors.keys() and found["layers.0.norm.weight"] is tensors["layers.0.norm.weight"]
+    assert found["layers.0.to_q.weight"].dtype == np.float16 and (found["layers.0.to_q.weight"] == 1).all()
+    with pytest.raises(CheckpointError, match="No module: 'layers.1.to_q'"):
+        adapters.merged(tensors, Adapter("file", {"layers.1.to_q": low}))
+    with pytest.raises(CheckpointError, match="is of another model"):
+        adapters.merged(tensors, Adapter("file", {"layers.0.norm": low}))

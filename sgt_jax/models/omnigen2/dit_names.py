@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-import numpy as np
-
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import shown
 from sgt_jax.checkpoints.importing import Sharding
@@ -117,34 +115,3 @@ def _block(dit: DitConfig, name: str, path: str, at: int | None, modulated: bool
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 LORA_PREFIX = "transformer."
-
-
-def merged_lora(
-    tensors: dict[str, np.ndarray], adapters: dict[str, np.ndarray], where: str, alpha: float | None = None
-) -> dict[str, np.ndarray]:
-    """Published tensors with adapters added: weight + alpha / r * B A; the trainer's alpha is r.
-
-    Args:
-      tensors: {published name: array} of the transformer.
-      adapters: of a LoRA file: `transformer.MODULE.lora_A.weight` [r, in] and `.lora_B.weight` [out, r].
-      where: the file, for errors.
-
-    Raises:
-      CheckpointError: an adapter has no partner, no weight to go to, or another shape.
-    """
-    out, half = dict(tensors), "lora_A.weight"
-    modules = {name.removeprefix(LORA_PREFIX).removesuffix(f".{half}") for name in adapters if name.endswith(half)}
-    wanted = {f"{LORA_PREFIX}{module}.lora_{m}.weight" for module in modules for m in "AB"}
-    if wanted != set(adapters) or not modules:
-        lost = sorted(wanted ^ set(adapters))[:3]
-        raise CheckpointError(where, f"holds no pairs of lora_A and lora_B: {lost}.", "Give a LoRA file of OmniGen2.")
-    for module in sorted(modules):
-        a, b = (np.asarray(adapters[f"{LORA_PREFIX}{module}.lora_{m}.weight"], np.float32) for m in "AB")
-        name = f"{module}.weight"
-        if name not in out or a.ndim != 2 or b.ndim != 2 or (b.shape[0], a.shape[1]) != out[name].shape:
-            raise CheckpointError(where, f"has an adapter for {module} that fits no weight.", "Give the right base.")
-        if a.shape[0] != b.shape[1]:
-            raise CheckpointError(where, f"has adapters of two ranks for {module}.", "Copy the file again.")
-        delta = (1.0 if alpha is None else alpha / a.shape[0]) * (b @ a)
-        out[name] = (out[name].astype(np.float32) + delta).astype(out[name].dtype)
-    return out

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from sgt_jax import trees
-from sgt_jax.checkpoints import importing
-from sgt_jax.checkpoints.header import shown
+from sgt_jax.checkpoints import adapters, importing
 from sgt_jax.checkpoints.importing import Files, Renamed, Sharding
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError
@@ -65,28 +64,9 @@ class Adapted:
     def __init__(self, weights: Weights | Renamed, lora: Place):
         self.path = os.fspath(lora)
         self._weights, self.tensors = weights, weights.tensors
-        with Weights(lora) as file:
-            self._adapters = self._pairs({name: file.read(name).astype(np.float32) for name in file.tensors})
-
-    def _pairs(self, arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        end = "lora_{}.weight"
-        modules = {name.removeprefix(LORA_PREFIX).rsplit(".lora_", 1)[0] for name in arrays}
-        wanted = {f"{LORA_PREFIX}{module}.{end.format(m)}" for module in modules for m in "AB"}
-        if not modules or wanted != set(arrays):
-            lost = ", ".join(shown(name) for name in sorted(wanted ^ set(arrays))[:3])
-            raise CheckpointError(
-                self.path, f"holds no pairs of lora_A and lora_B: {lost}.", "Give OmniGen2's LoRA file."
-            )
-        found = {}
-        for module in sorted(modules):
-            a, b = (arrays[f"{LORA_PREFIX}{module}.{end.format(m)}"] for m in "AB")
-            weight = self.tensors.get(f"{module}.weight")
-            fits = weight is not None and a.ndim == b.ndim == 2 and (b.shape[0], a.shape[1]) == weight.shape
-            if not fits or a.shape[0] != b.shape[1]:
-                why = f"has an adapter for {shown(module)} that fits no weight."
-                raise CheckpointError(self.path, why, "Give the base that it was trained on.")
-            found[f"{module}.weight"] = (a, b)
-        return found
+        shapes = {name.removesuffix(".weight"): tensor.shape for name, tensor in weights.tensors.items()}
+        lows = adapters.bind(adapters.read_diffusers(lora, LORA_PREFIX), shapes)
+        self._lows = {f"{module}.weight": low for module, low in lows.items()}
 
     def close(self) -> None:
         self._weights.close()
@@ -94,10 +74,10 @@ class Adapted:
     def read(self, name: str, index: Sequence[slice] | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """See WeightsFile.read."""
         got = self._weights.read(name, index, out)
-        if name in self._adapters:
-            a, b = self._adapters[name]
+        if (low := self._lows.get(name)) is not None:
             rows, columns = (slice(None),) * 2 if index is None else index
-            got[...] = (got.astype(np.float32) + b[rows] @ a[:, columns]).astype(got.dtype)
+            part = low._replace(a=low.a[:, columns], b=low.b[rows])
+            got[...] = part.merged(got).astype(got.dtype)
         return got
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sgt_jax.checkpoints import adapters
 from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.models.autoencoder.diffusers_names import load_vae
 from sgt_jax.models.omnigen2.config import DitConfig
-from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config, dit_names, merged_lora, weights_path
+from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config, dit_names, weights_path
 from sgt_jax.models.omnigen2.mllm.published import load_mllm
 from sgt_jax.parity.checks import Check
 
@@ -102,9 +103,7 @@ class Folder:
     def lora_tensors(self) -> dict[str, np.ndarray]:
         """The same with the folder's adapters merged in."""
         path = self.file("lora", LORA_FILE)
-        with Weights(path) as weights:
-            adapters = {name: weights.read(name) for name in weights.tensors}
-        return merged_lora(self.dit_tensors, adapters, path)
+        return adapters.merged(self.dit_tensors, adapters.read_diffusers(path))
 
     @functools.cached_property
     def vae(self) -> tuple[dict[str, Any], Any]:

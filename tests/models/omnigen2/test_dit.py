@@ -125,15 +125,3 @@ def test_a_damaged_folder_is_one_clear_error(tmp_path):
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         dit_names.load_dit(folder)
-
-
-def test_an_adapter_that_fits_nothing_is_refused():
-    weight = {"layers.0.attn.to_q.weight": np.zeros((4, 4), np.float32)}
-    good = {f"transformer.layers.0.attn.to_q.lora_{m}.weight": np.ones(s) for m, s in (("A", (2, 4)), ("B", (4, 2)))}
-    assert (dit_names.merged_lora(weight, good, "f")["layers.0.attn.to_q.weight"] == 2).all()
-    assert (dit_names.merged_lora(weight, good, "f", alpha=1.0)["layers.0.attn.to_q.weight"] == 1).all()
-    half = dict(list(good.items())[:1])
-    with pytest.raises(CheckpointError, match="no pairs"):
-        dit_names.merged_lora(weight, half, "f")
-    with pytest.raises(CheckpointError, match="fits no weight"):
-        dit_names.merged_lora({"x.weight": np.zeros((4, 4))}, good, "f")

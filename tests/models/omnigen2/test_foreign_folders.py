@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from sgt_jax.checkpoints import adapters
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.family import by_name, of_folder
-from sgt_jax.models.omnigen2.dit_names import LORA_FILE, merged_lora
+from sgt_jax.models.omnigen2.dit_names import LORA_FILE
 from tests.support import paths
 from tests.support.golden_checkpoint import edit
 
@@ -80,7 +81,7 @@ def test_a_release_of_sgt_over_a_base(own, right, inside):
 
 def test_adapters_are_merged_into_the_base(own, right):
     shutil.copy(GOLDEN / "lora" / LORA_FILE, own / LORA_FILE)
-    merged = merged_lora(load_file(GOLDEN / DIT), load_file(own / LORA_FILE), "here")
+    merged = adapters.merged(load_file(GOLDEN / DIT), adapters.read_diffusers(own / LORA_FILE))
     found = load(own, GOLDEN)
     changed = found["dit"]["joint"]["layers"]["q_proj"]["kernel"]
     assert not np.array_equal(changed, right["dit"]["joint"]["layers"]["q_proj"]["kernel"])
