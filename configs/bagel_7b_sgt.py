@@ -1,7 +1,15 @@
 """Post-trains BAGEL-7B-MoT with SGT: paints SAM-SGT photos as segmentation maps and answers LLaVA-OneVision questions.
 
-Commands, in the folder that holds data/ and checkpoints/ (docs/data.md says what is in them):
+docs/seven_b.md is the whole way from a clone: install lines for TPU and GPU, disk (234 GB a checkpoint), hours by `plan` (4.5
+to 5.7 on 16 v5p, 72 to 91 chip-hours), what was measured, compiled, and not run. Commands, in the folder that holds data/ and
+checkpoints/; the downloads were not run by us:
 
+    hf download ByteDance-Seed/BAGEL-7B-MoT --local-dir checkpoints/BAGEL-7B-MoT
+    hf download Two-hot/SAM-SGT --repo-type dataset --local-dir data/SAM-SGT
+    hf download lmms-lab/LLaVA-OneVision-Data --repo-type dataset --local-dir data/LLaVA-OneVision-Data
+
+    python -m sgt_jax ingest type=sam_sgt_tars root=data/SAM-SGT data/records/sam_sgt --on-bad skip
+    python -m sgt_jax ingest type=llava_onevision_parquet root=data/LLaVA-OneVision-Data data/records/llava_onevision
     python -m sgt_jax validate --config=configs/bagel_7b_sgt.py      # read all data, list the bad records
     python -m sgt_jax tokenize --config=configs/bagel_7b_sgt.py      # encode the targets once
     python -m sgt_jax inspect-data --config=configs/bagel_7b_sgt.py  # lengths, fill, mixture, pictures of the targets

@@ -61,6 +61,7 @@ def check_first(config: Any) -> None:
 
     try:
         checks.before_anything(config)
+        checks.check_places(config)
     except UserError as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise

@@ -102,6 +102,7 @@ def test_the_example_of_a_proxy_works():
         ('pytest -m "slow or quick"', "no marker quick"),
         ("pip install '.[tests]'", "no extra [tests]"),
         ("pthon -m sgt_jax", "'pthon' is no program"),
+        ("hf download a/b --local-dri x", "hf download has no option --local-dri"),
     ],
 )
 def test_a_broken_command_is_found(line, reason):

@@ -6,6 +6,10 @@ folder that the run started from.
 
 Of a run that trained adapters (config.adapter), --adapter writes them as PEFT does, and --merge the base with the adapters
 added, for which memory must hold the base.
+
+    convert runs/mine checkpoints/SGT-mine --push me/SGT-mine --dry-run
+
+also writes a model card from what the run measured, and shows it and the files that would go to the model hub.
 """
 
 import argparse
@@ -13,7 +17,9 @@ import os
 
 from sgt_jax import errors
 from sgt_jax.checkpoints.folders import folder_of
+from sgt_jax.commands import convert_push
 from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import ConfigError
 
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 
@@ -30,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     kinds = flags.add_mutually_exclusive_group()
     kinds.add_argument("--adapter", action="store_true", help="the adapters alone, in float32: adapter_model.safetensors")
     kinds.add_argument("--merge", action="store_true", help="the run's base with its adapters added")
+    flags.add_argument("--push", metavar="OWNER/NAME", help="also write a card from results.json, and upload OUT to the hub")
+    flags.add_argument("--dry-run", action="store_true", help="with --push: say what would be uploaded, and upload nothing")
     return flags
 
 
@@ -38,6 +46,9 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
 
     def work() -> None:
+        name = convert_push.check_name(options.push) if options.push else ""
+        if options.dry_run and not name:
+            raise ConfigError("--dry-run says what --push would upload: give --push OWNER/NAME, too")
         folder_of(options.workdir, "Give the --workdir of a run.")
         import jax
 
@@ -47,11 +58,16 @@ def main(arguments: list[str]) -> int:
         if options.adapter:
             if os.path.isdir(options.out) and os.listdir(options.out):
                 raise errors.CheckpointError(options.out, "exists already and is not empty.", "Choose another name.")
-            publish_adapter(options.workdir, options.out, options.weights, options.step, print)
-            return
-        publish(
-            options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from, print,
-            options.merge,
-        )  # fmt: skip
+            step = publish_adapter(options.workdir, options.out, options.weights, options.step, print)
+        else:
+            step = publish(
+                options.workdir, options.out, options.weights, DTYPES[options.dtype], options.step, options.copy_from,
+                print, options.merge,
+            )  # fmt: skip
+        if name:
+            card = convert_push.card_of(options.workdir, options.weights, step)
+            convert_push.write_card(options.out, card)
+            print(f"{options.out}/{convert_push.CARD}:\n\n{card}")
+            convert_push.push(options.out, name, options.dry_run)
 
     return errors.status(work)

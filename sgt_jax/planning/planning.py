@@ -86,6 +86,9 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     return {
         "mesh": dict(mesh.shape),
         "rows": rows,
+        "steps": config.total_steps,
+        "checkpoint": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(planned.state)),
+        "keep": config.checkpoint.keep,
         "accumulate": config.accumulate,
         "remat": planned.model.remat,
         "slots_per_chip": rows * sum(config.data.budgets[lane] for lane in lanes) // chips,
@@ -162,6 +165,19 @@ def search(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> int:
     return 0 if results and results[0]["fits"] else 1
 
 
+def whole_run(result: dict[str, Any]) -> list[str]:
+    """Hours, chip-hours and disk of all steps of the config, in lines."""
+    line, steps, keep = result["roofline"], result["steps"], result["keep"]
+    low, high = (steps * line[name] / 3600 for name in ("overlapped", "serial"))
+    gigabytes = result["checkpoint"] / 1e9
+    return [
+        f"All {steps:,} steps take {low:.1f} to {high:.1f} h, {low * result['chips']:.0f} to {high * result['chips']:.0f} "
+        "chip-hours, without start, data, evaluation and saves",
+        f"  a checkpoint takes {gigabytes:.1f} GB of disk, and {keep + 1} of them while the next is written "
+        f"(checkpoint.keep={keep}): {(keep + 1) * gigabytes:.0f} GB",
+    ]
+
+
 def table(result: dict[str, Any]) -> str:
     """The result for people."""
     state, line = result["state"], result["roofline"]
@@ -207,6 +223,7 @@ def table(result: dict[str, Any]) -> str:
             f"{line['serial']:.2f} s if they do not (MFU {line['mfu_serial']:.0%})",
             "  assumed: peak rates of the data sheet, a typical SGT pack, all links of the interconnect used alike,",
             "  element-wise work fused; MFU divides the model's own FLOPs, without recomputation, by the peak",
+            *whole_run(result),
         ]
     lines += [f"  advice: {text}" for text in result["advice"]]
     how = "compiled" if compiled else "not compiled: activations and interconnect are rules of thumb; done"

@@ -4,13 +4,15 @@
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from sgt_jax.assets import hub
 from sgt_jax.data.tasks import given_options
-from sgt_jax.errors import ConfigError, hint
+from sgt_jax.errors import ConfigError, beside, hint
 from sgt_jax.evaluation import evaluators
 
 SEEDS = 2**31 - 1  # the largest; keys of JAX and shuffles of Grain take 32 bits
@@ -142,6 +144,27 @@ def before_anything(config: ConfigDict) -> None:
     check_kind(config)
     check(config)
     check_data(config)
+
+
+def check_places(config: ConfigDict) -> None:
+    """The folders that a run starts from and reads: what is missing is said with the command that downloads it.
+
+    Raises:
+      ConfigError: one is not there.
+    """
+    named = {name: config.get(name, "") for name in ("init_from", "init_base", "vae_from")}
+    named["data.tokenizer"] = config.data.get("tokenizer", "")
+    written: set[str] = set()
+    used = {part.get("source") for part in config.data.mixture.values() if not part.get("tokenised")}
+    for name in sorted(used & set(config.data.sources)):
+        root = config.data.sources[name].get("root", "")
+        named[f"data.sources.{name}.root"] = root if isinstance(root, str) else ""
+        if config.data.sources[name].type == "records":
+            written.add(f"data.sources.{name}.root")
+    for field, path in named.items():
+        if path and "://" not in path and not path.startswith("package:") and not os.path.exists(os.path.expanduser(path)):
+            advice = f"; `sgt ingest ... {path}` writes it" if field in written else hub.advice(path) or beside(path)
+            raise ConfigError(f"config.{field}={path}: is not there{advice}")
 
 
 def check_kind(config: ConfigDict) -> None:

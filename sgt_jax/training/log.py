@@ -1,5 +1,7 @@
 """What a run records while it runs: `metrics.jsonl`, TensorBoard events, pictures, and what it says on the terminal.
 
+SGT_WANDB=PROJECT in the environment also sends it to Weights & Biases (`wandb_log`).
+
 Everything lands in the work directory and survives a kill: every line is flushed when it is written. A run
 that resumes from a checkpoint drops what was logged after that checkpoint, so that no step appears twice.
 Only the primary process writes.
@@ -30,6 +32,7 @@ from sgt_jax.data.stored.atomic import is_remote
 from sgt_jax.parallel import progress
 from sgt_jax.reporting import grids
 from sgt_jax.reporting.metrics import METRICS, read_metrics
+from sgt_jax.training import wandb_log
 from sgt_jax.training.terminal import Terminal
 
 PICTURES = "pictures"
@@ -74,6 +77,7 @@ class RunLog:
             purge_step=first_step + 1 if first_step else 0,
             filename_suffix=f".from{first_step}",
         )
+        self._wandb = wandb_log.of_environment(self._workdir, self._folder.local)
         self._terminal.show_bar(first_step)
         self._heard = contextlib.ExitStack()
         self._heard.enter_context(progress.listening(self._terminal.stage))
@@ -86,6 +90,8 @@ class RunLog:
         for name, value in self._metrics.write(step, kind, numbers).items():
             if math.isfinite(value):
                 self._events.add_scalar(f"{kind}/{name}", value, step)
+        if self._wandb is not None:
+            self._wandb.scalars(step, kind, numbers)
         if kind == "train":
             self._terminal.step(step, numbers)
         else:
@@ -108,6 +114,8 @@ class RunLog:
         grids.write_png(self._folder.local / PICTURES / file, picture)
         self._events.add_image(name, picture, step, dataformats="HWC")
         self._events.flush()
+        if self._wandb is not None:
+            self._wandb.picture(step, name, picture)
         self._folder.copy()
         return self._workdir / PICTURES / file
 
@@ -125,6 +133,8 @@ class RunLog:
         self._terminal.close()
         self._metrics.close()
         self._events.close()
+        if self._wandb is not None:
+            self._wandb.close()
         self._folder.close()
 
     def __enter__(self) -> "RunLog":

@@ -59,8 +59,8 @@ def publish(
     copy_from: str | os.PathLike | None = None,
     progress: Any = lambda line: None,
     merge: bool = False,
-) -> None:
-    """Writes the weights of a run, "ema" or "params", as a published folder; see `Family.save`.
+) -> int:
+    """Writes the weights of a run, "ema" or "params", as a published folder; returns their step. See `Family.save`.
 
     Args:
       merge: of a run that trained adapters: its base with the adapters added. The base is held in memory.
@@ -92,13 +92,14 @@ def publish(
             copy_from = None
     progress(f"{workdir}: {weights} of step {step} -> {out}")
     family.save(params, config, out, dtype, copy_from=copy_from, extra_files=[tokenizer_file], progress=progress)
+    return step
 
 
 def publish_adapter(
     workdir: epath.PathLike, out: str | os.PathLike, weights: str = "ema", step: int | None = None,
     progress: Any = lambda line: None,
-) -> None:  # fmt: skip
-    """Writes the adapters of a run as PEFT does; a diffusion transformer's also as diffusers does.
+) -> int:  # fmt: skip
+    """Writes the adapters of a run as PEFT does, a diffusion transformer's also as diffusers does; returns their step.
 
     Raises:
       CheckpointError: not a work directory, no such checkpoint, the run trained no adapters, ...
@@ -114,3 +115,4 @@ def publish_adapter(
     if painting:
         adapters_out.write_diffusers(os.path.join(out, adapters.DIFFUSERS), painting, _DIFFUSERS)
     progress(f"{run.workdir}: {len(found.modules)} adapters, {weights} of step {found.step} -> {os.fspath(out)}")
+    return found.step

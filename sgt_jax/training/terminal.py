@@ -55,7 +55,7 @@ class Terminal:
         """Says what is being done: in the bar, or as a line if there was none for a while."""
         if self._bar:
             self._bar.stage(str(stage))
-        elif stage.name == COMPILING or (stage.name != STEP and time.monotonic() - self._said >= EVERY):
+        elif stage.name == COMPILING or (0 < stage.done < stage.total and time.monotonic() - self._said >= EVERY):
             self.line(str(stage))
 
     def step(self, step: int, values: Mapping[str, float]) -> None:

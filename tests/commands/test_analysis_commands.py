@@ -120,8 +120,8 @@ def test_align_compares_proxies_with_understanding(folders, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("arguments,words", [
     (["probe", "--pair", "nowhere", "nowhere"], "no such folder"),
-    (["probe", "--source", "type=nothing"], "--classes A B"),
-    (["attention", "--source", "type=nothing"], "unknown source type"),
+    (["probe", "--source", "type=folder,root=nowhere"], "--classes A B"),
+    (["attention", "--source", "type=nothing"], "no type 'nothing'; there are ade20k"),
     (["attention", "--source", "held_out"], "is not the config of a run"),
     (["probe", "--source", "type=scenes,num=40"], "of 'left' where 150 are wanted; lower --n"),
     (["attention", "--layers", "7"], "no decoder layer 7"),

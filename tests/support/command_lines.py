@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -35,6 +36,7 @@ FOREIGN = ("curl", "export", "git", "mkdir", "source")
 WRITTEN_BY_THE_READER = {
     "configs/mine.py": "configs/nano.py",
     "configs/study/silhouette.py": "configs/study/proxies.py",
+    "mine.py": "configs/nano_sgt.py",
 }
 PYTEST_OPTIONS = ("-m", "-k", "-n", "--dist", "--durations", "-x", "-q")
 RUFF_OPTIONS = ("check", "format", "--check", "--fix", ".")
@@ -60,8 +62,14 @@ class Command(NamedTuple):
 
 def blocks(text: str) -> Iterator[tuple[int, str, str]]:
     """(line number, language, content) of every fenced block of a Markdown page."""
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield text.count("\n", 0, match.start()) + 1, match[1], match[2]
+    for line, language, _, content in marked_blocks(text):
+        yield line, language, content
+
+
+def marked_blocks(text: str) -> Iterator[tuple[int, str, str, str]]:
+    """(line number, language, mark, content) of every fenced block; "```sh hardware" is only parsed, never run."""
+    for match in re.finditer(r"^```(\w*)(?: (\w+))?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, match.start()) + 1, match[1], match[2] or "", match[3]
 
 
 def split(text: str) -> list[tuple[str, ...]]:
@@ -279,7 +287,32 @@ def _ruff(words: list[str]) -> None:
         raise CommandError(f"ruff {' '.join(sorted(unknown))} is not used in these documents")
 
 
+HF = "huggingface_hub.cli.hf"  # the hub's client, which the tokenizers bring
+
+
+def _hf(words: list[str]) -> None:
+    """A command of the hub's client, by its own help."""
+    known = hf_options(words[0])
+    for word in words[1:]:
+        if word.startswith("--") and word.split("=")[0] not in known:
+            raise CommandError(f"hf {words[0]} has no option {word}; it has {', '.join(sorted(known))}")
+    if words[0] == "download" and not re.fullmatch(r"[\w.-]+/[\w.-]+", words[1]):
+        raise CommandError(f"hf download {words[1]} is no OWNER/NAME")
+
+
+@functools.cache
+def hf_options(command: str) -> frozenset[str]:
+    """The options that `hf COMMAND --help` shows."""
+    call = [sys.executable, "-m", HF, command, "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"})
+    if done.returncode:
+        raise CommandError(f"hf has no command {command}")
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
+
+
 def _cd(words: list[str]) -> None:
+    if words[0].startswith("/tmp/"):
+        return  # what a command before it made
     if not (REPOSITORY / words[0]).is_dir():
         raise CommandError(f"no folder {words[0]}")
 
@@ -293,5 +326,5 @@ def _setup() -> configparser.ConfigParser:
 
 _PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "python": _python, "sgt": lambda words: _python(["-m", "sgt_jax", *words]), "pytest": _pytest, "pip": _pip, "ruff": _ruff,
-    "cd": _cd, ".ci/run": lambda words: None,
+    "cd": _cd, "hf": _hf, ".ci/run": lambda words: None,
 }  # fmt: skip

@@ -52,7 +52,9 @@ class Masks:
         ]
         self._constant = None
         if options["train_n"]:
-            self._constant = _best_constant(subject.source(options["train_source"]), options["train_n"])
+            self._constant = _best_constant(
+            subject.source(options["train_source"]), options["train_n"], self._targets[0].shape[:2]
+        )
         self._references: dict[str, list[float]] | None = None  # ceiling and constant map, measured once
 
     def __call__(self, params: Params) -> Result:
@@ -114,12 +116,14 @@ def _first(source: Sequence[Example], n: int) -> list[Example]:
     return [source[i] for i in range(min(n, len(source)))]
 
 
-def _best_constant(source: Sequence[Example], n: int) -> np.ndarray:
-    """The map bool [K, H, W] that fits the first n pictures of a source best."""
-    known = [segmentation.true_instances(example) for example in _first(source, n)]
-    sizes = sorted({instances.shape[1:] for instances in known})
-    if len(sizes) != 1:
-        raise DataError(f"{source!r}: the best constant map needs training pictures of one size, not {sizes or 'none'}")
+def _best_constant(source: Sequence[Example], n: int, shape: tuple[int, int]) -> np.ndarray:
+    """The map bool [K, H, W] that fits the first n pictures of a source best; of pictures of several sizes, at `shape`."""
+    examples = _first(source, n)
+    if not examples:
+        raise DataError(f"{source!r}: the best constant map needs training pictures, and there are none")
+    known = [segmentation.true_instances(example) for example in examples]
+    if len({instances.shape[1:] for instances in known}) > 1:
+        known = [_at_size(instances, shape) for instances in known]
     return segmentation.best_constant_mask(known)
 
 

@@ -32,7 +32,9 @@ def true_instances(example: Example, shape: tuple[int, int] | None = None) -> np
         if example.mask_picture is None:
             raise DataError(f"{example.name}: has neither instance masks nor a mask picture to score against")
         instances = decode(example.mask_picture, palette=None)
-    return instances if shape in (None, instances.shape[1:]) else resize_masks(instances, shape)
+    if shape not in (None, instances.shape[1:]):
+        return resize_masks(instances, shape)
+    return np.asarray(instances)  # sources of files give runs
 
 
 def iou_matrix(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

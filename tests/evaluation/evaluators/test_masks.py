@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from sgt_jax.configs import nano_sgt, nano_vae
 
+from sgt_jax.data.pictures.regions import Masks as Runs
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.evaluators.masks import Masks
 from sgt_jax.evaluation.evaluators.reconstructions import Reconstructions
+from sgt_jax.evaluation.rules import segmentation
 from tests.support.oracle_subject import OracleSubject
 
 OPTIONS = dict(nano_sgt.evaluators()["masks"], n=20, train_n=20)
@@ -39,12 +41,13 @@ def test_ceiling_and_constant_map_are_measured_once(sources):
     assert subject.calls == 1 and first["ceiling_miou"] == second["ceiling_miou"]
 
 
-def test_a_constant_map_needs_training_pictures_of_one_size(sources):
+def test_a_constant_map_is_found_among_pictures_of_any_size_and_needs_one(sources):
     example = sources["asked"][0]
     half = dataclasses.replace(example, masks=example.masks[:, ::2])
-    for bad, words in (([example, half], "one size"), ([], "not none")):
-        with pytest.raises(DataError, match=words):
-            Masks(OracleSubject({**sources, "asked": bad}), OPTIONS)
+    mixed = Masks(OracleSubject({**sources, "asked": [example, half]}), OPTIONS)
+    assert mixed._constant.shape[1:] == mixed._targets[0].shape[:2]
+    with pytest.raises(DataError, match="there are none"):
+        Masks(OracleSubject({**sources, "asked": []}), OPTIONS)
 
 
 def test_reconstructions_of_a_perfect_autoencoder_have_scores_and_a_title(sources):
@@ -57,3 +60,11 @@ def test_reconstructions_of_a_perfect_autoencoder_have_scores_and_a_title(source
     assert [(s.name, s.unit) for s in scores][:2] == [("PSNR of pictures", "dB"), ("PSNR of painted masks", "dB")]
     assert all(s.over_before.value == pytest.approx(1) and s.after.n == 20 for s in scores)
     assert "autoencoder" in Reconstructions.TITLE.title
+
+
+def test_masks_of_files_which_are_runs_are_scored_as_arrays(sources):
+    example = sources["held_out"][0]
+    ids = np.where(example.masks.any(0), example.masks.argmax(0) + 1, 0)
+    packed = dataclasses.replace(example, masks=Runs.of_ids(ids, [1]))
+    found = segmentation.true_instances(packed)
+    assert isinstance(found, np.ndarray) and segmentation.matched_miou(found, found) == 1.0

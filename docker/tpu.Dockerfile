@@ -1,0 +1,8 @@
+# An image for Cloud TPU and GKE: the IMAGE of `sgt launch gke submit`. Not built by us. From the root of the repository:
+#   docker build -f docker/tpu.Dockerfile -t sgt_jax:tpu .
+FROM python:3.12-slim
+WORKDIR /opt/sgt_jax
+COPY . .
+RUN pip install --no-cache-dir '.[tpu]'
+WORKDIR /work
+CMD ["sgt", "doctor"]
