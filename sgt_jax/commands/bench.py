@@ -4,11 +4,13 @@
     python -m sgt_jax bench --mot
     python -m sgt_jax bench --data configs/nano.py
     python -m sgt_jax bench --step configs/omnigen2_sgt.py:local --repeats 3
+    python -m sgt_jax bench --compile --step configs/nano_sgt.py
 
---step times the step of a config of any family on the first batch of its own data. Without it the model is BAGEL's, of a
-named size, on random inputs: the times depend on shapes and on the mask of a typical pack. --mot compares three ways to route
-slots to the two experts. --data also times how long a config's data takes to make a batch. What needs no data needs only jax,
-flax and optax. `bench serve` is `bench-serve`, which loads a server.
+--step times the step of a config of any family on the first batch of its own data; with --compile, how long it takes to make
+that step. Without --step the model is BAGEL's, of a named size, on random inputs: the times depend on shapes and on the mask
+of a typical pack. --mot compares three ways to route slots to the two experts. --data also times how long a config's data
+takes to make a batch. What needs no data needs only jax, flax and optax. `bench serve` is `bench-serve`, which loads a
+server.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import json
 import sys
 
 from sgt_jax.commands.parsing import Parser
+from sgt_jax.errors import ConfigError
+from sgt_jax.timing import compiling
 from sgt_jax.timing.step import SIZES, config_parts, data_row, measure, routed_steps, step_parts, table
 
 
@@ -36,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--step", metavar="CONFIG", help="time the step of this config (FILE.py or FILE.py:variant) instead"
     )
+    flags.add_argument(
+        "--compile", action="store_true", help="with --step: time tracing, lowering and compiling instead, without a cache"
+    )
     flags.add_argument("--json", help="also write the rows to this file")
     return flags
 
@@ -47,13 +54,17 @@ def main(arguments: list[str]) -> int:
 
         return bench_serve.main(arguments[1:])
     options = parser().parse_args(arguments)
-    if options.step:
+    if options.compile and not options.step:
+        raise ConfigError("--compile times the step of a config: give --step CONFIG")
+    if options.compile:
+        rows = compiling.compile_times(compiling.with_gradient(config_parts(options.step)))
+    elif options.step:
         rows = measure(config_parts(options.step), options.repeats)
     else:
         rows = measure((routed_steps if options.mot else step_parts)(options), options.repeats)
-    if options.data:
+    if options.data and not options.compile:
         rows.append(data_row(options.data, options.repeats))
-    print(table(rows, options.mot))
+    print(compiling.table(rows) if options.compile else table(rows, options.mot))
     if options.json:
         with open(options.json, "w") as file:
             json.dump(rows, file, indent=1)

@@ -74,7 +74,8 @@ class Engine:
     ) -> None:  # fmt: skip
         """With a mesh, the assistant's parameters must lie on it, as `load` puts them."""
         self.assistant, self.limits = assistant, limits
-        self.programs = Programs(mesh)
+        # A program that calls back into this process cannot be kept.
+        self.programs = Programs(mesh, "" if assistant.notify else f"{assistant.family.name} {assistant.config!r}")
         self.ready = threading.Event()
         self.failure: BaseException | None = None
         self._writing = Writing(assistant, self.programs, limits)

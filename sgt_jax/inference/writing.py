@@ -117,14 +117,16 @@ class Writing:
             self._write()
 
     def warm_up(self) -> None:
-        """Compiles every shape of reading, and writing."""
-        limits = self._limits
-        for length in self._ladder():
+        """Compiles every shape of reading, and writing; runs the smallest, as reading long contexts takes a while."""
+        ladder = self._ladder()
+        self._open([], ladder[0], 0, self._rows(ladder[0], 1))
+        for length in ladder:
             for seen in (0, length):
                 for rows in sorted({self._rows(length, count) for count in (1, 2)}):
-                    self._open([], length, seen, rows)
-        if self._state is not None:
-            self._advance(np.zeros(limits.slots, bool))
+                    given = self._given([], length, seen, rows)
+                    read = self._programs.ask("open", self._sampler.steps.open_text, *given).result().out_info
+                    self._programs.ask("insert", slots.insert, self._state, read, np.int32(0), np.int32(0)).result()
+        self._advance(np.zeros(self._limits.slots, bool))
 
     def _drop(self) -> None:
         self.waiting = collections.deque(job for job in self.waiting if not job.dropped())
@@ -168,19 +170,20 @@ class Writing:
                 "insert", slots.insert, self._state, read, np.int32(row), np.int32(free)
             )  # fmt: skip
 
-    def _open(self, jobs: list[Job], length: int, seen: int, rows: int) -> slots.Slots:
+    def _given(self, jobs: list[Job], length: int, seen: int, rows: int) -> tuple:
+        """What the program takes that reads prompts, padded to so many rows."""
         spec = self._sampler.layout.spec
         budgets = dict.fromkeys(spec, 0) | {"und": length, "vit": seen}
         laid = [job.prepared.lanes for job in jobs]
         batch = packing.stack_samples([*laid, *[{}] * (rows - len(laid))], spec, budgets)
         seeds = np.asarray([*(job.request.seed for job in jobs), *[0] * (rows - len(jobs))], np.int32)
         heat = np.asarray([*(job.request.temperature for job in jobs), *[0.0] * (rows - len(jobs))], np.float32)
-        given = self._assistant.params, batch, seeds, heat
-        read = self._programs.run("open", self._sampler.steps.open_text, *given)
+        return self._assistant.params, batch, seeds, heat
+
+    def _open(self, jobs: list[Job], length: int, seen: int, rows: int) -> slots.Slots:
+        read = self._programs.run("open", self._sampler.steps.open_text, *self._given(jobs, length, seen, rows))
         if self._state is None:
             self._state = jax.device_put(slots.empty(read, self._limits.slots, self.context + 1), read.token.sharding)
-        if not jobs:
-            self._programs.ask("insert", slots.insert, self._state, read, np.int32(0), np.int32(0)).result()
         return read
 
     def _write(self) -> None:

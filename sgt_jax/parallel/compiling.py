@@ -57,13 +57,17 @@ def compilation_cache(folder: str | os.PathLike = "", seconds: float = 0.1) -> s
 def user_folder() -> Path:
     """XDG_CACHE_HOME/sgt_jax or ~/.cache/sgt_jax, and a part for this kind of processor: CPU programs run on no older one."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "sgt_jax" / "compiled" / processor()
+
+
+def processor() -> str:
+    """A short name for this kind of processor, by what it can do."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
         features = platform.processor()
-    kind = hashlib.sha256(features.encode()).hexdigest()[:8]
-    return Path(home) / "sgt_jax" / "compiled" / f"{platform.machine()}-{kind}"
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
 
 
 def _set(variable: str, value: str | float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.commands import bench
+from sgt_jax.errors import ConfigError
 from sgt_jax.models.attention import segment_info
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.decoder import Decoder
@@ -36,6 +37,17 @@ def test_the_step_of_a_config(capsys):
     assert bench.main(["--step", "configs/omnigen2_sgt.py:local", "--repeats", "1"]) == 0
     step, forward = (line.split() for line in capsys.readouterr().out.splitlines()[2:])
     assert step[0] == "step" and float(step[2]) > 1.2 * float(forward[4]) > 0  # GFLOP
+
+
+@pytest.mark.slow  # three programs are compiled
+def test_what_it_costs_to_make_the_step(capsys):
+    with pytest.raises(ConfigError, match="--step CONFIG"):
+        bench.main(["--compile"])
+    assert bench.main(["--compile", "--step", "configs/omnigen2_sgt.py:local"]) == 0
+    rows = {line[:20].strip(): line[20:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    operations = [int(rows[part][3].replace(",", "")) for part in ("loss, forward only", "loss and gradient", "step")]
+    assert 0 < operations[0] < operations[1] < operations[2]
+    assert all(float(value) > 0 for value in rows["step"][:3])
 
 
 def small(**changes):
