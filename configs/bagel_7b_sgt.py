@@ -187,7 +187,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         tokenizer="checkpoints/BAGEL-7B-MoT",  # holds Qwen2.5's tokenizer.json with the four special tokens
         sources=dict(
             # Written by `python -m sgt_jax ingest` from the published files: docs/data.md. An unpacked tree is read as it is
-            # by dict(type="sam_sgt", root="data/SAM-SGT", index="file_names/sam_190k_new.txt").
+            # by dict(type="sam_sgt", root="data/SAM-SGT", index="file_names/sam_190k_new.txt"), with the same skip and limit.
             # DISAGREEMENT: 190k pairs are released; the paper's scaling plot ends at 100k, by the configs from COCO.
             sam=dict(type="records", root="data/records/sam_sgt", skip=HELD_OUT),
             sam_held_out=dict(type="records", root="data/records/sam_sgt", limit=HELD_OUT),

@@ -39,10 +39,12 @@ def arguments(root, variant="local+pixels"):
         f"--config={bagel_7b_sgt.__file__}:{variant}",
         f"--config.init_from={root / 'checkpoints/BAGEL-local'}",
         f"--config.data.tokenizer={root / 'checkpoints/BAGEL-local'}",
-        "--config.data.sources.sam.type=sam_sgt",
-        f"--config.data.sources.sam.root={root / 'data/SAM-SGT'}",
-        "--config.data.sources.llava.type=llava_onevision",
-        f"--config.data.sources.llava.root={root / local_road.LLAVA}",
+        *(f"--config.data.sources.{name}.type=sam_sgt" for name in ("sam", "sam_held_out")),
+        *(f"--config.data.sources.{name}.root={root / 'data/SAM-SGT'}" for name in ("sam", "sam_held_out")),
+        *(f"--config.data.sources.{name}.type=llava_onevision" for name in ("llava", "llava_held_out")),
+        *(f"--config.data.sources.{name}.root={root / local_road.LLAVA}" for name in ("llava", "llava_held_out")),
+        # All records are looked at here, those that training leaves out, too.
+        *(f"--config.data.sources.{name}.skip=0" for name in ("sam", "llava")),
     ]
 
 

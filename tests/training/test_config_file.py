@@ -89,7 +89,7 @@ def test_shipped_configs_have_the_same_fields():
     ("nowhere.py", [], "--config: no config file nowhere.py"),
     (str(CONFIGS), [], "--config: no config file"),
     (f"{NANO}:large", [], "nano.py has no variants, so not 'large'"),
-    (f"{BAGEL}:huge", [], "--config: no variant huge of this config; there are pixels"),
+    (f"{BAGEL}:huge", [], "--config: no variant huge of this config; there are benchmarks, pixels"),
 ])  # fmt: skip
 def test_errors_name_the_field_and_the_remedy(file, overrides, words):
     with pytest.raises(ConfigError) as caught:
