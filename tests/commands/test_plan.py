@@ -68,6 +68,9 @@ RESULT = dict(
     chips=32,
     mesh={"data": 1, "fsdp": 32, "tensor": 1, "context": 1},
     rows=32,
+    steps=8_000,
+    checkpoint=234e9,
+    keep=2,
     accumulate=1,
     remat="full",
     slots_per_chip=16384,
@@ -88,6 +91,7 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_do(monkeypatch, capsys):
     found = dict(RESULT, fits=False, over=65 * 2**20, peak=15.75 * 2**30 + 65 * 2**20)
     found["advice"] = planning.advice(found)
     monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
+    monkeypatch.setattr(plan, "require_compiler", lambda: None)
     arguments = ["--config", CONFIG, "--topology", "v5e:4x8"]
     assert plan.main(arguments) == 1
     text = capsys.readouterr().out
@@ -100,9 +104,12 @@ def test_what_fits(monkeypatch, capsys):
     collective = {"kind": "all-gather", "axes": "fsdp", "count": 84, "bytes": 8e10}
     found = dict(RESULT, fits=True, over=0.0, peak=14e9, temporaries=5e9, host=0, collectives=[collective], advice=[])
     monkeypatch.setattr(plan, "plan", lambda *_, **__: found)
+    monkeypatch.setattr(plan, "require_compiler", lambda: None)
     assert plan.main(["--config", CONFIG, "--topology", "v5e:4x8"]) == 0
     text = capsys.readouterr().out
     assert "FITS, 2.71 free" in text and "all-gather" in text and "MFU 67%" in text
+    assert "All 8,000 steps take 10.0 to 12.0 h, 320 to 384 chip-hours" in text
+    assert "a checkpoint takes 234.0 GB" in text and "(checkpoint.keep=2): 702 GB" in text
 
 
 @pytest.mark.parametrize(("accumulate", "chips", "status"), [(1, 16, 0), (1, 4, 1)])
