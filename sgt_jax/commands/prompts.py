@@ -40,7 +40,7 @@ def positions_of(checkpoint: str) -> int:
 
 
 def check_texts(tokenizer: Tokenizer, texts: Sequence[str], positions: int = 0) -> list[str]:
-    """Warnings of texts that hold words which the vocabulary lacks; the model reads them without these.
+    """Warnings of texts that hold words which the vocabulary lacks; the model reads a token for unknown words there.
 
     Args:
       positions: tokens that the model reads at most; 0 checks no length.
@@ -69,5 +69,5 @@ def check_texts(tokenizer: Tokenizer, texts: Sequence[str], positions: int = 0) 
             near = nearest(word, known)
             named.append(f"'{word}'" + (f" ({near})" if near else ""))
         more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
-        warnings.append(f"the model does not know {', '.join(named)}{more}; it reads '{shown}' without that")
+        warnings.append(f"the model does not know {', '.join(named)}{more}; in '{shown}' it reads unknown words there")
     return warnings
