@@ -55,6 +55,56 @@ def make(folder: Path) -> None:
                 writer.write(name, bits.view(ml_dtypes.bfloat16))
 
 
+def make_pipeline(folder: Path) -> None:
+    """Writes a pipeline folder of OmniGen2 of 0.6 billion parameters in bfloat16, tensor by tensor."""
+    import ml_dtypes
+    import numpy as np
+
+    from sgt_jax.checkpoints.writer import Writer
+    from sgt_jax.models.family import by_name
+    from sgt_jax.models.omnigen2.export import PARTS, part_names
+    from tests.support import local_pipeline, tiny_omnigen2
+
+    sizes = tiny_omnigen2.values()
+    sizes["dit"] |= dict(hidden_size=1536, num_layers=8, num_attention_heads=16, num_kv_heads=4, multiple_of=256,
+                         axes_dim_rope=(32, 32, 32), text_feat_dim=1024)  # fmt: skip
+    sizes["text"] |= dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=8, num_attention_heads=8,
+                          num_key_value_heads=2, vocab_size=64000, mrope_section=(16, 24, 24))  # fmt: skip
+    sizes["vision"] |= dict(out_hidden_size=1024)
+    made = by_name("omnigen2").config(sizes)
+    local_pipeline.bare(folder, made)
+    bits = np.random.default_rng(0).integers(0, 0x3F80, 1 << 20, np.uint16)  # numbers between 0 and 1
+    for part, (file, _) in PARTS.items():
+        names = part_names(made, part)
+        announced = {name: (ml_dtypes.bfloat16, source.shape) for name, source in names.items()}
+        with Writer(folder / part / file, announced, {"format": "pt"}) as writer:
+            for name, source in names.items():
+                writer.write(name, np.resize(bits, source.shape).view(ml_dtypes.bfloat16))
+
+
+def measure_import(folder: Path, dtype: str = "") -> dict[str, float]:
+    """Imports a published folder of any family onto one device."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    from sgt_jax.models import family as families
+
+    family = families.of_folder(folder)
+    config = family.config_of_folder(folder, scan_layers=True)
+    jax.device_put(0).block_until_ready()
+    with Peak() as peak:
+        loaded = family.load(folder, config, dtype=dtype or None)
+    leaves = jax.tree.leaves(loaded.params)
+    # Of stacked layers one tensor is a layer.
+    largest = max(x.nbytes / (x.shape[0] if x.ndim == 3 else 1) for x in leaves)
+    return {"import": peak.rise, "share": sum(x.nbytes for x in leaves) / MEGA, "largest": largest / MEGA}
+
+
+def import_of(folder: Path, dtype: str = "") -> dict[str, float]:
+    """`measure_import` in a fresh process."""
+    return _children(["measure_import", str(folder), dtype])[0]
+
+
 def facts(folder: Path) -> dict[str, float]:
     """Sizes in MB: of the whole checkpoint and of its largest tensor."""
     from sgt_jax.models.bagel.published import open_folder
@@ -186,7 +236,8 @@ def _children(arguments: list[str], processes: int = 1) -> list[dict[str, float]
 
 def main(arguments: list[str]) -> None:
     if arguments[0] == "--child":
-        what = {"measure": measure, "make_run": make_run, "measure_convert": measure_convert}[arguments[1]]
+        programs = (measure, make_run, measure_convert, measure_import)
+        what = {program.__name__: program for program in programs}[arguments[1]]
         folders = 2 if what is make_run else 1
         print(json.dumps(what(*map(Path, arguments[2 : 2 + folders]), *arguments[2 + folders :])))
         return
