@@ -94,8 +94,9 @@ def attention(options: argparse.Namespace) -> None:
         if "generation" in parts:
             prompts = _prompts(options, model.tokenizer)
             shift = model.defaults["t2i"].shift if shift is None else shift
+            painting = chosen_layers(model, options.layers, painting=True)
             found["generation"][which] = generation_attention(
-                model, prompts, layers, steps=options.steps, seed=options.seed, shift=shift, **common
+                model, prompts, painting, steps=options.steps, seed=options.seed, shift=shift, **common
             )
     report = {"understanding": _report_understanding, "generation": _report_generation}
     sections = {part: report[part](options, found[part]) for part in parts}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.checkpoints.names import NameMap
@@ -144,6 +145,31 @@ class Loaded(NamedTuple):
 
     params: Params
     summary: str
+
+
+class Attended(NamedTuple):
+    """Inner states of some layers, as attention used them, and the facts of their slots.
+
+    Attributes:
+      q, k: of every layer [R, S, H, D] and [R, S, K, D].
+      hidden: the residual stream after every layer, [R, S, width].
+      info: decides which slot sees which.
+    """
+
+    q: Sequence[jax.Array]
+    k: Sequence[jax.Array]
+    hidden: Sequence[jax.Array]
+    info: TokenInfo
+
+    @classmethod
+    def of(cls, captured: Mapping[str, jax.Array], layers: Sequence[int], info: TokenInfo) -> "Attended":
+        """From captured states "q_3", "k_3", "hidden_3"."""
+        return cls(*([captured[f"{kind}_{i}"] for i in layers] for kind in ("q", "k", "hidden")), info)
+
+
+def attention_names(layers: Sequence[int]) -> tuple[str, ...]:
+    """What to capture for `Attended.of`."""
+    return tuple(f"{kind}_{i}" for i in layers for kind in ("q", "k", "hidden"))
 
 
 class Family(Protocol):
@@ -288,6 +314,29 @@ class Family(Protocol):
         Raises UnsupportedError.
         """
         raise UnsupportedError(f"family '{self.name}' has no analyses: nothing says what its layers read")
+
+    def painting_layers(self, config: ModelConfig) -> int:
+        """How many layers paint: those of the decoder, where one does both."""
+        return self.decoder_size(config)[0]
+
+    def reading_attention(
+        self, model: Model, params: Params, batch: PackedBatch, layers: Sequence[int]
+    ) -> "Attended":  # fmt: skip
+        """What attention saw while a batch was read; the first slots are those of lane "und". Raises UnsupportedError."""
+        raise UnsupportedError(f"family '{self.name}' has no analysis 'attention'")
+
+    def painting_attention(
+        self, model: Model, params: Params, batch: PackedBatch, x: jax.Array, t: jax.Array, layers: Sequence[int]
+    ) -> tuple[jax.Array, "Attended"]:  # fmt: skip
+        """Velocities of noisy latents x [R, G, F] at a time, and what attention saw: slots of `text_slots`, then latents.
+
+        Raises UnsupportedError.
+        """
+        raise UnsupportedError(f"family '{self.name}' has no analysis 'attention'")
+
+    def text_slots(self, batch: PackedBatch) -> np.ndarray:
+        """Token ids [R, S] of the slots in front of the latents while a picture is painted; -1 for padding."""
+        raise UnsupportedError(f"family '{self.name}' has no analysis 'attention'")
 
     def check_analysis(self, name: str) -> None:
         """Whether "attention" or "align", which need the inside of one decoder for both tasks, exist for it.

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis.attention import allocation
+from sgt_jax.analysis.attention import allocation, words
 from sgt_jax.analysis.batches import batches, vit_size
 from sgt_jax.analysis.questions import Question
 from sgt_jax.analysis.spectra import spectrum
-from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Sample
 from sgt_jax.data.pictures import resizing
@@ -65,7 +64,8 @@ def understanding_attention(
     samples = [task(question.example, np.random.default_rng(0)) for question in asked]
     coverage = [_coverage(question, resize) for question in asked]
     layout = model.layout(())
-    special = jnp.asarray([layout.tokens.bos, layout.tokens.eos, layout.tokens.soi, layout.tokens.eoi])
+    tokenizer = model.tokenizer
+    special = jnp.asarray([tokenizer.bos, tokenizer.eos, tokenizer.soi, tokenizer.eoi])
     step = _program(model.family, model.config, tuple(layers), ranked)
     made = list(batches([sample.plan for sample in samples], layout, rows))
     kinds = [_kinds(samples[k * rows : (k + 1) * rows], batch) for k, (batch, _) in enumerate(made)]
@@ -95,22 +95,19 @@ def understanding_attention(
 @functools.cache
 def _program(family: Family, config: ModelConfig, layers: tuple[int, ...], ranked: int):
     """The compiled step; two checkpoints of one architecture share it."""
-    return jax.jit(functools.partial(_step, family.model(config), layers, ranked))
+    return jax.jit(functools.partial(_step, family, family.model(config), layers, ranked))
 
 
-def _step(inner, layers, ranked, params, batch, objects, queries, kinds, special):
+def _step(family, inner, layers, ranked, params, batch, objects, queries, kinds, special):
     """One batch: mass [L, R, 2, H, 4], entropy likewise, hidden states [L, ranked, U, W]."""
-    capture = [f"{kind}_{i}" for i in layers for kind in ("q", "k", "hidden")]
-    out = inner.forward(params, batch, inner.draw(jax.random.key(0), batch), capture=capture)
+    seen = family.reading_attention(inner, params, batch, layers)
     und = batch["und"]
     picture = (und["vit"] >= 0).astype(jnp.float32)
     marker = jnp.isin(und["token"], special).astype(jnp.float32)
     real = (und["sample"] > 0).astype(jnp.float32)
     groups = jnp.stack([picture, real * (1 - picture) * (1 - marker), marker, picture * objects], axis=-1)
-    found = allocation.layer_means(
-        [out[f"q_{i}"] for i in layers], [out[f"k_{i}"] for i in layers], TokenInfo.of(und), queries, kinds, groups
-    )
-    hidden = jnp.stack([out[f"hidden_{i}"][:ranked, : picture.shape[1]].astype(jnp.float32) for i in layers])
+    found = allocation.layer_means(seen.q, seen.k, seen.info, queries, kinds, groups)
+    hidden = jnp.stack([h[:ranked, : picture.shape[1]].astype(jnp.float32) for h in seen.hidden])
     return found.mass, found.entropy, hidden
 
 
@@ -123,16 +120,18 @@ def _compact(kinds: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kinds(samples: Sequence[Sample], batch) -> np.ndarray:
-    """bool [R, U, 2]: slots that predict a token of the answer; words of the question. Splits number a plan's items."""
+    """bool [R, U, 2]: slots that predict a token of the answer; words of the question, without marks and template."""
     und = batch["und"]
     found = np.zeros((*und["sample"].shape, len(QUERIES)), bool)
     row, label = np.nonzero(batch["labels"]["weight"] > 0)
     found[row, batch["labels"]["slot"][row, label], 0] = True
     for row, sample in enumerate(samples):
-        for split, item in enumerate(sample.plan):
-            if item.type == "text" and not item.loss:
-                mine = np.flatnonzero((und["sample"][row] > 0) & (und["split"][row] == split))
-                found[row, mine[1:-1], 1] = True  # without the markers around the text
+        after = 0
+        for item in sample.plan:
+            if item.type == "text":
+                start = words.place(und["token"][row], item.data, after)
+                after = start + len(item.data)
+                found[row, start:after, 1] = not item.loss
     return found
 
 

@@ -13,17 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgt_jax.analysis.attention import allocation
+from sgt_jax.analysis.attention import allocation, words
 from sgt_jax.analysis.attention.words import CATEGORIES, Prompt
 from sgt_jax.analysis.batches import batches, canvas
 from sgt_jax.analysis.spectra import spectrum
-from sgt_jax.batch import TokenInfo
 from sgt_jax.data import tasks
 from sgt_jax.data.examples import Example
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models.family import Family, ModelConfig
 
-# Groups of keys: words by category, then what is reported apart. Together they cover everything.
+# Groups of keys: words by category, then what is reported apart. Together they cover everything. What a template says
+# around a prompt counts as text markers.
 KEYS = (*CATEGORIES, "text markers", "picture markers", "latents")
 
 
@@ -32,7 +33,7 @@ class GenerationAttention(NamedTuple):
 
     Attributes:
       layers: numbers of the layers.
-      times: [S] the time t of each step: 1 is noise.
+      times: [S] the time t of each step, noise first.
       mass: [n, S, L, H, 7] mean softmax weight of a latent on those keys.
       tokens: [n, 4] how many tokens of each category a prompt has.
       rank: [m, S, L] effective rank of the hidden states of the latents, for the first prompts of each batch.
@@ -72,8 +73,8 @@ def generation_attention(
     masses, ranks = [], []
     for number, (batch, real) in enumerate(batches(plans, layout, rows)):
         mine = prompts[number * rows : number * rows + real]
-        groups = _groups(mine, batch)
-        batch = {lane: batch[lane] for lane in ("und", "gen")}
+        groups = _groups(mine, model.family.text_slots(batch), batch["gen"]["sample"], model.tokenizer)
+        batch = {lane: batch[lane] for lane in ("und", "text", "gen", "flow") if lane in batch}
         keys = [jax.random.fold_in(jax.random.key(seed), number * rows + row) for row in range(rows)]
         shape = (batch["gen"]["sample"].shape[1], model.config.latent_width)
         x = jnp.stack([jax.random.normal(key, shape) for key in keys])
@@ -95,39 +96,31 @@ def generation_attention(
 @functools.cache
 def _program(family: Family, config: ModelConfig, layers: tuple[int, ...], ranked: int):
     """The compiled step; two checkpoints of one architecture share it."""
-    return jax.jit(functools.partial(_step, family.model(config), layers, ranked))
+    return jax.jit(functools.partial(_step, family, family.model(config), layers, ranked))
 
 
-def _step(inner, layers, ranked, params, batch, groups, x, t):
+def _step(family, inner, layers, ranked, params, batch, groups, x, t):
     """One step of a batch: velocity [R, G, F], mass [L, R, H, 7], hidden states of latents [L, ranked, G, W]."""
-    und, gen = batch["und"], batch["gen"]
-    capture = [f"{kind}_{i}" for i in layers for kind in ("q", "k", "hidden")]
-    x_und = inner.embed_und(params, und, None)
-    x_gen = inner.embed_gen(params, x, jnp.full(x.shape[:2], t), gen["table"])
-    infos = TokenInfo.of(und), TokenInfo.of(gen)
-    _, h_gen, aux = inner.decode(params, x_und, x_gen, *infos, capture=tuple(capture))
-    info = TokenInfo(*(jnp.concatenate(pair, axis=1) for pair in zip(*infos)))
-    first, count = und["token"].shape[1], x.shape[1]
-    queries = jnp.where(gen["sample"] > 0, first + jnp.arange(count), -1)
-    found = allocation.layer_means(
-        [aux[f"q_{i}"] for i in layers], [aux[f"k_{i}"] for i in layers], info, queries,
-        jnp.ones((*queries.shape, 1)), groups,
-    )  # fmt: skip
-    hidden = jnp.stack([aux[f"hidden_{i}"][:ranked, first:].astype(jnp.float32) for i in layers])
-    return inner.velocity(params, h_gen), found.mass[:, :, 0], hidden
+    velocity, seen = family.painting_attention(inner, params, batch, x, t, layers)
+    count = x.shape[1]
+    first = seen.q[0].shape[1] - count
+    queries = jnp.where(batch["gen"]["sample"] > 0, first + jnp.arange(count), -1)
+    found = allocation.layer_means(seen.q, seen.k, seen.info, queries, jnp.ones((*queries.shape, 1)), groups)
+    hidden = jnp.stack([h[:ranked, first:].astype(jnp.float32) for h in seen.hidden])
+    return velocity, found.mass[:, :, 0], hidden
 
 
-def _groups(prompts: Sequence[Prompt], batch) -> np.ndarray:
-    """[R, U + G, 7] membership of every slot in KEYS."""
-    und, gen = batch["und"], batch["gen"]
-    first, count = und["token"].shape[1], gen["sample"].shape[1]
-    groups = np.zeros((len(und["token"]), first + count, len(KEYS)), np.float32)
+def _groups(prompts: Sequence[Prompt], token: np.ndarray, latents: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """[R, S + G, 7] membership of every slot in KEYS: text slots [R, S] with these ids, -1 for padding, then latents."""
+    first = token.shape[1]
+    groups = np.zeros((len(token), first + latents.shape[1], len(KEYS)), np.float32)
     for row, prompt in enumerate(prompts):
-        text = np.flatnonzero((und["sample"][row] > 0) & (und["split"][row] == 0))
-        groups[row, text[1:-1], prompt.categories] = 1
-        groups[row, text[[0, -1]], KEYS.index("text markers")] = 1
-        groups[
-            row, np.flatnonzero((und["sample"][row] > 0) & (und["split"][row] == 1)), KEYS.index("picture markers")
-        ] = 1
-        groups[row, first + np.flatnonzero(gen["sample"][row] > 0), KEYS.index("latents")] = 1
+        groups[row, np.flatnonzero(token[row] >= 0), KEYS.index("text markers")] = 1
+        marks = np.flatnonzero(np.isin(token[row], (tokenizer.soi, tokenizer.eoi)))
+        start = words.place(token[row], prompt.ids)
+        text = np.arange(start, start + len(prompt.ids))
+        groups[row, [*marks, *text], KEYS.index("text markers")] = 0
+        groups[row, marks, KEYS.index("picture markers")] = 1
+        groups[row, text, prompt.categories] = 1
+        groups[row, first + np.flatnonzero(latents[row] > 0), KEYS.index("latents")] = 1
     return groups

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sgt_jax.data.sources.scenes.drawing import COLOURS
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
@@ -49,6 +51,19 @@ def categorised(text: str, objects: Sequence[str], tokenizer: Tokenizer) -> Prom
             start += 1
         categories.append(of_letter[start] if start < len(text) else CATEGORIES.index("other"))
     return Prompt(text, ids, categories)
+
+
+def place(tokens: np.ndarray, ids: Sequence[int], start: int = 0) -> int:
+    """The first slot of `tokens` [S], from `start` on, at which a text stands.
+
+    Raises:
+      DataError: it does not stand there.
+    """
+    wanted = np.asarray(ids)
+    for i in range(start, len(tokens) - len(wanted) + 1):
+        if np.array_equal(tokens[i : i + len(wanted)], wanted):
+            return i
+    raise DataError("a text of a sample does not stand among its tokens")
 
 
 def read_prompts(path: str | Path) -> list[Mapping[str, Any]]:

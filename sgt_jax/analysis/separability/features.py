@@ -15,14 +15,19 @@ from sgt_jax.models.family import Family, ModelConfig
 from sgt_jax.parallel import progress
 
 
-def chosen_layers(model: Assistant, wanted: Sequence[int] | None = None, most: int = 8) -> tuple[int, ...]:
-    """Decoder layers to look at: those that were asked for (-1 is the last), or at most `most` evenly spaced ones.
+def chosen_layers(
+    model: Assistant, wanted: Sequence[int] | None = None, most: int = 8, painting: bool = False
+) -> tuple[int, ...]:  # fmt: skip
+    """Layers to look at, of the decoder that reads or of those that paint: those that were asked for (-1 is the last), or at
+    most `most` evenly spaced ones.
 
     Raises:
       DataError: the model has no such layer.
       UnsupportedError: its family cannot be looked into.
     """
-    count, _ = model.family.decoder_size(model.config)
+    count = (
+        model.family.painting_layers(model.config) if painting else model.family.decoder_size(model.config)[0]
+    )  # fmt: skip
     if not wanted:
         return tuple(sorted({round(x) for x in np.linspace(0, count - 1, min(count, most))}))
     if bad := [i for i in wanted if not -count <= i < count]:

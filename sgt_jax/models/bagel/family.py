@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from sgt_jax.batch import PackedBatch
+from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.data.layouts.bagel import BagelLayout, SpecialTokens
 from sgt_jax.data.pictures.resizing import DEFAULT_MAX_PIXELS, ResizeRule
@@ -20,7 +22,7 @@ from sgt_jax.models.bagel.costs import BagelCosts
 from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.steps import BagelSteps
-from sgt_jax.models.family import Family, Loaded, Notify, Sharding
+from sgt_jax.models.family import Attended, Family, Loaded, Notify, Sharding, attention_names
 
 # (smallest short side, largest long side) in pixels of pictures that the autoencoder reads.
 _VAE_SIDES = (512, 1024)
@@ -194,6 +196,28 @@ class BagelFamily(Family):
         names = {f"layer {i}": f"hidden_{i}" for i in layers} | {"vit": "vit_out", "connector": "connector_out"}
         out = model.forward(params, batch, model.draw(jax.random.key(0), batch), capture=tuple(names.values()))
         return {name: out[captured] for name, captured in names.items()}
+
+    def reading_attention(
+        self, model: Bagel, params: Mapping[str, Any], batch: PackedBatch, layers: Sequence[int]
+    ) -> Attended:  # fmt: skip
+        draws = model.draw(jax.random.key(0), batch)
+        out = model.forward(params, batch, draws, capture=list(attention_names(layers)))
+        return Attended.of(out, layers, TokenInfo.of(batch["und"]))
+
+    def painting_attention(
+        self, model: Bagel, params: Mapping[str, Any], batch: PackedBatch, x: jax.Array, t: jax.Array,
+        layers: Sequence[int],
+    ) -> tuple[jax.Array, Attended]:  # fmt: skip
+        und, gen = batch["und"], batch["gen"]
+        x_und = model.embed_und(params, und, None)
+        x_gen = model.embed_gen(params, x, jnp.full(x.shape[:2], t), gen["table"])
+        infos = TokenInfo.of(und), TokenInfo.of(gen)
+        _, h_gen, aux = model.decode(params, x_und, x_gen, *infos, capture=attention_names(layers))
+        info = TokenInfo(*(jnp.concatenate(pair, axis=1) for pair in zip(*infos)))
+        return model.velocity(params, h_gen), Attended.of(aux, layers, info)
+
+    def text_slots(self, batch: PackedBatch) -> np.ndarray:
+        return np.where(batch["und"]["sample"] > 0, batch["und"]["token"], -1)
 
     def check_analysis(self, name: str) -> None:
         del name  # all there are

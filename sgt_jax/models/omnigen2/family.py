@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from sgt_jax.batch import PackedBatch
+from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.checkpoints.names import NameMap, below
 from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
@@ -15,8 +17,9 @@ from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import ConfigError
 from sgt_jax.models import lora
+from sgt_jax.models.attention import segment_info
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
-from sgt_jax.models.family import Family, Loaded, Notify, Sharding
+from sgt_jax.models.family import Attended, Family, Loaded, Notify, Sharding, attention_names
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.costs import OmniGen2Costs
 from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config
@@ -220,6 +223,40 @@ class OmniGen2Family(Family):
         _, states = model.mllm.hidden(params["mllm"], model.pointing(batch["und"]), cells, names)
         found = {"vit": inner[last], "connector": cells}
         return found | {f"layer {i}": states[name] for i, name in zip(layers, names, strict=True)}
+
+    def painting_layers(self, config: OmniGen2Config) -> int:
+        return config.dit.num_layers
+
+    def reading_attention(
+        self, model: OmniGen2, params: Mapping[str, Any], batch: PackedBatch, layers: Sequence[int]
+    ) -> Attended:  # fmt: skip
+        """Of the language model's layers."""
+        cells = model.mllm.see(params["mllm"], batch["vit"])
+        und = model.pointing(batch["und"])
+        _, found = model.mllm.hidden(params["mllm"], und, cells, attention_names(layers))
+        # Who sees whom does not depend on where things stand.
+        return Attended.of(found, layers, TokenInfo.of({**und, "position": und["order"]}))
+
+    def painting_attention(
+        self, model: OmniGen2, params: Mapping[str, Any], batch: PackedBatch, x: jax.Array, t: jax.Array,
+        layers: Sequence[int],
+    ) -> tuple[jax.Array, Attended]:  # fmt: skip
+        """Of the transformer's joint layers, over the features of the prompt and the latents."""
+        lanes = {"text": batch["text"], "gen": batch["gen"], "ref": batch["gen"]}
+        features = model.features(model.understand(params, batch), batch["text"])
+        times = jnp.full(batch["flow"]["sample"].shape, t)
+        arguments = (features, jnp.zeros((len(x), 0, x.shape[-1])), x, times, lanes, attention_names(layers))
+        velocity, found = model.dit.apply({"params": params["dit"]}, *arguments)
+        sample = jnp.concatenate([lanes["text"]["sample"], lanes["gen"]["sample"]], axis=1)
+        return velocity, Attended.of(found, layers, segment_info(sample, jnp.zeros_like(sample)))
+
+    def text_slots(self, batch: PackedBatch) -> np.ndarray:
+        token = np.take_along_axis(np.asarray(batch["und"]["token"]), batch["text"]["slot"], axis=1)
+        return np.where(batch["text"]["sample"] > 0, token, -1)
+
+    def check_analysis(self, name: str) -> None:
+        if name != "attention":
+            super().check_analysis(name)
 
 
 def _no_prefix(strip_prefix: str) -> None:

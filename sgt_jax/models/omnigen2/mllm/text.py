@@ -21,6 +21,8 @@ from sgt_jax.models.stack import layer_input, run_layers
 from sgt_jax.models.transformer import Cache, Embedding, Mlp, concat_info
 from sgt_jax.parallel.partitioning import constrain
 
+_KINDS = ("hidden", "q", "k", "v")
+
 
 def rotary_angles(position: jax.Array, text: TextConfig) -> jax.Array:
     """Positions int [B, S, 3] -> angles float32 [B, S, D/2].
@@ -45,7 +47,7 @@ class TextLayer(nn.Module):
     """x += attention(norm x); x += mlp(norm x). Called by `run_layers`.
 
     Attributes:
-      keep: what to put out: any of "hidden", "k", "v".
+      keep: what to put out: any of "hidden", "q", "k", "v".
     """
 
     config: OmniGen2Config
@@ -68,7 +70,7 @@ class TextLayer(nn.Module):
             )
         )
         q, k = apply_rope(q, rotary), apply_rope(k, rotary)
-        out = {"k": k, "v": v}
+        out = {"q": q, "k": k, "v": v}
         if cached is not None:
             k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
             v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
@@ -115,7 +117,8 @@ class TextModel(nn.Module):
           x: [B, S, T] embeddings, those of pictures put in.
           info: facts of the slots; positions [B, S, 3].
           cache: slots read before; the mask rule decides who sees them.
-          capture: names of inner states to return: "hidden_3", the residual stream after layer 3.
+          capture: names of inner states to return: "hidden_3", the residual stream after layer 3; "q_3", "k_3", "v_3", as
+            its attention uses them. Other names are ignored.
           return_kv: also return keys and values of the new slots.
           silent: bool [B, S], slots that see their sample but are seen by nobody, themselves included: what the
             reference makes of padding inside a sample. None of them by default.
@@ -133,8 +136,9 @@ class TextModel(nn.Module):
             keys = keys._replace(sample=jnp.where(silent, 0, keys.sample))
         mask = prepare(bare, keys, backend=cfg.attention, block=cfg.attention_block)
         rotary = rotation(rotary_angles(info.position, cfg.text))
-        wanted = sorted({int(name.removeprefix("hidden_")) for name in capture if name.startswith("hidden_")})
-        keep = (("hidden",) if wanted else ()) + (("k", "v") if return_kv else ())
+        parts = [name.rsplit("_", 1) for name in capture]
+        wanted = [(kind, int(i)) for kind, i in (p for p in parts if len(p) == 2) if kind in _KINDS and i.isdigit()]
+        keep = tuple(kind for kind in _KINDS if kind in {k for k, _ in wanted} or (return_kv and kind in ("k", "v")))
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
             TextLayer, {"config": cfg, "keep": keep}, cfg.text.num_hidden_layers, cfg.scan_layers, cfg.remat,
@@ -142,7 +146,7 @@ class TextModel(nn.Module):
         )  # fmt: skip
         scanned = isinstance(outs, dict)
         aux: dict[str, Any] = {
-            f"hidden_{i}": outs["hidden"][i] if scanned else outs[i]["hidden"] for i in wanted
+            f"{kind}_{i}": outs[kind][i] if scanned else outs[i][kind] for kind, i in wanted
         }
         if return_kv:
             keys_values = (outs[name] if scanned else tuple(out[name] for out in outs) for name in ("k", "v"))
