@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="times between which guidance is applied")
     add("--renorm", choices=("global", "channel", "text_channel"))
     add("--renorm-min", type=float, help="1 switches the renormalisation off")
-    add("--negative", metavar="TEXT", help='OmniGen2: what the picture should not be; "official" has many words, "" none')
+    add("--negative", metavar="TEXT", help='OmniGen2: what the picture should not be: "official", "" or a text')
     add("--solver", help="OmniGen2: euler or dpm")
     add("--references", help="OmniGen2: latents of pictures are the mean of their posteriors, or drawn by the seed")
     add("--condition", help="OmniGen2: where pictures go: mllm, latents or both")
