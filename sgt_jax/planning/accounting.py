@@ -140,8 +140,12 @@ def _visit_flops(eqn: Any, visited: Mapping[int, float]) -> float:
     if not inner.total:
         return 0.0  # what is left of a walk whose results nobody wants: its arguments are gone, too
     order = eqn.invars[-len(eqn.outvars) - 2]  # the arguments are (order, count, *carry), after what the loop closes over
-    blocks, of_keys = order.aval.shape[1:]
-    return inner.total * of_keys * visited.get(blocks * of_keys, 1.0)
+    if order.aval.ndim == 3:
+        blocks, of_keys = order.aval.shape[1:]
+        return inner.total * of_keys * visited.get(blocks * of_keys, 1.0)
+    # With some inputs frozen JAX takes the loop apart: the one row of `order` that a block of queries needs is an argument.
+    of_keys = next(v.aval.shape[0] for v in eqn.invars if v.aval.ndim == 1 and v.aval.dtype == np.int32)
+    return inner.total * of_keys * next((share for walk, share in visited.items() if walk % of_keys == 0), 1.0)
 
 
 def _conv_flops(eqn: Any) -> float:

@@ -11,6 +11,7 @@ from sgt_jax.models.bagel import costs, decoder
 from sgt_jax.models.bagel.costs import typical_row
 from sgt_jax.parallel import partitioning
 from sgt_jax.planning import accounting, estimate
+from sgt_jax.planning.planning import analyse
 from sgt_jax.planning.step import plan_step
 from sgt_jax.training.config_file import load
 
@@ -143,3 +144,9 @@ def test_state_per_chip():
     assert state["ema"] == pytest.approx(14.57e9 * 4 / 64, rel=0.05)
     assert state["optimizer"] == pytest.approx(2 * state["ema"], rel=1e-3)
     assert state["parameters"] < 1.55 * state["ema"]
+
+
+@pytest.mark.slow  # it traces a step of the real size
+def test_attention_is_counted_where_an_expert_is_frozen():
+    found = analyse("configs/bagel_7b_sgt.py:1xh200_gen", [], 1)["executed"]
+    assert 0.05 * found["matmul"] < found["attention"] < found["matmul"]
