@@ -20,9 +20,12 @@ Hardware:  8 devices with one pack of 16k slots each, as in the reference. Param
            take 234 GB over all devices; `python -m sgt_jax plan` says whether a slice fits.
 Reaches:   we have not run it at this size. The paper, with its best ratio 2:1: overall understanding 66.05 -> 67.75, CV-Bench
            73.21 -> 79.23, MMVP 83.00 -> 83.33, GenEval 78.21 -> 80.95; question answering alone: 66.44, 74.61, 82.67, 77.18.
-Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen
+Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen :1xh200_lora
+           :1x80gb_lora
                     hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md lists what was compiled.
                     Cloud names such as v5p-16 count cores, these count chips. :1xh200_gen trains the generation expert
+                    alone; :1xh200_lora trains adapters of both experts, :1x80gb_lora of the generation expert alone, with
+                    the reference's 8 packs a step, one after the other (docs/adapters.md)
            :benchmarks  MMVP and POPE at every evaluation, from data/benchmarks (docs/benchmarks.md)
            :pixels  the autoencoder runs in the step, on a few canvases; nothing is tokenised
            :32k     packs of 32k slots, the upstream default
@@ -37,7 +40,9 @@ from sgt_jax.configs.nano import painting
 
 # Chips of each hardware variant, named by topology.
 TPUS = {"v5p_2x2x1": 4, "v5p_2x2x4": 16, "v6e_4x4": 16, "v6e_8x8": 64, "v5e_4x8": 32, "v5e_8x8": 64}
-GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1}
+GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1, "1xh200_lora": 1, "1x80gb_lora": 1}
+# Adapters on one device (rank, targets): of both experts, or of the one that paints.
+ADAPTERS = {"1xh200_lora": (32, "both"), "1x80gb_lora": (64, "gen")}
 VARIANTS = ("benchmarks", "pixels", "32k", "local", *TPUS, *GPUS)
 HELD_OUT = 256  # records at the beginning of every source that training leaves out and evaluations use
 
@@ -287,6 +292,16 @@ def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
         # vocabulary stay as published, and there is no average.
         c.freeze = (*c.freeze, "^vit/", "^connector/", "^decoder/.*und", "^decoder/(embed|lm_head)/")
         c.ema_decay, c.evaluate_weights = 0.0, "params"
+    if name in ADAPTERS:
+        train_adapters(c, *ADAPTERS[name])
+
+
+def train_adapters(c: ml_collections.ConfigDict, rank: int, targets: str) -> None:
+    """Adapters over a bfloat16 base on one device, with as many packs a step as eight devices take."""
+    c.adapter.update(rank=rank, targets=targets)
+    c.optimizer.learning_rate = 1e-4
+    c.data.rows = c.accumulate = 8
+    c.ema_decay, c.evaluate_weights = 0.0, "params"  # an average would begin with adapters that do nothing
 
 
 def _paint_canvases(c: ml_collections.ConfigDict) -> None:

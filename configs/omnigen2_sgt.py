@@ -7,8 +7,9 @@ Commands, in the folder that holds data/ and checkpoints/ (docs/data.md says wha
 
 Hardware:  8 devices with one pack each. Parameters and both Adam moments in float32 take 93 GB over all devices.
 Reaches:   we have not run it at this size.
-Variants:  :v5p_2x2x1 :v6e_4x4 :v5e_8x8 :8xh200
-                    hardware: a row per chip, mesh, attention kernel
+Variants:  :v5p_2x2x1 :v6e_4x4 :v5e_8x8 :8xh200 :1xh200_lora :1x80gb_lora
+                    hardware: a row per chip, mesh, attention kernel; _lora trains adapters, of both models or of the
+                    diffusion transformer alone, with 8 packs a step, one after the other (docs/adapters.md)
            :frozen  the language model keeps its weights and takes no optimizer state, as the project page says
            :edits   upstream's task: edits with reference latents, and no pictures in the prompt
            :reference_scaling
@@ -24,7 +25,9 @@ import ml_collections
 from sgt_jax.configs import bagel_7b_sgt
 
 TPUS = {"v5p_2x2x1": 4, "v6e_4x4": 16, "v5e_8x8": 64}
-GPUS = {"8xh200": 8}
+GPUS = {"8xh200": 8, "1xh200_lora": 1, "1x80gb_lora": 1}
+# Adapters on one device (rank, targets): of both models, or of the diffusion transformer.
+ADAPTERS = {"1xh200_lora": (32, "both"), "1x80gb_lora": (64, "gen")}
 VARIANTS = ("benchmarks", "frozen", "edits", "reference_scaling", "local", *TPUS, *GPUS)
 HELD_OUT = bagel_7b_sgt.HELD_OUT
 
@@ -236,6 +239,8 @@ def _apply(c: ml_collections.ConfigDict, variants: list[str]) -> None:
             c.data.rows = (TPUS | GPUS)[name]
         if name in TPUS:
             c.model.attention, c.model.attention_block = "tpu", 256
+        if name in ADAPTERS:
+            bagel_7b_sgt.train_adapters(c, *ADAPTERS[name])
     if "benchmarks" in variants:
         c.evaluators.update(bagel_7b_sgt.benchmarks())
     if "frozen" in variants:
