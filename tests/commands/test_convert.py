@@ -77,7 +77,7 @@ def test_weights_of_a_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("chunked", [False, pytest.param(True, marks=pytest.mark.slow)])  # 20 s
 def test_however_the_arrays_are_stored(tmp_path, scan, chunked):
     average = make_run(tmp_path / "run", scan, chunked=chunked)
     stored = StoredWeights(tmp_path / "run")

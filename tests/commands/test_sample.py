@@ -170,6 +170,7 @@ def test_guidance_and_pictures_and_texts_change_the_painting(model, quick):
     assert np.abs(paint([PHOTO, "red square"], settings=unguided) - base).max() > 1
 
 
+@pytest.mark.slow  # 13 s; test_engine.py has the engine that does it
 def test_different_requests_in_one_batch_are_as_each_alone(model, quick):
     prompts = ["a red circle", "two blue squares and a green triangle"]
     wanted = [requests.Request([text], "t2i", seed, (16, 16), quick) for seed, text in enumerate(prompts)]

@@ -126,6 +126,7 @@ def test_xla_counts_no_expert_twice(plain, monkeypatch):
     assert 1.0 <= (flops(2) - flops(1)) / layer <= 1.10
 
 
+@pytest.mark.slow  # 15 s
 def test_a_typical_pack_is_full_and_sparse():
     decoder_info, vit_info = typical_row({"und": 5376, "gen": 11008, "vit": 5120})
     assert (decoder_info.sample[0, 5376:] > 0).all() and (decoder_info.sample[0] > 0).mean() > 0.9

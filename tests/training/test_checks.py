@@ -82,6 +82,7 @@ def test_every_shipped_config_passes():
     assert nano.get_config().resume == ""
 
 
+@pytest.mark.slow  # 14 s
 def test_intervals_of_zero_save_and_measure_at_the_end(tmp_path):
     config = tiny.config(total_steps=2, log_every=0, evaluate_every=0)
     config.checkpoint.every = 0

@@ -76,6 +76,7 @@ def test_one_compilation_with_packs_that_lack_text_labels_pictures_or_latents(fa
         assert min(line[f"fill/{lane}"] for line in lines) == 0, f"every pack had something in lane {lane}"
 
 
+@pytest.mark.slow  # 15 s
 def test_a_batch_without_any_labels_latents_or_pictures_is_finite():
     task = experiment.build(tiny.config())
     batch, _ = next(iter(task.batches()))
