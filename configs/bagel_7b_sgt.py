@@ -63,7 +63,7 @@ def evaluators(steps: int, shift: float, text_scale: float) -> dict:
             seed=1,
             steps=steps,
             shift=shift,
-            text_scale=text_scale,
+            text_scale=text_scale,  # over all times; `sampling` below guides from 0.4 on
             batch=4,  # pictures painted at once
         ),
         # The objective itself, on data that no step has seen.

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from sgt_jax.data.sources import SOURCES
+from sgt_jax.data.sources import PIECE, SOURCES
 from tests.support.paths import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "data.md").read_text()
@@ -28,7 +28,7 @@ def test_specs_of_the_page_fit_the_sources(kind, options):
     module, name = SOURCES[kind]
     known = inspect.signature(getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)).parameters
     roles = set(importlib.import_module("sgt_jax.data.sources.tfds_records").ROLES) if kind == "tfds" else set()
-    assert options <= set(known) | roles
+    assert options <= set(known) | roles | set(PIECE)
 
 
 @pytest.mark.parametrize("kind", sorted(SOURCES))

@@ -111,7 +111,8 @@ def test_search_compiles_until_three_fit_and_learns_from_what_does_not(monkeypat
         return {"overrides": overrides, "fits": peak < chip.memory, "peak": peak, "roofline": line}
 
     monkeypatch.setattr(planning, "plan", compiled)
-    monkeypatch.setattr(planning, "require_compiler", lambda: None)  # libtpu; nothing is compiled here
+    monkeypatch.setattr(plan, "require_compiler", lambda: None)  # libtpu; nothing is compiled here
+    monkeypatch.setattr(planning, "require_compiler", lambda: None)
     arguments = ["--search", "--json", "--config", CONFIG, "--topology", "v6e:8x8", "data.rows=64"]
     assert plan.main(arguments) == 0
     out = capsys.readouterr()
