@@ -74,6 +74,7 @@ def test_the_captured_queries_and_keys_are_those_that_attention_used(assistant):
     np.testing.assert_allclose(x + (gated / (1 + np.exp(-gated)) * (normed @ up)) @ down, hidden, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow  # 22 s
 def test_attention_on_a_picture_and_on_words_covers_everything(assistant):
     turns = (Turn("user", "what colour is the circle ?"), Turn("assistant", "red"))
     asked = np.zeros((16, 16), bool)
