@@ -91,7 +91,7 @@ def test_nearest_suggests_only_what_is_near():
 def sgt(*words: str, folder=None, python: str = sys.executable) -> tuple[int, str, str, float]:
     """Status, output, errors and seconds of a real process."""
     start = time.monotonic()
-    done = subprocess.run([python, "-m", "sgt_jax", *words], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([python, "-m", "sgt_jax", *words], cwd=folder, capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout, done.stderr, time.monotonic() - start
 
 
