@@ -5,6 +5,7 @@ scale * (x lora_a) lora_b where it finds them. Layers that are stacked have stac
 do: A uniform in +-1/sqrt(in), B zero, so that it changes nothing yet.
 """
 
+import functools
 import hashlib
 import re
 import zlib
@@ -218,13 +219,9 @@ def _sums(leaf: jax.Array) -> Any:
     return _summing(whole)(leaf)
 
 
+@functools.cache  # compiled once per shape and mesh
 def _summing(whole: Any) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    if whole not in _SUMMING:
-        _SUMMING[whole] = jax.jit(_weighted_sums, out_shardings=whole)
-    return _SUMMING[whole]
-
-
-_SUMMING: dict[Any, Any] = {}  # compiled once per shape and mesh
+    return jax.jit(_weighted_sums, out_shardings=whole)
 
 
 def _weighted_sums(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax
 import jax
 import jax.export
 
@@ -132,7 +133,8 @@ def _machine() -> str:
     devices = [(device.id, device.device_kind) for device in jax.local_devices()]
     settings = [getattr(jax.config, name, None) for name in _SETTINGS]
     flags = os.environ.get("XLA_FLAGS", "")
-    return f"{jax.__version__} {backend.platform} {backend.platform_version} {devices} {settings} {flags} {processor()}"
+    versions = f"{jax.__version__} {flax.__version__}"
+    return f"{versions} {backend.platform} {backend.platform_version} {devices} {settings} {flags} {processor()}"
 
 
 @functools.cache
