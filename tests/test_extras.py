@@ -3,6 +3,7 @@
 import configparser
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -36,11 +37,25 @@ def test_images_and_workflow_install_extras_that_exist_and_call_what_is_there():
     assert called == [".ci/run", ".ci/site"] and all((REPOSITORY / name).stat().st_mode & 0o100 for name in called)
 
 
-def test_every_link_of_the_site_leads_to_a_page(tmp_path):
-    """As `mkdocs build --strict` checks, which CI runs with the extra [docs]."""
+@pytest.fixture(scope="module")
+def site():
+    """The script .ci/site as a module."""
     loader = importlib.machinery.SourceFileLoader("site_of_ci", str(REPOSITORY / ".ci/site"))
-    site = importlib.util.module_from_spec(importlib.util.spec_from_loader("site_of_ci", loader))
-    loader.exec_module(site)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("site_of_ci", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_the_api_pages_show_what_is_there_and_documented(site):
+    for _, names in site.API.values():
+        for name in names:
+            module, _, what = name.rpartition(".")
+            assert inspect.getdoc(getattr(importlib.import_module(f"sgt_jax.{module}"), what)), name
+    assert "mkdocs-material" in " ".join(site.needs()) and not any("jax" in need for need in site.needs())
+
+
+def test_every_link_of_the_site_leads_to_a_page(site, tmp_path):
+    """As `mkdocs build --strict` checks, which CI runs with the extra [docs]."""
     pages = site.prepare(tmp_path)
     assert len(pages) > 20 and (tmp_path / "pages/index.md").exists()
     for page in pages:

@@ -172,7 +172,7 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     step = steps[-1] if step is None else step
     path = folder / str(step) / "state"
     try:
-        with ocp.PyTreeCheckpointer() as reader:
+        with _unwarned(), ocp.PyTreeCheckpointer() as reader:
             # As NumPy arrays: the devices that wrote them need not be here.
             arguments = jax.tree.map(
                 lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).item_metadata.tree
@@ -186,6 +186,18 @@ def restore_params(workdir: epath.PathLike, weights: str = "ema", step: int | No
     if weights == "ema" and state["ema"]:
         return trees.merge(state["ema"], state["params"]), step
     return state["params"], step
+
+
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without Orbax's warning of a file that only whole states have: nobody can do anything about it."""
+    told = logging.getLogger("absl")
+    before = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 def _complete(folder: epath.Path) -> list[int]:

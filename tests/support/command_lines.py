@@ -326,5 +326,5 @@ def _setup() -> configparser.ConfigParser:
 
 _PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "python": _python, "sgt": lambda words: _python(["-m", "sgt_jax", *words]), "pytest": _pytest, "pip": _pip, "ruff": _ruff,
-    "cd": _cd, "hf": _hf, ".ci/run": lambda words: None,
+    "cd": _cd, "hf": _hf, ".ci/run": lambda words: None, ".ci/site": lambda words: None, "mkdocs": lambda words: None,
 }  # fmt: skip
