@@ -10,6 +10,7 @@ while requests are in work, starts it again, kills it, and starts it once more.
 
 import argparse
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -90,6 +91,10 @@ class Server:
         pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
+    def compiled(self) -> float:
+        """Programs that it has compiled so far, or read from the disk."""
+        return sum(value for name, value in self.numbers().items() if name.startswith("sgt_programs_compiled"))
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""
         self.process.send_signal(how)
@@ -115,7 +120,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Starts a server, measures, prints; 1 when a request was lost or wrong."""
+    """Starts a server, measures, prints; 1 when a request was lost or wrong, or compiled a program."""
     server = Server(options.checkpoint)
     try:
         found: dict[str, Any] = {"first_start_seconds": round(server.wait(), 1), "cores": os.cpu_count()}
@@ -128,7 +133,8 @@ def run(options: argparse.Namespace) -> int:
     print(json.dumps(found, indent=1))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return int(bool(found["lost"] or found["wrong"] or found["stopped"]["lost"]))
+    wrong = [found["lost"], found["wrong"], found["compiled_late"], found["stopped"]["lost"]]
+    return int(any(wrong) or not found["same_answer_after_kill"])
 
 
 # -- The pool ----------------------------------------------------------------------------------------------------------
@@ -189,7 +195,7 @@ def under_load(server: Server, count: int, clients: int, seed: int) -> dict[str,
     alone = [server.ask(one) for one in asked]
     if bad := [(one.path, status) for one, (status, _) in zip(asked, alone, strict=True) if status != 200]:
         raise ConfigError(f"a request of the pool was refused: {bad[0]}")
-    draw, compiled = random.Random(seed), _compiled(server.numbers())
+    draw, compiled = random.Random(seed), server.compiled()
     order = [draw.randrange(len(asked)) for _ in range(count)]
     seconds, memory, outcomes, lock = [], {}, {"lost": 0, "wrong": 0}, threading.Lock()
 
@@ -210,7 +216,7 @@ def under_load(server: Server, count: int, clients: int, seed: int) -> dict[str,
 
     began = time.monotonic()
     _all(one, range(count), clients)
-    late = _compiled(server.numbers()) - compiled
+    late = server.compiled() - compiled
     seconds.sort()
     return {
         "requests": count, "clients": clients, **outcomes, "seconds": round(time.monotonic() - began, 1),
@@ -263,20 +269,34 @@ def stopped_under_load(server: Server, clients: int) -> dict[str, int]:
     }
 
 
-def restarted(checkpoint: str) -> dict[str, float]:
-    """Seconds until a server is ready again with what was compiled on disk: after SIGTERM, and after SIGKILL."""
-    found = {}
-    for name in ("warm_start_seconds", "start_after_kill_seconds"):
-        server = Server(checkpoint)
-        try:
+def restarted(checkpoint: str) -> dict[str, Any]:
+    """Seconds until a server is ready again with what was compiled on disk: after SIGTERM, and after SIGKILL in its work.
+
+    Also whether it then gives a request the answer that it gave before.
+    """
+    found: dict[str, Any] = {}
+    known = chat(9, 1, max_tokens=12, temperature=1.0, ignore_eos=True)
+    server, answers = Server(checkpoint), []
+    try:
+        for name in ("warm_start_seconds", "start_after_kill_seconds"):
             found[name] = round(server.wait(), 1)
-        finally:
-            server.stop(signal.SIGKILL)
-    return found
+            answers.append(server.ask(known)[1])
+            if len(answers) == 1:
+                work = [threading.Thread(target=_lost, args=(server, one)) for one in pool(100)[:16]]
+                for thread in work:
+                    thread.start()
+                time.sleep(0.3)
+                server.stop(signal.SIGKILL)
+                server = Server(checkpoint)
+    finally:
+        server.stop(signal.SIGKILL)
+    return found | {"same_answer_after_kill": same(known, *answers)}
 
 
-def _compiled(numbers: Mapping[str, float]) -> float:
-    return sum(value for name, value in numbers.items() if name.startswith("sgt_programs_compiled"))
+def _lost(server: Server, asked: Asked) -> None:
+    """Asks for what will never be answered."""
+    with contextlib.suppress(OSError):
+        server.ask(asked)
 
 
 def _all(function: Callable[[Any], Any], items: Sequence[Any], at_a_time: int) -> list[Any]:

@@ -10,6 +10,7 @@ later starts find the programs on disk. Stop it with Ctrl-C or SIGTERM: it answe
 """
 
 import argparse
+import dataclasses
 import math
 import os
 import signal
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--slots", type=positive, default=8, help="texts that are written at a time")
     add("--pictures", type=positive, default=4, help="pictures that are painted at a time")
+    add("--sizes", metavar="WxH,...", help="sizes of pictures to compile for (default: the model's square)")
     add("--context", type=int, default=0, help="tokens that a chat may take (default: the model's, at most 8192)")
     add("--queue", type=positive, default=64, help="requests that may wait; more are refused with 429")
     add("--timeout", type=positive, default=600, help="seconds that a request may take")
@@ -103,7 +105,11 @@ def api_key(options: argparse.Namespace) -> str:
 
 
 def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
-    """The engines of the checkpoints that the options name, not started yet."""
+    """The engines of the checkpoints that the options name, not started yet.
+
+    Models of one kind, such as a base and its adapters, share their compiled programs. Raises DataError: a size that a model
+    does not paint.
+    """
     from sgt_jax.inference import load
     from sgt_jax.inference.engine import Engine, Limits
     from sgt_jax.inference.page.service import Service
@@ -114,6 +120,14 @@ def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
     )  # fmt: skip
     mesh = mesh_of(options.mesh)
     engines, weights = {}, {}
+
+    def add(name: str, said: str, assistant) -> None:  # noqa: ANN001
+        sizes = sizes_of(options.sizes) or (assistant.usual_shape,)
+        alike = [one for one in engines.values() if Engine.kind_of(one.assistant) == Engine.kind_of(assistant)]
+        programs = alike[0].programs if alike else None
+        engines[name] = Engine(assistant, dataclasses.replace(limits, sizes=sizes), mesh, programs)
+        weights[name] = said
+
     for folder in [options.checkpoint, *([options.compare] if options.compare else [])]:
         said: list[str] = []
         assistant = load.load(
@@ -122,16 +136,19 @@ def make_service(options: argparse.Namespace, key: str = ""):  # noqa: ANN201
         print("\n".join(said), file=sys.stderr)
         name = name_of(folder) if engines or not options.name else options.name
         name = f"{name}-2" if name in engines else name
-        engines[name], weights[name] = Engine(assistant, limits, mesh), folder_name(folder)
-        if folder == options.checkpoint:
-            for adapter in options.adapter:
-                both = f"{name}+{name_of(adapter)}"
-                tuned = load.with_adapter(assistant, adapter, options.adapter_scale)
-                engines[both], weights[both] = (
-                    Engine(tuned, limits, mesh),
-                    f"{folder_name(folder)} + {folder_name(adapter)}",
-                )
+        add(name, folder_name(folder), assistant)
+        for adapter in options.adapter if folder == options.checkpoint else ():
+            tuned = load.with_adapter(assistant, adapter, options.adapter_scale)
+            add(f"{name}+{name_of(adapter)}", f"{folder_name(folder)} + {folder_name(adapter)}", tuned)
     return Service(engines, weights, key, options.timeout)
+
+
+def sizes_of(text: str | None) -> tuple[tuple[int, int], ...]:
+    """(height, width) of every size that --sizes names. Raises ConfigError: not written as WxH,WxH,..."""
+    pairs = [size.strip().lower().split("x") for size in text.split(",")] if text else []
+    if not all(len(pair) == 2 and all(side.isdecimal() and int(side) for side in pair) for pair in pairs):
+        raise ConfigError(f"--sizes {text}: write it as WIDTHxHEIGHT,..., such as 1024x1024,1024x768")
+    return tuple((int(height), int(width)) for width, height in pairs)
 
 
 def mesh_of(text: str | None):  # noqa: ANN201

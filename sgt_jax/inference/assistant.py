@@ -58,6 +58,11 @@ class Assistant:
         side = min(512, family.largest_side(config))
         self._shape = default_shape or (side, side)
 
+    @property
+    def usual_shape(self) -> tuple[int, int]:
+        """(height, width) of a drawing where a request names no size."""
+        return self._output_shape((), None)
+
     # -- Requests ------------------------------------------------------------------------------------------------------
 
     def chat(
@@ -176,8 +181,15 @@ class Assistant:
     def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
         return [*condition_items([wording], self.tokenizer.encode), *plan]
 
-    def _plan(self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None) -> list[PlanItem]:
-        """Pictures are resized straight from the original for each encoder, as in training."""
+    def _plan(
+        self, history: History, settings: Settings, vae: bool, max_pixels: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> list[PlanItem]:  # fmt: skip
+        """Pictures are resized straight from the original for each encoder, as in training.
+
+        With `size`, a (height, width) that the model paints, the autoencoder reads all pictures at it, and the other
+        encoder at the size that a picture of it is given.
+        """
         see = self.family.reading_rule(self.config, settings.vit, max_pixels)
         # A family may let the settings of a mode say where its pictures go.
         condition = getattr(settings, "condition", None)
@@ -185,6 +197,10 @@ class Assistant:
             see = None
         vae = vae if condition is None else condition != "mllm"
         latents = self.family.painting_rule(self.config) if vae else None
+        if size is not None:
+            width, height = size[::-1]
+            see = see and functools.partial(_resized, see, see.size(width, height))
+            latents = latents and functools.partial(_resized, latents, (width, height))
         return list(condition_items(history, self.tokenizer.encode, see=see, latents=latents))
 
     def _output_shape(self, history: History, shape: tuple[int, int] | None) -> tuple[int, int]:
@@ -202,3 +218,8 @@ class Assistant:
             wanted = f"{(shape or self._shape)[1]}x{(shape or self._shape)[0]}"
             raise DataError(f"this model paints pictures of {rule.stride} to {most} pixels a side, not {wanted}")
         return height, width
+
+
+def _resized(rule: Any, wh: tuple[int, int], picture: np.ndarray) -> np.ndarray:
+    """A picture at (width, height), by the rule itself where that is what it gives."""
+    return rule(picture) if rule.size(picture.shape[1], picture.shape[0]) == wh else resize(picture, wh)

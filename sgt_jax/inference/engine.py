@@ -24,6 +24,7 @@ from sgt_jax.errors import UserError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.inference.canvas import Canvas
 from sgt_jax.inference.jobs import Job, Request, Result
+from sgt_jax.inference.offered import Offered
 from sgt_jax.inference.programs import Programs
 from sgt_jax.inference.writing import Writing
 from sgt_jax.parallel import progress
@@ -48,6 +49,8 @@ class Limits:
       context: tokens and pictures' tokens that a text may have read and written; 0 for what the model has, at most 8192.
       chunk: tokens written between two looks at the queue.
       waiting: requests that may wait; more are refused.
+      sizes: (height, width) of pictures that are compiled for at the start; no others are painted then. () paints any, and
+        compiles when it is asked to.
       deterministic: batches are always padded to their full size, so that a result does not depend on the load by one bit.
     """
 
@@ -57,6 +60,7 @@ class Limits:
     context: int = 0
     chunk: int = 4
     waiting: int = 64
+    sizes: tuple[tuple[int, int], ...] = ()
     deterministic: bool = False
 
 
@@ -70,21 +74,34 @@ class Engine:
     """
 
     def __init__(
-        self, assistant: Assistant, limits: Limits = Limits(), mesh: jax.sharding.Mesh | None = None  # noqa: B008
+        self, assistant: Assistant, limits: Limits = Limits(), mesh: jax.sharding.Mesh | None = None,  # noqa: B008
+        programs: Programs | None = None,
     ) -> None:  # fmt: skip
-        """With a mesh, the assistant's parameters must lie on it, as `load` puts them."""
+        """With a mesh, the assistant's parameters must lie on it, as `load` puts them.
+
+        `programs` are those of an engine of the same config and mesh, such as that of the base of an adapter.
+
+        Raises DataError: a size in `limits` that the model does not paint.
+        """
         self.assistant, self.limits = assistant, limits
         # A program that calls back into this process cannot be kept.
-        self.programs = Programs(mesh, "" if assistant.notify else f"{assistant.family.name} {assistant.config!r}")
+        self.programs = programs or Programs(mesh, "" if assistant.notify else self.kind_of(assistant))
         self.ready = threading.Event()
         self.failure: BaseException | None = None
-        self._writing = Writing(assistant, self.programs, limits)
-        self._canvas = Canvas(assistant, self.programs, limits)
+        self.offered = Offered(assistant, limits.sizes) if limits.sizes else None
+        self._writing = Writing(assistant, self.programs, limits, self.offered)
+        self._canvas = Canvas(assistant, self.programs, limits, self.offered)
         self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._open = threading.Semaphore(limits.waiting + limits.slots + limits.pictures)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._numbers = itertools.count(1)
+
+    @staticmethod
+    def kind_of(assistant: Assistant) -> str:
+        """What all programs of a model depend on beside shapes: two models of one kind may share them."""
+        family, stops = assistant.family, assistant.sampler(()).steps.stops()
+        return f"{family.name} {family.with_tokens(assistant.config, assistant.tokenizer)!r} {stops}"
 
     # -- From any thread -----------------------------------------------------------------------------------------------
 
@@ -152,7 +169,7 @@ class Engine:
         return [job.result() for job in jobs]
 
     def warm_up(self) -> None:
-        """Compiles what usual requests need."""
+        """Compiles every text's programs, and those of all pictures that are offered."""
         self._writing.warm_up()
         self._canvas.warm_up()
 

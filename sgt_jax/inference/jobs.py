@@ -31,8 +31,9 @@ class Request:
       max_new_tokens: of a text, cut to the room that the model has.
       temperature: of a text; 0 is greedy.
       ignore_end: write on after the mark that ends a text, for measurements.
-      think: of a text, let the model reason before it answers.
-      thought: of a painting, ids of a text that the model wrote before.
+      think: of a text, let the model reason before it answers; of a painting, it has planned it in `thought`.
+      thought: of a painting, ids of the text that the model wrote before.
+      plans: of a text (mode "chat"), it plans a picture that is drawn after texts alone.
     """
 
     history: History
@@ -45,6 +46,7 @@ class Request:
     ignore_end: bool = False
     think: bool = False
     thought: tuple[int, ...] = ()
+    plans: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sgt_jax.parallel.lowered import compiled
 
 
 class Programs:
-    """Every program is compiled once, on a thread of its own: who waits for it need not stop the others.
+    """Every program is compiled once, on threads of their own: who waits for it need not stop the others.
 
     Attributes:
       compiled: how many there are so far, those from the disk among them.
@@ -27,7 +27,8 @@ class Programs:
         self.compiled, self._mesh, self._of = 0, mesh, of
         self._found: dict[Any, Future] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(1, "compiling")
+        # The compiler itself leaves Python's lock to others, so that a start reads or compiles two programs at a time.
+        self._threads = ThreadPoolExecutor(2, "compiling")
 
     def ask(self, name: str, function: Callable, *arguments: Any, **static: Any) -> Future:
         """The program of `function(*arguments, **static)`, a Future that may still be running.
@@ -53,7 +54,7 @@ class Programs:
         return self.ask(name, function, *arguments, **static).result()(*arguments)
 
     def close(self) -> None:
-        """Ends the thread; what was compiled stays usable."""
+        """Ends the threads; what was compiled stays usable."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, name: str, function: Callable, abstract: Any, static: dict[str, Any]) -> Callable:
@@ -69,7 +70,8 @@ class Programs:
             found = compiled(f"{name} {sorted(static.items())} {self._of}", program, abstract)
         else:
             found = jax.jit(program).lower(*abstract).compile()
-        self.compiled += 1
+        with self._lock:
+            self.compiled += 1
         return found
 
 

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.data import packing
+from sgt_jax.data.examples import PlanItem
 from sgt_jax.data.packing import Lanes
 from sgt_jax.errors import DataError
-from sgt_jax.inference.assistant import CHAT_PIXELS, THINK_TO_ANSWER, Assistant
+from sgt_jax.inference.assistant import CHAT_PIXELS, THINK_TO_ANSWER, THINK_TO_PAINT, Assistant
 from sgt_jax.inference.jobs import Job, Request, Result
+from sgt_jax.inference.offered import USUAL_CONTEXT, Offered, positions
 from sgt_jax.inference.programs import Programs
 from sgt_jax.models import slots
 from sgt_jax.parallel.distributed import fetch
 
 _SMALLEST, _GROWTH = 64, 8  # lengths that are compiled for: 64, 512, 4096, ... and the whole context
 _TOGETHER = 4096  # tokens that are read at a time at most, where there are several requests
-_USUAL_CONTEXT = 8192
 
 
 class Prepared(NamedTuple):
@@ -70,13 +71,12 @@ class Writing:
       context: cache entries of a slot.
     """
 
-    def __init__(self, assistant: Assistant, programs: Programs, limits: Any) -> None:
-        self._assistant, self._programs, self._limits = assistant, programs, limits
+    def __init__(self, assistant: Assistant, programs: Programs, limits: Any, offered: Offered | None = None) -> None:
+        self._assistant, self._programs, self._limits, self._offered = assistant, programs, limits, offered
         self.waiting: collections.deque[Job] = collections.deque()
         self._slots: list[_Slot | None] = [None] * limits.slots
         self._state: slots.Slots | None = None
-        most = getattr(getattr(assistant.config, "llm", None), "max_position_embeddings", 0) or _USUAL_CONTEXT
-        self.context = limits.context or min(most, _USUAL_CONTEXT)
+        self.context = limits.context or min(positions(assistant), USUAL_CONTEXT)
         self._sampler = assistant.sampler(())
         self._stops = self._sampler.steps.stops()
 
@@ -99,6 +99,8 @@ class Writing:
         lanes = lay_out(self._assistant, request)
         length, seen = lengths(lanes)
         room = self.context - length - 1
+        if request.plans and self._offered is not None:  # the picture is painted after prompt and plan, and a mark
+            room = min(room, self._offered.lengths[-1] - length - 3)
         if room < 1 or seen > self.context:
             raise DataError(
                 f"the conversation takes {max(length, seen)} tokens, pictures included, and this server reads "
@@ -119,14 +121,19 @@ class Writing:
     def warm_up(self) -> None:
         """Compiles every shape of reading, and writing; runs the smallest, as reading long contexts takes a while."""
         ladder = self._ladder()
+        read, inserted = [], []
         self._open([], ladder[0], 0, self._rows(ladder[0], 1))
         for length in ladder:
             for seen in (0, length):
                 for rows in sorted({self._rows(length, count) for count in (1, 2)}):
                     given = self._given([], length, seen, rows)
-                    read = self._programs.ask("open", self._sampler.steps.open_text, *given).result().out_info
-                    self._programs.ask("insert", slots.insert, self._state, read, np.int32(0), np.int32(0)).result()
+                    read.append(self._programs.ask("open", self._sampler.steps.open_text, *given))
+        for one in read:  # all are compiled beside each other
+            given = (self._state, one.result().out_info, np.int32(0), np.int32(0))
+            inserted.append(self._programs.ask("insert", slots.insert, *given))
         self._advance(np.zeros(self._limits.slots, bool))
+        for one in inserted:
+            one.result()
 
     def _drop(self) -> None:
         self.waiting = collections.deque(job for job in self.waiting if not job.dropped())
@@ -206,11 +213,20 @@ class Writing:
 def lay_out(assistant: Assistant, request: Request) -> Lanes:
     """The lanes of a conversation's prompt. Raises DataError: empty."""
     settings = request.settings or assistant.defaults["chat"]
+    if request.plans:
+        return assistant.sampler(()).layout.lay_out(tuple(_plan_to_paint(assistant, request)))
     plan = assistant._plan(request.history, settings, vae=False, max_pixels=CHAT_PIXELS)
     if not plan:
         raise DataError("an empty conversation: give a text or a picture")
     plan = assistant._thinking(THINK_TO_ANSWER, plan) if request.think else plan
     return assistant.sampler(()).layout.lay_out(tuple(plan))
+
+
+def _plan_to_paint(assistant: Assistant, request: Request) -> list[PlanItem]:
+    if not request.history or any(not isinstance(entry, str) for entry in request.history):
+        raise DataError("only what is drawn after a text is planned")
+    plan = assistant._plan(request.history, request.settings or assistant.defaults["t2i"], vae=True)
+    return assistant._thinking(THINK_TO_PAINT, plan)
 
 
 def lengths(lanes: Lanes) -> tuple[int, int]:

@@ -183,6 +183,8 @@ class Family(Protocol):
       autoencoder: its files.
       paints_any_size: a picture of a size that is asked for is painted at the nearest one that the model can paint, and
         resized to it; else it has the nearest one.
+      references: pictures that an edit may have.
+      thinks: it was trained to plan a picture in words before it paints.
     """
 
     name: str
@@ -191,6 +193,8 @@ class Family(Protocol):
     defaults: Mapping[str, Settings]
     autoencoder: AutoencoderFiles
     paints_any_size: bool = False
+    references: int = 1
+    thinks: bool = False
 
     # -- Sizes ---------------------------------------------------------------------------------------------------------
 

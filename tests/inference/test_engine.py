@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    found = Engine(model, Limits(slots=3, prefill=2, pictures=2, chunk=2))
+    found = Engine(model, Limits(slots=3, prefill=2, pictures=2, chunk=2, sizes=((32, 32),)))
     found.start(warm=False)
     yield found
     found.stop()
@@ -61,6 +61,12 @@ def test_pictures_are_those_of_the_assistant_whatever_stands_beside_them(engine,
     assert np.abs(together[0].astype(int) - alone).max() <= 1
     assert np.abs(together[0].astype(int) - together[1]).max() > 20
     assert all(job.result(60).ids for job in beside)
+    for changes in ({"text_scale": 1.0}, {"renorm": "channel", "renorm_min": 0.1}, {"renorm": "text_channel", "low": 0.0}):
+        guided = dataclasses.replace(model.defaults["t2i"].guidance, **changes)
+        settings, known = dataclasses.replace(model.defaults["t2i"], steps=4, guidance=guided), engine.programs.compiled
+        found = engine.submit(Request(["a red circle"], "t2i", seed=5, settings=settings)).result(90).picture
+        alone = model.draw(["a red circle"], seeds=[5], settings=settings)[0].picture
+        assert np.abs(found.astype(int) - alone).max() <= 1 and engine.programs.compiled <= known + 3  # of one picture
 
 
 def test_a_listener_hears_every_token_and_the_end(engine):

@@ -26,20 +26,22 @@ def test_omnigen2_writes_and_paints_as_its_sampler_does():
     )
     guided = dataclasses.replace(model.defaults["edit"].guidance, negative="red", solver="dpm", high=0.5)
     settings = dataclasses.replace(model.defaults["edit"], steps=3, guidance=guided)
+    unled = dataclasses.replace(settings, guidance=dataclasses.replace(guided, image_scale=1.0, solver="euler"))
     picture = photo(3, 16)
     wanted = [
         Request([picture, "how many ?"], "chat", seed=1, max_new_tokens=6, temperature=1.0),
         Request(["a red circle"], "chat", seed=2, max_new_tokens=6),
         Request([picture, "a blue square"], "edit", seed=3, settings=settings),
         Request([picture, "a red circle"], "edit", seed=4, settings=settings),
+        Request([picture, photo(4, 16), "both"], "edit", seed=5, settings=unled),  # among programs of five pictures
     ]
-    engine = Engine(model, Limits(slots=2, prefill=2, pictures=2, context=128))
+    engine = Engine(model, Limits(slots=2, prefill=2, pictures=2, context=128, sizes=((16, 16),)))
     found = engine.run(wanted)
     decode = model.tokenizer.decode
     assert [decode(found[0].ids)] == model.chat(wanted[0].history, max_new_tokens=6, temperature=1.0, seeds=[1])
     assert [decode(found[1].ids)] == model.chat(wanted[1].history, max_new_tokens=6)
     for request, result in zip(wanted[2:], found[2:], strict=True):
-        alone = model.edit(request.history, seeds=[request.seed], settings=settings)[0].picture
+        alone = model.edit(request.history, seeds=[request.seed], settings=request.settings)[0].picture
         assert np.abs(alone.astype(int) - result.picture).max() <= 1
     assert np.abs(found[2].picture.astype(int) - found[3].picture).max() > 1
 

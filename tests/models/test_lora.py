@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sgt_jax.checkpoints import adapters, adapters_out
-from sgt_jax.checkpoints.adapters import Adapter, Low, Settings
+from sgt_jax.checkpoints.adapters import Adapter
 from sgt_jax.checkpoints.exporting import published_arrays
 from sgt_jax.errors import CheckpointError
 from sgt_jax.inference import load
@@ -16,21 +16,7 @@ from sgt_jax.models import family, lora
 from sgt_jax.models.bagel.names import MODEL_FILE, name_map
 from tests.support import tiny_bagel, tiny_omnigen2
 from tests.support.paths import REPOSITORY
-
-TARGETS = ("q_proj", "v_proj_moe_gen", "mlp_moe_gen.down_proj")
-RULES = Settings(3, 6.0, TARGETS)
-
-
-def random_adapter(modules, settings, dora=False):
-    """Adapters with random numbers for all modules that the settings name."""
-    rng, found = np.random.default_rng(0), {}
-    for module, source in sorted(modules.items()):
-        if settings.adapts(module):
-            outputs, inputs = source.shape
-            a, b = rng.normal(size=(settings.rank, inputs)), rng.normal(size=(outputs, settings.rank))
-            magnitude = rng.uniform(0.5, 2, outputs).astype(np.float32) if dora else None
-            found[module] = Low(a.astype(np.float32), b.astype(np.float32), settings.scale_of(module), magnitude)
-    return Adapter("adapter", found)
+from tests.support.random_adapter import RULES, random_adapter
 
 
 @pytest.mark.parametrize("scan", [False, True])

@@ -21,6 +21,7 @@ NASTY = (
     None, True, 0, -1, 1.5, 1e308, -1e308, 10**30, float("nan"), float("inf"), "", " ", "\x00", "\ud800", "é" * 300,
     "x" * 20_000, [], {}, [[]], [None], {"a": 1}, "data:", "data:image/png;base64,", "data:image/png;base64,AAAA", "file:///etc/passwd",
     "http://127.0.0.1:1/x.png", "<|im_end|>", "<|vision_start|>" * 50, [1] * 1000, {"type": "text"}, "0x0", "9999x9999", "-1",
+    "16x32", "8x8", "red circle " * 40, "a " * 480, 0.5, 3, 49, "global",
 )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def fuzz(server: Server, count: int, seed: int) -> dict:
     """Sends `count` mutations, and a known request after every hundred (or fewer)."""
     draw, right = random.Random(seed), seeds()
     known = chat(9, 1, max_tokens=12, temperature=1.0, ignore_eos=True)
-    answer = server.ask(known)[1]
+    answer, compiled = server.ask(known)[1], server.compiled()
     found = {"mutations": count, "failed": [], "slow": [], "known_right": 0, "known_wrong": 0}
     statuses: collections.Counter = collections.Counter()
     slowest = 0.0
@@ -97,6 +98,7 @@ def fuzz(server: Server, count: int, seed: int) -> dict:
         if number % 100 == 99 or number == count - 1:
             status, reply = server.ask(known)
             found["known_right" if status == 200 and same(known, answer, reply) else "known_wrong"] += 1
+    found["compiled_late"] = int(server.compiled() - compiled)
     return found | {"statuses": {str(k): n for k, n in sorted(statuses.items())}, "slowest_seconds": round(slowest, 2)}
 
 
@@ -116,7 +118,7 @@ def main() -> int:
     print(json.dumps(found, indent=1))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
-    return int(bool(found["failed"] or found["slow"] or found["known_wrong"]))
+    return int(bool(found["failed"] or found["slow"] or found["known_wrong"] or found["compiled_late"]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,14 @@ from sgt_jax.inference.page.service import Service
 def running(assistant, limits=Limits(), key="", **more) -> Iterator[tuple[str, Service]]:  # noqa: B008
     """(address, service) of a server of one model, "nano"; programs are compiled when they are needed."""
     engines = {"nano": Engine(assistant, limits)} | more.pop("others", {})
-    service = Service(engines, dict.fromkeys(engines, "nano"), key, **more)
+    with served(Service(engines, dict.fromkeys(engines, "nano"), key, **more)) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def served(service: Service) -> Iterator[tuple[str, Service]]:
+    """(address, service) of a server of some engines, which begin to work."""
+    engines = service.engines
     for engine in engines.values():
         engine.start(warm=False)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -42,8 +42,11 @@ async function* events(reply) {
 
 async function paint(mode, body, signal, step) {
   const found = [];
+  let thought = "";
   for await (const one of events(await post(ROUTES[mode], { ...body, stream: true }, signal))) {
-    if (one.type === "progress") step(one.step, one.steps); else found.push(one);
+    if (one.type === "progress") step(one.step, one.steps);
+    else if (one.type === "thought") thought = one.text;
+    else found.push({ ...one, thought });
   }
   return found;
 }
@@ -84,7 +87,7 @@ async function figures(mode, found, photo, name) {
   for (const one of found) {
     if (mode === "segment") out.push(...await showParts(one, photo, name));
     else out.push(showPicture(one.b64_json, `${name ? name + ": " : ""}${one.settings.prompt}, seed ${one.settings.seed}`,
-                              `${mode}_${one.settings.seed}.png`));
+                              `${mode}_${one.settings.seed}.png`, one.thought));
   }
   return out;
 }

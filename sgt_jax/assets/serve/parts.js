@@ -95,11 +95,16 @@ function download(text, address, name) {
   return link;
 }
 
-function showPicture(base64, alt, name) {
+function showPicture(base64, alt, name, thought) {
   const figure = document.createElement("figure"), picture = document.createElement("img");
   picture.src = "data:image/png;base64," + base64; picture.alt = alt;
   const caption = document.createElement("figcaption");
   caption.append(`${alt}. `, download("picture", picture.src, name));
   figure.append(picture, caption);
+  if (thought) {
+    const plan = document.createElement("p");
+    plan.className = "soft thought"; plan.textContent = `The model planned: ${thought}`;
+    figure.append(plan);
+  }
   return figure;
 }

@@ -2,7 +2,7 @@
 // The folded settings of each mode, made from the model's own defaults; and settings read back out of a saved picture.
 
 const NAMES = {
-  seed: "Seed", n: "Pictures", size: "Size (WIDTHxHEIGHT, or auto)", steps: "Steps", shift: "Shift of the time grid",
+  seed: "Seed", n: "Pictures", size: "Size (width x height)", steps: "Steps", shift: "Shift of the time grid",
   text_scale: "Guidance by text (1 is off)", image_scale: "Guidance by picture (1 is off)", low: "Guidance from time",
   high: "Guidance to time", renorm: "Renormalisation", renorm_min: "Least factor of it", negative: "Negative prompt",
   solver: "Solver", palette: "Palette", temperature: "Temperature (0 is greedy)", max_tokens: "Tokens at most",
@@ -17,7 +17,8 @@ function settingsOf(about, mode) {
   if (mode === "chat") return { seed: 0, temperature: 0, max_tokens: 500, think: false };
   const found = { seed: 0, ...about.defaults[mode] };
   if (mode === "segment") return { ...found, palette: about.palette };
-  return { ...found, n: 1, size: "auto" };
+  if (about.sizes.length) CHOICES.size = ["auto", ...about.sizes];
+  return { ...found, n: 1, size: "auto", ...(mode === "t2i" && about.thinks ? { think: false } : {}) };
 }
 
 function addSettings(place, values) {

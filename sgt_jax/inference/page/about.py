@@ -7,8 +7,6 @@ from sgt_jax.data.text.tokenizer import SMALL
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.inference.page.service import Service
 
-_REFERENCES = {"omnigen2": 5}  # pictures that an edit may have; families that were trained on one have one
-
 
 def model(service: Service, name: str) -> dict[str, Any]:
     """An entry of the list of models."""
@@ -17,20 +15,23 @@ def model(service: Service, name: str) -> dict[str, Any]:
 
 def most_references(service: Service) -> int:
     """Pictures that an edit may have."""
-    return max(_REFERENCES.get(engine.assistant.family.name, 1) for engine in service.engines.values())
+    return max(engine.assistant.family.references for engine in service.engines.values())
 
 
 def page(service: Service) -> dict[str, Any]:
     """What the page is made of: models, defaults per mode, sizes, words, examples."""
     main = next(iter(service.engines.values())).assistant
     stride = main.family.painting_rule(main.config).stride
+    offered = next(iter(service.engines.values())).offered
     return {
         "models": [{"id": name, "weights": service.weights[name]} for name in service.engines],
         "family": main.family.name,
         "defaults": {mode: _settings(settings) for mode, settings in main.defaults.items()},
         "largest_side": main.family.largest_side(main.config),
         "stride": stride,
-        "default_size": list(main._output_shape(["a"], None))[::-1],
+        "default_size": list(main.usual_shape)[::-1],
+        "sizes": [f"{width}x{height}" for height, width in offered.sizes] if offered else [],
+        "thinks": main.family.thinks,
         "palette": main.palette or "auto",
         "references": most_references(service),
         "words": words(main),

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from sgt_jax.errors import ConfigError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.inference.engine import Engine
-from sgt_jax.inference.jobs import Request
+from sgt_jax.inference.jobs import Request, Result
 from sgt_jax.inference.page import reading
 from sgt_jax.inference.page.chat import event
 from sgt_jax.inference.page.reading import BadRequest
@@ -24,7 +24,8 @@ from sgt_jax.models.family import Settings
 
 TEXT = "sgt_jax"  # the key of the settings in a PNG
 MOST_PICTURES = 8
-MOST_STEPS = 1000
+MOST_STEPS = 200
+MOST_THOUGHTS = 1000  # tokens of a plan
 PALETTES = ("auto", "distinct", "tab20", "random")
 
 
@@ -37,6 +38,7 @@ class Asked(NamedTuple):
       settings: what is written into each picture.
       palette: of a segmentation, or None.
       stream: whether steps are told.
+      plan: the text that the model writes before it paints, or None.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Asked(NamedTuple):
     settings: list[dict[str, Any]]
     palette: str | None
     stream: bool
+    plan: Request | None = None
 
 
 def ask(service: Service, mode: str, given: Mapping[str, Any], pictures: Sequence[np.ndarray]) -> Asked:
@@ -67,18 +70,28 @@ def ask(service: Service, mode: str, given: Mapping[str, Any], pictures: Sequenc
     count = reading.whole(given, "n", 1, 1, MOST_PICTURES)
     settings, shape, seed = _settings(engine.assistant, mode, given), _shape(given), reading.seed(given)
     seeds = [(seed + i) % reading.MOST_SEED for i in range(count)]
-    history = [*pictures, prompt]
-    requests = [Request(history, mode, one, shape, settings) for one in seeds]
+    history, plan = [*pictures, prompt], _plan(engine.assistant, mode, given, prompt)
+    requests = [Request(history, mode, one, shape, settings, think=plan is not None) for one in seeds]
     inputs = [hashlib.sha256(np.ascontiguousarray(one)).hexdigest()[:16] for one in pictures]
     written = [
         {
             "model": model, "weights": service.weights[model], "mode": mode, "prompt": prompt, "seed": one,
             "size": None if shape is None else f"{shape[1]}x{shape[0]}", "steps": settings.steps, "shift": settings.shift,
-            **dataclasses.asdict(settings.guidance), "inputs": inputs,
+            **dataclasses.asdict(settings.guidance), "inputs": inputs, **({} if plan is None else {"think": True}),
         }
         for one in seeds
     ]  # fmt: skip
-    return Asked(model, engine, requests, written, palette, reading.flag(given, "stream"))
+    return Asked(model, engine, requests, written, palette, reading.flag(given, "stream"), plan)
+
+
+def _plan(assistant: Assistant, mode: str, given: Mapping[str, Any], prompt: str) -> Request | None:
+    """The request for the plan of a drawing, where the body asks the model to think. Raises BadRequest."""
+    if not reading.flag(given, "think"):
+        return None
+    if not assistant.family.thinks or mode != "t2i":
+        why = "drawings only are planned" if assistant.family.thinks else f"{assistant.family.name} plans no pictures"
+        raise BadRequest(f"'think' is not offered here: {why}", "think")
+    return Request([prompt], "chat", plans=True, max_new_tokens=MOST_THOUGHTS)
 
 
 def _settings(assistant: Assistant, mode: str, given: Mapping[str, Any]) -> Settings:
@@ -119,13 +132,33 @@ def _shape(given: Mapping[str, Any]) -> tuple[int, int] | None:
 
 async def paint(service: Service, asked: Asked, gone: Gone) -> dict[str, Any]:
     """The whole reply. Raises BadRequest."""
+    if asked.plan is not None:
+        (found,) = await service.serve(asked.engine, [asked.plan], gone)
+        asked, thought = planned(asked, found)
     results = await service.serve(asked.engine, asked.requests, gone)
     data = [reply(asked, number, result.picture) for number, result in enumerate(results)]
+    if asked.plan is not None:
+        data = [one | {"thought": thought} for one in data]
     return {"created": int(time.time()), "model": asked.model, "data": data}
 
 
+def planned(asked: Asked, found: Result) -> tuple[Asked, str]:
+    """The same with the plan that the model has written, and its text."""
+    requests = [dataclasses.replace(one, thought=found.ids) for one in asked.requests]
+    return asked._replace(requests=requests), asked.engine.assistant.tokenizer.decode(found.ids)
+
+
 async def stream(service: Service, asked: Asked) -> AsyncIterator[bytes]:
-    """Events: "progress" with every step, and "completed" with every picture. Raises BadRequest before the first."""
+    """Events: a "thought" if there is one, "progress" with every step, "completed" with every picture.
+
+    Raises BadRequest before the first.
+    """
+    if asked.plan is not None:
+        async with service.watch(asked.engine, asked.plan) as (job, told):
+            while (await told.get())[0] != "end":
+                pass
+            asked, thought = planned(asked, result_of(job))
+        yield event({"type": "thought", "text": thought})
     for number, wanted in enumerate(asked.requests):
         async with service.watch(asked.engine, wanted) as (job, told):
             yield event({"type": "progress", "index": number, "step": 0, "steps": asked.settings[number]["steps"]})
@@ -142,7 +175,10 @@ async def stream(service: Service, asked: Asked) -> AsyncIterator[bytes]:
 def reply(asked: Asked, number: int, picture: np.ndarray) -> dict[str, Any]:
     """What is said of one picture; of a segmentation also its parts."""
     wanted, settings = asked.requests[number], asked.settings[number]
-    size = f"{picture.shape[1]}x{picture.shape[0]}"
+    # A result that was brought back to its photo's shape was painted at another size, which "auto" finds again.
+    offered, size = asked.engine.offered, f"{picture.shape[1]}x{picture.shape[0]}"
+    if wanted.shape is None and offered is not None and picture.shape[:2] not in offered.sizes:
+        size = "auto"
     out: dict[str, Any] = {"b64_json": png(picture, settings | {"size": size}), "settings": settings | {"size": size}}
     if wanted.mode == "segment":
         photo = next(entry for entry in wanted.history if not isinstance(entry, str))

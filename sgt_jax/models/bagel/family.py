@@ -53,6 +53,7 @@ class BagelFamily(Family):
         "timestep_shift", "freeze_und", "scan_layers", "remat", "attention", "attention_block", "dtype",
     )  # fmt: skip
     token_lanes: tuple[str, ...] = ("und", "gen")
+    thinks: bool = True
 
     @property
     def defaults(self) -> Mapping[str, Settings]:

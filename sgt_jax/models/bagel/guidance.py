@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ import numpy as np
 
 from sgt_jax.data.examples import PlanItem
 from sgt_jax.errors import ConfigError
+from sgt_jax.models import guiding
 
 Plan = Sequence[PlanItem]
+RENORMS = ("global", "channel", "text_channel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,10 @@ class Guidance:
     renorm: str = "global"
     renorm_min: float = 0.0
 
+    WORDS: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"renorm": RENORMS})
+
     def __post_init__(self) -> None:
-        if self.renorm not in ("global", "channel", "text_channel"):
+        if self.renorm not in RENORMS:
             raise ConfigError(f"renorm '{self.renorm}' does not exist; choose global, channel or text_channel")
         if self.image_scale > 1 and self.text_scale <= 1:
             raise ConfigError("image guidance has no effect without text guidance: set text_scale above 1")
@@ -46,6 +51,9 @@ class Guidance:
         """The guided velocity [B, n, F] from the branches (None where switched off) at the time t."""
         if v_text is None:
             return v
+        if not isinstance(self.renorm, str):  # a server's program: the place of the word is an input
+            ways = [guiding.with_numbers(self, {"renorm": word}).combine(t, v, v_text, v_image) for word in RENORMS]
+            return jax.lax.select_n(jnp.asarray(self.renorm, jnp.int32), *ways)
         guided = v_text + self.text_scale * (v - v_text)
 
         def renormed(w: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -252,8 +252,11 @@ def euler_step(
     """One step of `denoise`, from times[0] to times[1]; the numbers of `guidance` may be traced, `kind` says its branches."""
     branches, (t, following) = branch_names(kind), times
     guided, after_main = _velocities(model, params, context, len(x), grid, branches, guidance, soi, eoi)
-    v = guided(x, t) if len(branches) == 1 else jax.lax.cond(guidance.acts(t), guided, after_main, x, t)
-    return x - v * (t - following)
+    if len(branches) == 1:
+        return x - guided(x, t) * (t - following)
+    # A kind with more branches than a request asked for runs with a scale of 1.
+    acts = guidance.acts(t) & (guidance.text_scale > 1)
+    return x - jax.lax.cond(acts, guided, after_main, x, t) * (t - following)
 
 
 def _velocities(

@@ -11,7 +11,7 @@ import numpy as np
 
 from sgt_jax.batch import PackedBatch, TokenInfo
 from sgt_jax.checkpoints.names import NameMap, below
-from sgt_jax.data.layouts.omnigen2.layout import OmniGen2Layout, Template
+from sgt_jax.data.layouts.omnigen2.layout import MOST_REFERENCES, OmniGen2Layout, Template
 from sgt_jax.data.layouts.omnigen2.pictures import QwenRule, Reader
 from sgt_jax.data.pictures.resizing import ResizeRule
 from sgt_jax.data.text.tokenizer import Tokenizer
@@ -61,6 +61,7 @@ class OmniGen2Family(Family):
     )  # fmt: skip
     token_lanes: tuple[str, ...] = ("und", "gen")
     paints_any_size: bool = True
+    references: int = MOST_REFERENCES
 
     @property
     def defaults(self) -> Mapping[str, Settings]:

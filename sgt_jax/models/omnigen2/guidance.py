@@ -1,8 +1,9 @@
 """How OmniGen2's sampler is guided: branches, scales, the grid of times, and the solvers' steps."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,9 @@ class Guidance:
     references: str = "mean"
     features: str = "all"
 
+    WORDS: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"solver": SOLVERS})
+    PROMPTS: ClassVar[tuple[str, ...]] = ("negative",)
+
     def __post_init__(self) -> None:
         for name, known in (("solver", SOLVERS), ("references", REFERENCES), ("features", FEATURES)):
             if (word := getattr(self, name)) not in known:
@@ -67,10 +71,13 @@ class Guidance:
         if len(velocities) == 1:
             return main
         unled = velocities[-1]
+        by_text = unled + self.text_scale * (main - unled)
         if len(velocities) == 2:
-            return unled + self.text_scale * (main - unled)
+            return by_text
         with_references = velocities[1]
-        return unled + self.image_scale * (with_references - unled) + self.text_scale * (main - with_references)
+        both = unled + self.image_scale * (with_references - unled) + self.text_scale * (main - with_references)
+        # In a server's program, whose numbers are inputs, image guidance may be off although its branch runs.
+        return both if isinstance(self.image_scale, float | int) else jnp.where(self.image_scale > 1, both, by_text)
 
     def acts(self, step: Any, steps: int) -> Any:
         """Whether it acts at a step, counted from 0."""
@@ -140,8 +147,11 @@ def start(x: jax.Array) -> Solved:
     return Solved(x, jnp.zeros_like(x), jnp.asarray(jnp.inf, jnp.float32))
 
 
-def advance(solver: str, state: Solved, v: jax.Array, t: jax.Array, after: jax.Array) -> Solved:
-    """One step from time t to `after` along the velocity v; float32."""
+def advance(solver: str | jax.Array, state: Solved, v: jax.Array, t: jax.Array, after: jax.Array) -> Solved:
+    """One step from time t to `after` along the velocity v; float32. The solver is one of SOLVERS, or its place there."""
+    if not isinstance(solver, str):
+        ways = [advance(word, state, v, t, after) for word in SOLVERS]
+        return jax.tree.map(lambda *x: jax.lax.select_n(jnp.asarray(solver, jnp.int32), *x), *ways)
     if solver == "euler":
         return state._replace(x=state.x + (after - t) * v)
     sigma, sigma_after = 1 - t, 1 - after

@@ -140,7 +140,7 @@ def test_two_models_are_compared_and_work_can_be_cancelled(page):
     page.locator("#tab-draw").click()
     page.locator("#draw .prompt").fill("a red circle")
     page.locator("#draw summary").click()
-    page.locator("#draw [name=steps]").fill("1000")
+    page.locator("#draw [name=steps]").fill("200")
     page.locator("#draw .go").click()
     api.expect(page.locator("#draw .says")).to_have_text(re.compile("^Step [1-9]"), timeout=90_000)
     page.locator("#draw .cancel").click()

@@ -25,6 +25,7 @@ def server():
 def test_damaged_requests_hurt_nobody(server):
     found = serve_fuzz.fuzz(server, 50, seed=1)
     assert found["failed"] == [] and found["known_wrong"] == 0 and found["known_right"] == 1
+    assert found["compiled_late"] == 0
     assert found["statuses"].get("400", 0) > 10
 
 

@@ -12,10 +12,13 @@ openai = pytest.importorskip("openai", reason="pip install -e '.[serve,serve_tes
 httpx = pytest.importorskip("httpx", reason="pip install -e '.[serve,serve_test]' to test the server")
 pytest.importorskip("uvicorn", reason="pip install -e '.[serve,serve_test]' to test the server")
 
+from sgt_jax.checkpoints import adapters_out  # noqa: E402
+from sgt_jax.commands import serve  # noqa: E402
 from sgt_jax.data.pictures import rle  # noqa: E402
 from sgt_jax.inference import load  # noqa: E402
 from sgt_jax.inference.engine import Limits  # noqa: E402
 from tests.support import paths, serving  # noqa: E402
+from tests.support.random_adapter import RULES, random_adapter  # noqa: E402
 from tests.support.serving_pictures import data_uri, message, photo, png, unpacked  # noqa: E402
 
 # About a minute of compiling: drawing, editing and segmenting each have programs of their own.
@@ -32,7 +35,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def server(model):
-    with serving.running(model, Limits(slots=4, prefill=2, pictures=2), KEY, most_body=3_000_000) as (address, service):
+    limits = Limits(slots=4, prefill=2, pictures=2, sizes=((32, 32),))
+    with serving.running(model, limits, KEY, most_body=3_000_000) as (address, service):
         yield address, service
 
 
@@ -154,6 +158,56 @@ def test_a_segmentation_brings_painting_labels_and_parts_and_its_steps_as_they_c
     events = [json.loads(one.removeprefix("data: ")) for one in events if one and "DONE" not in one]
     assert [one["step"] for one in events[:-1]] == [0, 1, 2, 3]
     assert events[-1]["type"] == "completed" and events[-1]["b64_json"] == found["b64_json"]
+
+
+def test_a_drawing_is_planned_as_by_the_assistant_and_its_plan_is_told(http, model):
+    body = {"prompt": "a red circle", "steps": 2, "seed": 3, "think": True}
+    (found,) = post(http, body, "/v1/images/generations").json()["data"]
+    settings = dataclasses.replace(model.defaults["t2i"], steps=2)
+    alone = model.draw(["a red circle"], seeds=[3], settings=settings, think=True)[0]
+    assert found["thought"] == alone.thought and found["settings"]["think"]
+    assert np.abs(np.asarray(unpacked(found["b64_json"])).astype(int) - alone.picture).max() <= 1
+    events = post(http, body | {"stream": True}, "/v1/images/generations").text.split("\n\n")
+    events = [json.loads(one.removeprefix("data: ")) for one in events if one and "DONE" not in one]
+    assert events[0] == {"type": "thought", "text": alone.thought} and events[-1]["b64_json"] == found["b64_json"]
+    refused = post(http, {"image": data_uri(photo(3)), "prompt": "a", "think": True}, "/v1/images/edits")
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "think"
+
+
+def test_photos_of_any_shape_and_long_prompts_are_painted_with_the_programs_that_there_are(server, http):
+    wide, programs = np.zeros((24, 90, 3), np.uint8), server[1].engines["nano"].programs
+    body = {"image": data_uri(photo(3)), "prompt": "remove the circle", "steps": 1}
+    assert post(http, body, "/v1/images/edits").status_code == 200
+    known = programs.compiled
+    changed = {"image": data_uri(wide), "renorm": "global", "text_scale": 1.0, "image_scale": 1.0}
+    (found,) = post(http, body | changed, "/v1/images/edits").json()["data"]
+    assert unpacked(found["b64_json"]).size == (32, 8) and found["settings"]["size"] == "auto"
+    assert programs.compiled == known
+    refused = post(http, body | {"size": "16x16"}, "/v1/images/edits")
+    assert refused.status_code == 400 and "32x32" in refused.text and programs.compiled == known
+
+
+# -- Several models ----------------------------------------------------------------------------------------------------
+
+
+def test_a_base_and_its_adapter_are_two_models_that_share_programs(tmp_path):
+    lows = random_adapter(load.load("package:nano").family.linears(load.load("package:nano").config), RULES).modules
+    lows = {module: low._replace(b=low.b * np.float32(0.05)) for module, low in lows.items()}
+    adapters_out.write(tmp_path / "tuned", RULES, lows)
+    options = ["--adapter", str(tmp_path / "tuned"), "--slots", "4", "--pictures", "2"]
+    service = serve.make_service(serve.parser().parse_args(options))
+    assert service.engines["nano"].programs is service.engines["nano+tuned"].programs
+    with serving.served(service) as (address, _), httpx.Client(base_url=address, timeout=120) as http:
+        assert [one["id"] for one in http.get("/v1/models").json()["data"]] == ["nano", "nano+tuned"]
+        assert http.get("/v1/models/nano+tuned").json()["id"] == "nano+tuned"
+        asked = chat_body(max_tokens=24, ignore_eos=True, temperature=1.0)
+        base, tuned, again = (
+            post(http, asked | {"model": name}).json()["choices"][0]["message"]["content"]
+            for name in ("nano", "nano+tuned", "nano")
+        )
+        assert base == again != tuned
+        assert post(http, asked | {"model": "nano+other"}).status_code == 404
+        assert http.get("/about.json").json()["models"][1]["weights"] == "package:nano + tuned"
 
 
 # -- What is refused ---------------------------------------------------------------------------------------------------
