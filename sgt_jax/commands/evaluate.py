@@ -18,6 +18,7 @@ from typing import Any
 from sgt_jax import errors
 from sgt_jax.commands import evaluate_follow, evaluate_pictures, evaluate_report
 from sgt_jax.commands.adapter_options import add_adapter, check_folders
+from sgt_jax.commands.mesh_option import add_mesh, mesh_of
 from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import ConfigError, beside
 
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", choices=("ema", "params"), default="ema")
     add("--dtype", choices=("float32", "bfloat16"), help="to compute in (default: float32 on CPU, else bfloat16)")
     add_adapter(flags)
+    add_mesh(flags)
     add(
         "--data",
         type=Path,
@@ -127,7 +129,7 @@ class Model:
         self.assistant = load.load(
             options.checkpoint, base=options.base, weights=options.weights, dtype=options.dtype,
             report=lambda line: print(line, file=sys.stderr),
-            adapter=options.adapter, adapter_scale=options.adapter_scale,
+            adapter=options.adapter, adapter_scale=options.adapter_scale, mesh=mesh_of(options.mesh),
         )  # fmt: skip
         self.subject = CheckpointSubject(self.assistant, {}, ())
         self.params = self.assistant.params

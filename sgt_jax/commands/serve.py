@@ -11,7 +11,6 @@ later starts find the programs on disk. Stop it with Ctrl-C or SIGTERM: it answe
 
 import argparse
 import dataclasses
-import math
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from sgt_jax import errors
 from sgt_jax.commands.adapter_options import check_folders
+from sgt_jax.commands.mesh_option import add_mesh, mesh_of
 from sgt_jax.commands.options import positive
 from sgt_jax.commands.parsing import Parser
 from sgt_jax.errors import ConfigError
@@ -46,11 +46,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a file whose first line clients must send; or set SGT_API_KEY",
     )
-    add(
-        "--mesh",
-        metavar="AXIS=N,...",
-        help="spread the model over devices, such as fsdp=2,tensor=2 (default: one device)",
-    )
+    add_mesh(flags)
     add("--slots", type=positive, default=8, help="texts that are written at a time")
     add("--pictures", type=positive, default=4, help="pictures that are painted at a time")
     add("--sizes", metavar="WxH,...", help="sizes of pictures to compile for (default: the model's square)")
@@ -149,22 +145,6 @@ def sizes_of(text: str | None) -> tuple[tuple[int, int], ...]:
     if not all(len(pair) == 2 and all(side.isdecimal() and int(side) for side in pair) for pair in pairs):
         raise ConfigError(f"--sizes {text}: write it as WIDTHxHEIGHT,..., such as 1024x1024,1024x768")
     return tuple((int(height), int(width)) for width, height in pairs)
-
-
-def mesh_of(text: str | None):  # noqa: ANN201
-    """The mesh that --mesh names, or None. Raises ConfigError: unknown axes, or not as many devices as it needs."""
-    if text is None:
-        return None
-    import jax
-
-    from sgt_jax.parallel import partitioning
-
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(size.isdecimal() and int(size) for _, _, size in pairs):
-        raise ConfigError(f"--mesh {text}: write it as AXIS=NUMBER,..., such as fsdp=2,tensor=2")
-    sizes = {axis.strip(): int(size) for axis, _, size in pairs}
-    count = math.prod(sizes.values())
-    return partitioning.make_mesh(dict.fromkeys(partitioning.AXES, 1) | sizes, jax.devices()[:count])
 
 
 def name_of(folder: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -42,6 +43,7 @@ class Assistant:
       family, model: what it is.
       defaults: settings per mode ("chat", "t2i", "edit", "segment"); a run's own where its config has them.
       palette: colours of painted segmentations: a name of masks.PALETTES, or None to find them in the picture.
+      mesh: over which the parameters are spread, and then the rows of batches, too; None for one device.
       notify: called in every step of a loop, for a progress bar; set it before the first request.
     """
 
@@ -52,6 +54,7 @@ class Assistant:
     ) -> None:  # fmt: skip
         self.family, self.config, self.params, self.tokenizer = family, config, params, tokenizer
         self.defaults, self.palette = dict(family.defaults) | dict(defaults), palette
+        self.mesh: jax.sharding.Mesh | None = None
         self.notify: Notify | None = None
         self.model = family.model(config)
         self._instruction = wordings("segmentation", wording or tokenizer.style)[0]
@@ -176,7 +179,7 @@ class Assistant:
     def sampler(self, canvases: tuple[tuple[int, int], ...]) -> Sampler:
         """The sampler for pictures of these (height, width) in front of the autoencoder."""
         notify = None if self.notify is None else lambda value: self.notify(value)
-        return Sampler(self.family, self.model, self.layout(canvases), self.tokenizer.decode, notify)
+        return Sampler(self.family, self.model, self.layout(canvases), self.tokenizer.decode, notify, self.mesh)
 
     def _thinking(self, wording: str, plan: list[PlanItem]) -> list[PlanItem]:
         return [*condition_items([wording], self.tokenizer.encode), *plan]

@@ -59,6 +59,7 @@ def load(
     dtype = dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     checkpoint = os.fspath(where)
     found = _opened(where, base, weights, dtype, report, strip_prefix, mesh)
+    found.mesh = mesh
     if adapter is None:
         return found
     report(f"{os.fspath(adapter)}: an adapter, times {adapter_scale:g}")

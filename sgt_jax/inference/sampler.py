@@ -1,6 +1,7 @@
 """Answers and paintings for lists of plans: lays out, pads to fixed batches, compiles each loop once per shape."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -10,9 +11,10 @@ import numpy as np
 from sgt_jax.batch import PackedBatch
 from sgt_jax.data import packing
 from sgt_jax.data.examples import PlanItem
+from sgt_jax.errors import ConfigError
 from sgt_jax.inference import buckets
 from sgt_jax.models.family import Family, Layout, Model, Notify, Params
-from sgt_jax.parallel import progress
+from sgt_jax.parallel import partitioning, progress
 from sgt_jax.parallel.distributed import fetch
 
 Plan = Sequence[PlanItem]
@@ -26,9 +28,13 @@ class Sampler:
 
     def __init__(
         self, family: Family, model: Model, layout: Layout, decode_text: Callable[[Sequence[int]], str],
-        notify: Notify | None = None,
+        notify: Notify | None = None, mesh: jax.sharding.Mesh | None = None,
     ) -> None:  # fmt: skip
-        """`notify` is called on the host in every step of a loop (with the step or the time), for progress bars."""
+        """`notify` is called on the host in every step of a loop (with the step or the time), for progress bars.
+
+        With a mesh, on which the parameters must lie, the rows of every batch are spread over its axes data and fsdp.
+        """
+        self._mesh = mesh
         self.family, self.model, self.layout, self._decode_text = family, model, layout, decode_text
         steps = self.steps = family.steps(model, layout, notify)
         self._write = jax.jit(self._write_impl, static_argnames=("max_length", "greedy"))
@@ -81,10 +87,11 @@ class Sampler:
         for part, numbers in _batches(laid, seeds, batch):
             real = len(part)
             rows = packing.stack_samples([*part, *[{}] * (batch - real)], self.layout.spec, budgets)
-            ids, count = self._write(
-                params, rows, jnp.asarray([*numbers, *[0] * (batch - real)]), jnp.arange(batch) < real,
-                jnp.float32(temperature), max_length=max_new_tokens + 1, greedy=temperature <= 0,
-            )  # fmt: skip
+            given = self._spread((rows, np.asarray([*numbers, *[0] * (batch - real)]), np.arange(batch) < real), batch)
+            with self._on_mesh():
+                ids, count = self._write(
+                    params, *given, jnp.float32(temperature), max_length=max_new_tokens + 1, greedy=temperature <= 0
+                )
             ids, count = fetch((ids, count))
             out += [ids[i, 1 : count[i]].tolist() for i in range(real)]
             progress.add(real)
@@ -122,11 +129,23 @@ class Sampler:
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
             packed = packing.stack_samples(rows, self.layout.spec, budgets)
-            numbers = jnp.asarray([*numbers, *[0] * padding])
-            latents = self._paint(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
-            out.append(fetch(self._show(params, latents))[: len(part)])
+            packed, numbers = self._spread((packed, np.asarray([*numbers, *[0] * padding])), batch)
+            with self._on_mesh():
+                latents = self._paint(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
+                out.append(fetch(self._show(params, latents))[: len(part)])
             progress.add(len(part))
         return np.concatenate(out)
+
+    def _on_mesh(self) -> AbstractContextManager:
+        return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
+
+    def _spread(self, arrays: Any, rows: int) -> Any:
+        """Arrays of so many rows on the devices, spread by rows where there is a mesh. Raises ConfigError: uneven."""
+        if self._mesh is None:
+            return jax.tree.map(jnp.asarray, arrays)
+        if rows % (parts := partitioning.shards("rows", self._mesh)):
+            raise ConfigError(f"batches of {rows} cannot be shared by {parts} devices: take a multiple of {parts}")
+        return jax.device_put(arrays, partitioning.batch_sharding(self._mesh))
 
     def through_autoencoder(self, params: Params, pictures: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
         """uint8 [N, H, W, 3] pictures of one size, encoded (posterior mean) and decoded."""

@@ -20,7 +20,7 @@ from sgt_jax.commands import convert
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder import flux_names
-from sgt_jax.models.bagel import names
+from sgt_jax.models.bagel import names, tokenizer_files
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.training.publishing import publish
 from sgt_jax.training.state import TrainState
@@ -103,6 +103,29 @@ def test_other_files_come_from_where_the_run_started(tmp_path, capsys):
     assert convert.main([str(tmp_path / "run"), str(tmp_path / "again")]) == 0
     assert "is gone" in capsys.readouterr().out
     assert not (tmp_path / "again" / "LICENSE").exists()
+
+
+def test_a_folder_holds_every_file_that_evaluation_toolkits_open(tmp_path):
+    """A 7B run names Qwen's tokenizer.json alone; here a small one of the same kind."""
+    import tokenizers
+
+    trained = tokenizers.ByteLevelBPETokenizer()
+    trained.train_from_iterator(["a red circle left of a blue square"] * 3, vocab_size=290, min_frequency=1)
+    trained.add_special_tokens(["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"])
+    trained.save(str(tmp_path / "tokenizer.json"))
+    make_run(tmp_path / "run", scan=False)
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    settings["data"]["tokenizer"] = str(tmp_path / "tokenizer.json")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    publish(tmp_path / "run", tmp_path / "out")
+    weights = {names.MODEL_FILE, flux_names.VAE_FILE}
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= weights | set(tokenizer_files.NEEDED)
+    again = tokenizers.ByteLevelBPETokenizer(str(tmp_path / "out/vocab.json"), str(tmp_path / "out/merges.txt"))
+    text = "a blue circle, right of something else"
+    assert again.encode(text).ids == trained.encode(text).ids and len(again.encode(text).ids) < len(text)
+    config = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    named = {int(number): token["content"] for number, token in config["added_tokens_decoder"].items()}
+    assert named[trained.token_to_id("<|im_end|>")] == config["eos_token"] == "<|im_end|>"
 
 
 def test_errors_are_one_line(tmp_path, capsys):

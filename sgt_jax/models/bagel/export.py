@@ -11,6 +11,7 @@ from sgt_jax.checkpoints.exporting import GetLeaf, published_folder, write_publi
 from sgt_jax.models.autoencoder.flux_names import VAE_FILE
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.names import MODEL_FILE, name_map
+from sgt_jax.models.bagel.tokenizer_files import write_older
 
 # Not copied along: weights, their indexes, pickles, unfinished files.
 _WEIGHTS = re.compile(r"\.(safetensors|index\.json|bin|pt|pth|ckpt|npz|h5|gguf)$|\.partial-\d+$")
@@ -59,3 +60,4 @@ def _copy_files(config: BagelConfig, folder: Path, copy_from: Any, extra_files: 
                 shutil.copyfile(path, folder / path.name)
     for path in extra_files:
         shutil.copyfile(path, folder / Path(path).name)
+    write_older(folder)

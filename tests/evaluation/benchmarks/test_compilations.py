@@ -6,6 +6,8 @@ import random
 import jax
 import pytest
 
+from sgt_jax.commands.mesh_option import mesh_of
+from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation.benchmarks import answering
 from sgt_jax.evaluation.benchmarks.buckets import MOST
 from sgt_jax.evaluation.benchmarks.items import Item, Picture
@@ -63,3 +65,32 @@ def test_nothing_is_compiled_after_one_batch_of_each_bucket():
     assert warm, "the log says nothing about compilations"
     assert handler.names == warm
     assert len(records) == ITEMS
+
+
+@pytest.mark.slow  # two programs of the nano model, one of them over four devices
+def test_rows_of_a_batch_are_spread_over_the_mesh_and_replies_stay(monkeypatch):
+    questions = [
+        answering.Question(
+            Item(str(n), {}, (Picture(str(n), data=folders.picture(n)),)), "what colour is the circle ? " * (n % 3 + 1)
+        )
+        for n in range(8)
+    ]
+    replies, placed = [], []
+    for mesh in (None, mesh_of("data=2,fsdp=2")):
+        assistant = load.load("package:nano", mesh=mesh)
+        subject, records, write = CheckpointSubject(assistant, {}, ()), Kept(), assistant.sampler(())._write
+
+        def spy(params, rows, *more, write=write, **static):
+            placed.append((rows["und"]["token"].sharding, rows["und"]["token"].addressable_shards[0].data.shape[0]))
+            return write(params, rows, *more, **static)
+
+        monkeypatch.setattr(assistant.sampler(()), "_write", spy)
+        asked = answering.Asked(subject, questions, 8)
+        asked.batches = asked.batches[:1]
+        answering.answer(subject, assistant.params, asked, records, max_new_tokens=4, batch=8)
+        replies.append([records.get(str(n)) for n in range(8)])
+    (one, rows), (four, part) = placed
+    assert (len(one.device_set), rows, len(four.device_set), part) == (1, 8, 4, 2)
+    assert replies[0] == replies[1] and any(entry and entry["reply"] for entry in replies[0])
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        answering.answer(subject, assistant.params, asked, Kept(), max_new_tokens=4, batch=6)

@@ -1,17 +1,23 @@
 """The nano model paints a miniature of every benchmark into its official tree; a stopped run goes on to the same bytes."""
 
+import json
 import random
 import shlex
 import sys
+import types
 
 import pytest
 
 from sgt_jax.commands import evaluate
+from sgt_jax.data.text.tokenizer import Tokenizer
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.benchmarks import judging, painting, registry
 from sgt_jax.evaluation.benchmarks.pictures import units
 from sgt_jax.evaluation.benchmarks.records import Records
+from sgt_jax.inference.assistant import Assistant
+from sgt_jax.models.family import by_name
 from tests.support import benchmark_folders as folders
+from tests.support import tiny_omnigen2
 from tests.support.paths import REPOSITORY
 
 JUDGE = f"{shlex.quote(sys.executable)} {shlex.quote(str(REPOSITORY / 'tests/support/fake_judge.py'))}"
@@ -57,6 +63,24 @@ SLOW = ("geneval_long", "gedit", "wise")
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in TREES])
 def test_a_stopped_run_goes_on_to_the_same_tree(tmp_path, name, monkeypatch, capsys):
+    goes_on(tmp_path, name, monkeypatch, capsys)
+
+
+@pytest.mark.slow  # OmniGen2 has programs of its own
+@pytest.mark.parametrize("name", ["gedit", "imgedit"])
+def test_edits_of_omnigen2_go_on_to_the_same_tree(tmp_path, name, monkeypatch, capsys):
+    family, config = by_name("omnigen2"), tiny_omnigen2.config()
+    params = tiny_omnigen2.random_params(family.model(config))
+    assistant = Assistant(family, config, params, Tokenizer.nano(), default_shape=(16, 16))
+    model = types.SimpleNamespace(assistant=assistant, params=params, digest="0" * 16)
+    monkeypatch.setattr(evaluate, "Model", lambda options: model)
+    goes_on(tmp_path, name, monkeypatch, capsys)
+    manifest = json.loads((tmp_path / "whole" / name / "manifest.json").read_text())
+    assert "solver" in manifest["settings"]["guidance"]  # OmniGen2's
+
+
+def goes_on(tmp_path, name, monkeypatch, capsys):
+    """Paints a miniature in one go, and stopped at a random file; both trees must be the same to the byte."""
     folders.PAINTED[name](tmp_path / "data" / name)
     assert run(name, tmp_path, "whole") == 0
     count, example = TREES[name]

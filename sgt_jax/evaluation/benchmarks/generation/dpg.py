@@ -51,7 +51,18 @@ def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping
     order = {(key, q.text): i for key, asked in table.items() for i, q in enumerate(asked)}
     found = dpg.results(table, list(said), tiles, lambda item, tile, text: said[item][tile][order[item, text]])
     broad = {f"{name}": value for name, value in found["L1"].items()}
-    return {"DPG score": found["dpg_score"], **broad} if said else {}
+    own = {f"{name} by our own count, all tiles": value for name, value in _of_all_tiles(table, said).items()}
+    return {"DPG score": found["dpg_score"], **broad, **own} if said else {}
+
+
+def _of_all_tiles(table: Mapping[str, Sequence[dpg.Question]], said: Mapping[str, Any]) -> dict[str, float]:
+    """Category -> share of questions answered with yes, times 100; the official means see the last tile only."""
+    found: dict[str, list[float]] = {}
+    for item, answers in said.items():
+        for tile in answers:
+            for question, text in zip(table[item], tile, strict=True):
+                found.setdefault(question.category.split("-")[0].strip(), []).append(100.0 * (text == "yes"))
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 BENCHMARK = Generation(

@@ -50,9 +50,12 @@ def _named(item: Item, pictures: tuple[Picture, ...]) -> Item:
 
 
 def score(items: Sequence[Item], replies: Sequence[str], style: str) -> Outcome:
-    """aAcc, fAcc and qAcc in percent."""
+    """aAcc, fAcc and qAcc in percent, and by our own count, which does not merge groups of equal numbers."""
     del style
-    return yes_no_outcome(items, replies, lambda rows, read, hits: yes_no.hallusion_table(rows, hits))
+    found = yes_no_outcome(items, replies, lambda rows, read, hits: yes_no.hallusion_table(rows, hits))
+    apart = yes_no.hallusion_apart([item.row | {"index": item.index} for item in items], found.hits["toolkit"])
+    own = {f"{name} by our own count, VD and VS apart": value for name, value in apart.items()}
+    return dataclasses.replace(found, scores=found.scores | own)
 
 
 def _figure(item: Item) -> str:

@@ -48,6 +48,8 @@ def read(folder: Path) -> list[Item]:
 def score(items: Sequence[Item], replies: Sequence[str], style: str) -> Outcome:
     """The toolkit's table; with BAGEL's prompt also its F1 per category and their mean."""
     outcome = yes_no_outcome(items, replies, lambda rows, read, hits: yes_no.pope_table(rows, read))
+    once = yes_no.pope_once([item.row for item in items], outcome.read)
+    outcome = dataclasses.replace(outcome, scores=outcome.scores | {"F1 by our own count, every question once": once})
     if style != "bagel":
         return outcome
     read = [bagel.read_pope(reply) for reply in replies]

@@ -74,6 +74,11 @@ def pope_table(rows: Sequence[Row], read: Sequence[str]) -> dict[str, dict[str, 
     return table
 
 
+def pope_once(rows: Sequence[Row], read: Sequence[str]) -> float:
+    """Our own count of F1 over all, in percent: every row counts once, however many categories it names."""
+    return f1([row["answer"] for row in rows], read)[0] * 100
+
+
 def vsr_table(rows: Sequence[Row], read: Sequence[str]) -> dict[str, float]:
     """Precision, recall and acc in percent, f1_score as a fraction."""
     answers = [row["answer"] for row in rows]
@@ -119,6 +124,13 @@ def hallusion_table(rows: Sequence[Row], hits: Sequence[bool]) -> dict[str, dict
             "qAcc": _all_right(mine, 5) * 100,
         }
     return table
+
+
+def hallusion_apart(rows: Sequence[Row], hits: Sequence[bool]) -> dict[str, float]:
+    """Our own count of fAcc and qAcc over all, in percent: equal numbers under VD and VS are different questions."""
+    own = [row | {"l2-category": f"{row['category']} {row['l2-category']}"} for row in rows]
+    found = hallusion_table(own, hits)["Overall"]
+    return {"fAcc": found["fAcc"], "qAcc": found["qAcc"]}
 
 
 def _all_right(rows: Sequence[tuple[Row, bool]], field: int) -> float:
