@@ -26,6 +26,8 @@ from sgt_jax.errors import CheckpointError
 
 # (path of the leaf joined by "/", its shape) -> where it lives; None is the default device.
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
+# (path of a leaf, the leaf) -> {path: array}: what the tree holds of it, such as smaller numbers.
+Kept = Callable[[str, jax.Array], Mapping[str, jax.Array]]
 _SHOWN = 4  # names of a kind in one message
 _BLOCK = 4 << 20  # bytes of a published tensor that a thread reads, turns and casts at a time
 _THREADS = 2
@@ -130,14 +132,27 @@ def check_names(
 
 
 def load_tree(
-    files: Files, names: NameMap, sharding: Sharding | None = None, dtype: DTypeLike | None = None
-) -> trees.Tree:
+    files: Files, names: NameMap, sharding: Sharding | None = None, dtype: DTypeLike | None = None,
+    kept: Kept | None = None,
+) -> trees.Tree:  # fmt: skip
     """All leaves that a name map fills, as a nested dict; the arguments are those of `load_leaf`.
 
     Raises:
       CheckpointError: a file is damaged. Names and shapes were checked before, by `check_names`.
     """
-    return trees.nested({leaf.path: load_leaf(files, leaf, names, sharding, dtype) for leaf in leaves(names)})
+    return trees.nested(load_leaves(files, leaves(names), names, sharding, dtype, kept))
+
+
+def load_leaves(
+    files: Files, wanted: Iterable[Leaf], names: NameMap, sharding: Sharding | None, dtype: DTypeLike | None,
+    kept: Kept | None,
+) -> dict[str, jax.Array]:  # fmt: skip
+    """{path: array} of some leaves, one after the other, so that of what `kept` makes smaller one is whole at a time."""
+    found: dict[str, jax.Array] = {}
+    for leaf in wanted:
+        array = load_leaf(files, leaf, names, sharding, dtype)
+        found |= kept(leaf.path, array) if kept else {leaf.path: array}
+    return found
 
 
 def load_leaf(

@@ -19,7 +19,7 @@ from sgt_jax.checkpoints import runs
 from sgt_jax.checkpoints.adapters import Low
 from sgt_jax.checkpoints.stored import StoredWeights
 from sgt_jax.errors import CheckpointError
-from sgt_jax.models import adapting
+from sgt_jax.models import adapting, int8
 from sgt_jax.models import family as families
 from sgt_jax.models.adapting import Adaptation
 from sgt_jax.models.family import Family, ModelConfig, Params
@@ -68,10 +68,13 @@ def params_of_run(
     where = epath.Path(workdir) / "checkpoints"
     trained, step = runs.restore_params(workdir, weights, step)
     base = _base(settings, family, config)
+    if adaptation.quantised:  # the adapters were trained on what the integers say
+        base = adaptation.cast(base)
     found, said = adapting.checksum(base, adaptation.dtype), _said(where / str(step))
     if found != said:
         why = f"holds adapters of a base with fingerprint {said}, and {_where(settings)} has {found}."
         raise CheckpointError(where / str(step), why, "Put the base that the run began with back to that place.")
+    base = int8.floating(base, adaptation.dtype)
     base = base if dtype is None else adapting.cast(base, dtype)
     leaves = trees.flat(base) | jax.tree.map(jax.numpy.asarray, trees.flat(trained)) | adaptation.scales()
     return adapting.folded(trees.nested(leaves)), step

@@ -20,11 +20,13 @@ from sgt_jax import trees
 from sgt_jax.checkpoints.adapters import Low, Settings
 from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.errors import ConfigError
+from sgt_jax.models import int8
 from sgt_jax.models.family import Family, ModelConfig
 
 # Patterns (as in config.freeze) that leave the adapters alone to be trained.
 FREEZE = (r"^(?!.*/lora_[ab]$)",)
-BASE_DTYPES = ("", "float32", "bfloat16")
+INT8 = "int8"
+BASE_DTYPES = ("", "float32", "bfloat16", INT8)
 _TABLE = "/table"  # fixed position tables stay float32
 _NAMED = ("und", "gen", "both")
 
@@ -49,13 +51,15 @@ class Adaptation(NamedTuple):
 
     Attributes:
       settings: as adapter_config.json says them.
-      dtype: of the base's parameters.
+      dtype: of the base's parameters, but for those of `quantised`.
       places: {path of a linear layer: the adapters there}.
+      quantised: paths of the kernels that are kept as int8.
     """
 
     settings: Settings
     dtype: str
     places: Mapping[str, Place]
+    quantised: frozenset[str] = frozenset()
 
     @property
     def scale(self) -> float:
@@ -91,7 +95,17 @@ class Adaptation(NamedTuple):
 
     def cast(self, params: Any) -> Any:
         """Parameters of a base in the dtype that it is kept in."""
-        return cast(params, self.dtype)
+        leaves = {}
+        for path, leaf in trees.flat(cast(params, self.dtype)).items():
+            leaves |= self.kept(path, leaf)
+        return trees.nested(leaves)
+
+    def kept(self, path: str, leaf: jax.Array, places: Mapping[str, jax.sharding.Sharding] | None = None) -> dict[str, Any]:
+        """{path: array} of what is kept of one leaf of a base: itself, or integers and their scale, at their places."""
+        if path not in self.quantised:
+            return {path: leaf}
+        names = (path, path.removesuffix("kernel") + int8.SCALE)
+        return dict(zip(names, _quantising(tuple(places[name] for name in names) if places else None)(leaf), strict=True))
 
     def dropped(self, params: Any, key: jax.Array) -> Any:
         """The parameters with what `layers.Linear` draws an adapter's dropout from: a key a module, and the rate."""
@@ -144,7 +158,11 @@ def adaptation(values: Mapping[str, Any] | None, family: Family, model: ModelCon
     settings = Settings(
         rank, float(values["alpha"] or 2 * rank), pattern.pattern, rslora=values["rslora"], dropout=values["dropout"]
     )
-    return Adaptation(settings, dtype or getattr(model, "dtype", "float32"), _places(chosen, modules, targets))
+    whole, quantised = dtype, frozenset[str]()
+    if dtype == INT8:
+        projections = re.compile(family.projections(model))
+        whole, quantised = "", frozenset(s.path for name, s in modules.items() if projections.fullmatch(name))
+    return Adaptation(settings, whole or getattr(model, "dtype", "float32"), _places(chosen, modules, targets), quantised)
 
 
 def _places(chosen: NameMap, modules: NameMap, targets: str) -> dict[str, Place]:
@@ -177,10 +195,15 @@ def cast(params: Any, dtype: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
+@functools.cache  # compiled once per shape and places
+def _quantising(places: Any) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    return jax.jit(int8.quantised, out_shardings=places)
+
+
 def folded(params: Any) -> Any:
     """Parameters without adapters that compute what those with adapters do: kernel + scale * A B.
 
-    Sums are made in float32, and have the kernels' dtype.
+    Sums are made in float32, and have the kernels' dtype; quantised kernels must be floating again (`int8.floating`).
     """
     leaves = trees.flat(params)
     adapted = {path.removesuffix("/lora_a") for path in leaves if path.endswith("/lora_a")}
@@ -202,11 +225,14 @@ def _fold(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: jax.Array) -> ja
 def checksum(params: Any, dtype: Any) -> str:
     """A text that two bases share only if all their numbers are the same in some dtype, whatever files and devices hold them.
 
-    Adapters do not count. Sums of integers modulo 2^32, so that the order of summing does not matter: a change of any one
-    number changes them.
+    Adapters do not count, and integers count as they are. Sums of integers modulo 2^32, so that the order of summing does
+    not matter: a change of any one number changes them.
     """
     leaves = {path: leaf for path, leaf in sorted(trees.flat(params).items()) if "/lora_" not in path}
-    sums = {path: _sums(leaf if path.endswith(_TABLE) else leaf.astype(dtype)) for path, leaf in leaves.items()}
+    sums = {
+        path: _sums(leaf if path.endswith((_TABLE, int8.SCALE)) or leaf.dtype == jnp.int8 else leaf.astype(dtype))
+        for path, leaf in leaves.items()
+    }
     found = hashlib.sha256()
     for path, pair in sums.items():
         found.update(f"{path} {' '.join(str(int(x)) for x in pair)}\n".encode())

@@ -26,6 +26,7 @@ from sgt_jax.models.lora import AdapterPart
 from sgt_jax.models.sampling import Params, SamplingSteps, Settings
 
 Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, shape) -> where a leaf lies
+Kept = Callable[[str, jax.Array], Mapping[str, jax.Array]]  # (path, leaf) -> what parameters hold of it, by path
 Notify = Callable[[Any], None]  # called on the host in every step of a loop, for progress bars
 
 # Family -> module with an object FAMILY. Imported when it is asked for, so that a run imports only its own.
@@ -252,7 +253,7 @@ class Family(Protocol):
     def load(
         self, folder: str | os.PathLike, config: ModelConfig, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: jax.Array | None = None, strip_prefix: str = "",
+        key: jax.Array | None = None, strip_prefix: str = "", kept: Kept | None = None,
     ) -> Loaded:  # fmt: skip
         """Streams a published folder into parameters.
 
@@ -263,6 +264,7 @@ class Family(Protocol):
           training: fixed tables are computed anew in float32 instead of read.
           key: for what is initialised.
           strip_prefix: taken off the names of tensors, such as "module."; a family may know its prefixes and take none.
+          kept: what the parameters hold of a leaf that was read, by its path; None is the leaf itself.
         """
 
     def save(
@@ -283,6 +285,10 @@ class Family(Protocol):
     def adapter_parts(self, config: ModelConfig) -> Mapping[str, AdapterPart]:
         """The modules that `config.adapter.targets` means by "und" and by "gen"."""
         return {}
+
+    def projections(self, config: ModelConfig) -> str:
+        """A pattern for the modules whose weights a base of integers keeps as such: those of the layers that repeat."""
+        return "|".join(part.pattern for part in self.adapter_parts(config).values())
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 

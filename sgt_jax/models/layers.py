@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax.models import int8
+
 Initializer = Callable[..., jax.Array]
 
 
@@ -64,6 +66,8 @@ product.defvjp(_forward, _backward, symbolic_zeros=True)
 class Linear(nn.Module):
     """x @ kernel + bias, kernel [in, out], and what an adapter adds, where one stands beside the kernel (`adapting.py`).
 
+    A frozen kernel may be one of integers, with a scale beside it (`int8.py`).
+
     Attributes:
       features: outputs.
       kernel_init, bias_init: `bias_init=None` means uniform in +-1/sqrt(inputs).
@@ -83,7 +87,11 @@ class Linear(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
         out_dtype = self.out_dtype or self.dtype
-        y = product(x.astype(self.dtype), kernel, self.precision, out_dtype)
+        if kernel.dtype == jnp.int8:
+            scale = self.get_variable("params", int8.SCALE)
+            y = int8.product(x.astype(self.dtype), kernel, scale, self.precision, out_dtype)
+        else:
+            y = product(x.astype(self.dtype), kernel, self.precision, out_dtype)
         if self.use_bias:
             init = self.bias_init or (lambda key, shape: uniform_fan_in(key, shape, fan_in=fan_in))
             # Added in float32, as its gradient is a sum over all slots.

@@ -8,7 +8,8 @@ Config fields read here, of `config.adapter`:
                modules in the published weights
   dropout      chance that an adapter does not see a number of its input, while training
   rslora       alpha / sqrt(r) instead of alpha / r
-  base_dtype   of the frozen weights: "float32", "bfloat16", or "" for that of config.model.dtype
+  base_dtype   of the frozen weights: "float32", "bfloat16", or "" for that of config.model.dtype; "int8" keeps the
+               projections of the layers that repeat as integers, and all else in that of config.model.dtype
 
 With a rank above 0 everything but the adapters is frozen, whatever config.freeze says, and gradients, optimizer state, EMA
 and checkpoints are those of the adapters alone.

@@ -182,6 +182,7 @@ class Experiment(Blueprint):
                 training=True,
                 key=key,
                 strip_prefix=config.get("init_strip_prefix", ""),
+                kept=None if self.adaptation is None else functools.partial(self.adaptation.kept, places=by_path),
             )
             return self._with_adapters(loaded.params, key, by_path), loaded.summary
         params = jax.jit(self.init, out_shardings=shardings)(key)

@@ -20,6 +20,7 @@ from sgt_jax.commands import convert
 from sgt_jax.data.text.tokenizer import NANO_FILE
 from sgt_jax.errors import UserError
 from sgt_jax.inference import load
+from sgt_jax.models import adapting, int8
 from sgt_jax.models.bagel.published import config_from_folder, load_published
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import loop
@@ -162,3 +163,25 @@ def test_a_wrong_base_rank_or_kind_is_one_line(run, tmp_path, capsys):
     assert "trained adapters, not a model. Give --adapter" in capsys.readouterr().err
     assert convert.main([str(run[0]), str(run[0]), "--adapter"]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_base_of_integers_trains_resumes_and_is_what_the_run_has_to_say(run, tmp_path):
+    config = asked(run, base_dtype="int8")
+    state = jax.device_get(loop.train(config, tmp_path / "run"))
+    leaves = trees.flat(state.params)
+    integers = {path for path, leaf in leaves.items() if leaf.dtype == np.int8}
+    assert len(integers) == 14 and all(f"{path}_scale" in leaves for path in integers)
+    losses = [
+        np.array([line["loss"] for line in read_metrics(w, kind="train")]) for w in (tmp_path / "run", run[0])
+    ]
+    assert 0 < np.abs(losses[0] / losses[1] - 1).max() < 0.01
+    again = jax.device_get(loop.train(config, cut((tmp_path / "run", None), tmp_path / "again", 4)))
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    own = trees.flat(load.load(tmp_path / "run").params)
+    folded = trees.flat(adapting.folded(int8.floating(jax.tree.map(np.asarray, state.params), "float32")))
+    assert not any(leaf.dtype == np.int8 for leaf in own.values())
+    path = "decoder/layers/gen/mlp/up_proj/kernel"
+    np.testing.assert_allclose(own[path], folded[path], atol=1e-6)
+    with pytest.raises(UserError, match="adapters of a base with fingerprint .* base_dtype"):
+        config.resume, config.adapter.base_dtype = "changed", ""
+        loop.train(config, tmp_path / "again")

@@ -22,7 +22,7 @@ from sgt_jax.models.bagel.costs import BagelCosts
 from sgt_jax.models.bagel.guidance import Guidance, Settings
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.bagel.steps import BagelSteps
-from sgt_jax.models.family import Attended, Family, Loaded, Notify, Sharding, attention_names
+from sgt_jax.models.family import Attended, Family, Kept, Loaded, Notify, Sharding, attention_names
 
 # (smallest short side, largest long side) in pixels of pictures that the autoencoder reads.
 _VAE_SIDES = (512, 1024)
@@ -128,14 +128,14 @@ class BagelFamily(Family):
     def load(
         self, folder: str | os.PathLike, config: BagelConfig, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: jax.Array | None = None, strip_prefix: str = "",
+        key: jax.Array | None = None, strip_prefix: str = "", kept: Kept | None = None,
     ) -> Loaded:  # fmt: skip
         from sgt_jax.models.bagel.published import load_published
 
         # The reference computes the fixed position tables anew in training, too.
         found = load_published(
             folder, config, base=base, weights=weights, dtype=dtype, sharding=sharding, key=key,
-            tables="recompute" if training else "read", strip_prefix=strip_prefix,
+            tables="recompute" if training else "read", strip_prefix=strip_prefix, kept=kept,
         )  # fmt: skip
         return Loaded(found.params, found.summary)
 

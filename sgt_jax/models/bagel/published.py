@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from sgt_jax import trees
 from sgt_jax.checkpoints import importing
 from sgt_jax.checkpoints.header import Tensor, shown, strict_json
-from sgt_jax.checkpoints.importing import Files, Sharding
+from sgt_jax.checkpoints.importing import Files, Kept, Sharding
 from sgt_jax.checkpoints.names import Leaf, leaves
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError, ConfigError
@@ -60,6 +60,7 @@ def load_published(
     initialise: Sequence[str] = (),
     key: jax.Array | None = None,
     strip_prefix: str = "",
+    kept: Kept | None = None,
 ) -> Published:
     """Streams a published folder into parameters; each process reads the bytes of its own shards only.
 
@@ -75,6 +76,7 @@ def load_published(
         weights as copies of their understanding twins under `config.copy_init_moe`).
       key: for what is initialised.
       strip_prefix: taken off the names of tensors, such as "module.".
+      kept: what the parameters hold of a leaf that was read, by its path; not together with `initialise`.
 
     Raises:
       CheckpointError: a file is absent, damaged or of another model; names that are missing, unexpected or misshaped
@@ -96,7 +98,7 @@ def load_published(
                 why = f"lacks {', '.join(sorted(lacking))}, but has the other layers."
                 raise CheckpointError(folder, why, "Stacked layers are read or initialised together.")
             (fresh if lacking or leaf.names[0] in recomputed else read).append(leaf)
-        flat = {leaf.path: importing.load_leaf(files, leaf, names, sharding, dtype) for leaf in read}
+        flat = importing.load_leaves(files, read, names, sharding, dtype, kept)
         flat |= _fresh(config, fresh, flat, sharding, dtype, key)
         summary = _summary(folder, files, [name for leaf in read for name in leaf.names], dtype)
     for verb, these in (("recomputed", recomputed), ("initialised", absent)):

@@ -19,7 +19,7 @@ from sgt_jax.errors import ConfigError
 from sgt_jax.models import lora
 from sgt_jax.models.attention import segment_info
 from sgt_jax.models.autoencoder import diffusers_names, flux_names
-from sgt_jax.models.family import Attended, Family, Loaded, Notify, Sharding, attention_names
+from sgt_jax.models.family import Attended, Family, Kept, Loaded, Notify, Sharding, attention_names
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.costs import OmniGen2Costs
 from sgt_jax.models.omnigen2.dit_names import LORA_FILE, dit_config
@@ -32,6 +32,7 @@ from sgt_jax.models.omnigen2.steps import OmniGen2Steps
 SYSTEM = "You are a helpful assistant that generates high-quality images based on user instructions."
 _PARTS = ("transformer", "mllm", "vae")
 _LARGEST_SIDE = 2048
+_STACKS = "context_refiner|noise_refiner|ref_image_refiner|layers"  # of the transformer
 
 
 class AutoencoderFolder:
@@ -141,14 +142,14 @@ class OmniGen2Family(Family):
     def load(
         self, folder: str | os.PathLike, config: OmniGen2Config, *, base: str | os.PathLike | None = None,
         weights: str = "ema", dtype: Any = None, sharding: Sharding | None = None, training: bool = False,
-        key: Any = None, strip_prefix: str = "",
+        key: Any = None, strip_prefix: str = "", kept: Kept | None = None,
     ) -> Loaded:  # fmt: skip
         del weights, training, key  # it publishes one set of weights, and nothing is missing or computed
         from sgt_jax.models.omnigen2.published import load_published
 
         _no_prefix(strip_prefix)
 
-        return Loaded(*load_published(folder, config, base=base, dtype=dtype, sharding=sharding))
+        return Loaded(*load_published(folder, config, base=base, dtype=dtype, sharding=sharding, kept=kept))
 
     def save(
         self, params: Any, config: OmniGen2Config, out: str | os.PathLike, dtype: Any = None, *,
@@ -176,12 +177,14 @@ class OmniGen2Family(Family):
         return {**dit, **{(in_memory(name) or [name])[0]: source for name, source in mllm.items()}}
 
     def adapter_parts(self, config: OmniGen2Config) -> Mapping[str, lora.AdapterPart]:
-        stacks = "context_refiner|noise_refiner|ref_image_refiner|layers"
         mllm = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
         return {
             "und": lora.AdapterPart(mllm, "config.model.freeze_mllm" if config.freeze_mllm else ""),
-            "gen": lora.AdapterPart(rf"({stacks})\.\d+\.attn\.(to_[qkv]|to_out\.0)"),
+            "gen": lora.AdapterPart(rf"({_STACKS})\.\d+\.attn\.(to_[qkv]|to_out\.0)"),
         }
+
+    def projections(self, config: OmniGen2Config) -> str:
+        return f"{super().projections(config)}|({_STACKS})" + r"\.\d+\.feed_forward\.linear_[123]"
 
     # -- Pictures ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from sgt_jax import trees
 from sgt_jax.checkpoints import adapters, importing
-from sgt_jax.checkpoints.importing import Files, Renamed, Sharding
+from sgt_jax.checkpoints.importing import Files, Kept, Renamed, Sharding
 from sgt_jax.checkpoints.safetensors import Weights
 from sgt_jax.errors import CheckpointError
 from sgt_jax.models.autoencoder import diffusers_names
@@ -138,7 +138,7 @@ def _of_text_encoder(name: str) -> str | None:
 
 def load_published(
     folder: Place, config: OmniGen2Config, *, base: Place | None = None, dtype: Any = None,
-    sharding: Sharding | None = None,
+    sharding: Sharding | None = None, kept: Kept | None = None,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Streams a folder of any of the kinds above into parameters {"dit", "mllm", "vae"}; see `importing.load_leaf`.
 
@@ -163,6 +163,6 @@ def load_published(
             if part == "mllm":
                 files.drop(without_tied_head(names, config.text.tie_word_embeddings))
             importing.check_names(where, files.tensors, names)
-            leaves |= trees.flat(importing.load_tree(files, names, sharding, dtype))
+            leaves |= trees.flat(importing.load_tree(files, names, sharding, dtype, kept))
         lines.append(f"  {part}: {len(names)} tensors of {where}")
     return trees.nested(leaves), "\n".join(lines)

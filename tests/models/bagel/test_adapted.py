@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sgt_jax import trees
-from sgt_jax.models import adapting, family
+from sgt_jax.models import adapting, family, int8
 from sgt_jax.parity.bagel.folder import FREEZE, Folder
 from sgt_jax.training.objectives import sgt
 from tests.support import paths
@@ -75,3 +75,23 @@ def flops(remat, adapted):
 @pytest.mark.parametrize("remat, share", [("none", 0.72), ("full", 0.80)])
 def test_a_step_with_a_frozen_base_costs_less(remat, share):
     assert flops(remat, True) <= share * flops(remat, False)
+
+
+def test_a_base_of_integers_computes_what_its_integers_say():
+    """In the whole model, stacked layers and all; and the adapter beside them still adds what it adds."""
+    folder = Folder(paths.GOLDEN / "bagel", scan_layers=True)
+    found = adapting.adaptation(ASKED | {"base_dtype": "int8"}, family.by_name("bagel"), folder.config)
+    held = found.attached(folder.params, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    leaves = trees.flat(held)
+    assert leaves["decoder/layers/gen/mlp/up_proj/kernel"].dtype == jnp.int8
+    leaves |= {p: jnp.asarray(0.1 * rng.normal(size=x.shape), x.dtype) for p, x in leaves.items() if p.endswith("lora_b")}
+
+    @jax.jit
+    def outputs(params):
+        found = folder.model.forward(params, folder.pack.batch, folder.pack.draws)
+        return found["logits"], found["velocity"]
+
+    ours, plain = outputs(trees.nested(leaves)), outputs(int8.floating(trees.nested(leaves), "float32"))
+    for one, two in zip(ours, plain, strict=True):
+        assert float(jnp.abs(one - two).max()) <= 1e-5 * float(jnp.abs(two).max())
