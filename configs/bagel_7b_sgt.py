@@ -21,11 +21,12 @@ Hardware:  8 devices with one pack of 16k slots each, as in the reference. Param
 Reaches:   we have not run it at this size. The paper, with its best ratio 2:1: overall understanding 66.05 -> 67.75, CV-Bench
            73.21 -> 79.23, MMVP 83.00 -> 83.33, GenEval 78.21 -> 80.95; question answering alone: 66.44, 74.61, 82.67, 77.18.
 Variants:  :v5p_2x2x1 :v5p_2x2x4 :v6e_4x4 :v6e_8x8 :v5e_4x8 :v5e_8x8 :8xh100 :8xh200 :1xh200_gen :1xh200_lora
-           :1x80gb_lora
+           :1x80gb_lora :1x24gb_lora
                     hardware: a row of 16k slots per chip, mesh, attention kernel; docs/scaling.md lists what was compiled.
                     Cloud names such as v5p-16 count cores, these count chips. :1xh200_gen trains the generation expert
                     alone; :1xh200_lora trains adapters of both experts, :1x80gb_lora of the generation expert alone, with
-                    the reference's 8 packs a step, one after the other (docs/adapters.md)
+                    the reference's 8 packs a step, one after the other (docs/adapters.md); :1x24gb_lora keeps the
+                    frozen weights as 8-bit integers, reads and paints smaller pictures, and has 32 packs of 4k slots
            :benchmarks  MMVP and POPE at every evaluation, from data/benchmarks (docs/benchmarks.md)
            :pixels  the autoencoder runs in the step, on a few canvases; nothing is tokenised
            :32k     packs of 32k slots, the upstream default
@@ -40,9 +41,9 @@ from sgt_jax.configs.nano import painting
 
 # Chips of each hardware variant, named by topology.
 TPUS = {"v5p_2x2x1": 4, "v5p_2x2x4": 16, "v6e_4x4": 16, "v6e_8x8": 64, "v5e_4x8": 32, "v5e_8x8": 64}
-GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1, "1xh200_lora": 1, "1x80gb_lora": 1}
-# Adapters on one device (rank, targets): of both experts, or of the one that paints.
-ADAPTERS = {"1xh200_lora": (32, "both"), "1x80gb_lora": (64, "gen")}
+GPUS = {"8xh100": 8, "8xh200": 8, "1xh200_gen": 1, "1xh200_lora": 1, "1x80gb_lora": 1, "1x24gb_lora": 1}
+# Adapters on one device (rank, targets, base_dtype): of both experts, or of the one that paints.
+ADAPTERS = {"1xh200_lora": (32, "both", ""), "1x80gb_lora": (64, "gen", ""), "1x24gb_lora": (32, "gen", "int8")}
 VARIANTS = ("benchmarks", "pixels", "32k", "local", *TPUS, *GPUS)
 HELD_OUT = 256  # records at the beginning of every source that training leaves out and evaluations use
 
@@ -164,7 +165,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         # regular expression for the names of modules in the published weights
         dropout=0.0,  # of the adapters' input
         rslora=False,  # True: alpha / sqrt(rank)
-        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "int8": of projections; "": model.dtype
     )
     c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
 
@@ -294,11 +295,22 @@ def _fit_hardware(c: ml_collections.ConfigDict, name: str) -> None:
         c.ema_decay, c.evaluate_weights = 0.0, "params"
     if name in ADAPTERS:
         train_adapters(c, *ADAPTERS[name])
+    if name == "1x24gb_lora":
+        _small_rows(c)
 
 
-def train_adapters(c: ml_collections.ConfigDict, rank: int, targets: str) -> None:
-    """Adapters over a bfloat16 base on one device, with as many packs a step as eight devices take."""
-    c.adapter.update(rank=rank, targets=targets)
+def _small_rows(c: ml_collections.ConfigDict) -> None:
+    """Rows of 4,096 slots, four times as many: photos of up to 490 pixels in conversations, targets of up to 512."""
+    c.data.mixture.understanding.vit_size.update(min_size=224, max_size=490)
+    c.data.target_size.update(min_size=256, max_size=512)
+    c.data.mixture.segmentation.tokenised = "data/tokenised/segmentation_512"
+    c.data.budgets = {"und": 1_536, "gen": 2_560, "vit": 1_536, "labels": 384}
+    c.data.rows = c.accumulate = 32
+
+
+def train_adapters(c: ml_collections.ConfigDict, rank: int, targets: str, base_dtype: str) -> None:
+    """Adapters over a bfloat16 or int8 base on one device, with as many packs a step as eight devices take."""
+    c.adapter.update(rank=rank, targets=targets, base_dtype=base_dtype)
     c.optimizer.learning_rate = 1e-4
     c.data.rows = c.accumulate = 8
     c.ema_decay, c.evaluate_weights = 0.0, "params"  # an average would begin with adapters that do nothing

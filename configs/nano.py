@@ -103,7 +103,7 @@ def get_config() -> ml_collections.ConfigDict:
         targets="gen",  # layers that paint; "und": that read; "both"; or a regular expression for names of modules
         dropout=0.0,  # of the adapters' input
         rslora=False,  # True: alpha / sqrt(rank)
-        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "int8": of projections; "": model.dtype
     )
     c.accumulate = 1  # micro-batches a step; more save activations and change nothing else
 

@@ -7,9 +7,10 @@ Commands, in the folder that holds data/ and checkpoints/ (docs/data.md says wha
 
 Hardware:  8 devices with one pack each. Parameters and both Adam moments in float32 take 93 GB over all devices.
 Reaches:   we have not run it at this size.
-Variants:  :v5p_2x2x1 :v6e_4x4 :v5e_8x8 :8xh200 :1xh200_lora :1x80gb_lora
+Variants:  :v5p_2x2x1 :v6e_4x4 :v5e_8x8 :8xh200 :1xh200_lora :1x80gb_lora :1x24gb_lora
                     hardware: a row per chip, mesh, attention kernel; _lora trains adapters, of both models or of the
-                    diffusion transformer alone, with 8 packs a step, one after the other (docs/adapters.md)
+                    diffusion transformer alone, with 8 packs a step, one after the other (docs/adapters.md);
+                    :1x24gb_lora keeps the frozen weights as 8-bit integers
            :frozen  the language model keeps its weights and takes no optimizer state, as the project page says
            :edits   upstream's task: edits with reference latents, and no pictures in the prompt
            :reference_scaling
@@ -25,9 +26,9 @@ import ml_collections
 from sgt_jax.configs import bagel_7b_sgt
 
 TPUS = {"v5p_2x2x1": 4, "v6e_4x4": 16, "v5e_8x8": 64}
-GPUS = {"8xh200": 8, "1xh200_lora": 1, "1x80gb_lora": 1}
-# Adapters on one device (rank, targets): of both models, or of the diffusion transformer.
-ADAPTERS = {"1xh200_lora": (32, "both"), "1x80gb_lora": (64, "gen")}
+GPUS = {"8xh200": 8, "1xh200_lora": 1, "1x80gb_lora": 1, "1x24gb_lora": 1}
+# Adapters on one device (rank, targets, base_dtype): of both models, or of the diffusion transformer.
+ADAPTERS = {"1xh200_lora": (32, "both", ""), "1x80gb_lora": (64, "gen", ""), "1x24gb_lora": (32, "gen", "int8")}
 VARIANTS = ("benchmarks", "frozen", "edits", "reference_scaling", "local", *TPUS, *GPUS)
 HELD_OUT = bagel_7b_sgt.HELD_OUT
 
@@ -153,7 +154,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         # regular expression for the names of modules in the published weights
         dropout=0.0,  # of the adapters' input
         rslora=False,  # True: alpha / sqrt(rank)
-        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "": model.dtype
+        base_dtype="",  # of the frozen weights: "float32", "bfloat16"; "int8": of projections; "": model.dtype
     )
     c.accumulate = 1
 

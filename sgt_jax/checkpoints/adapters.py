@@ -279,15 +279,20 @@ def bind(adapter: Adapter, shapes: Mapping[str, Sequence[int]]) -> Mapping[str, 
     return adapter.modules
 
 
-def merged(tensors: Mapping[str, np.ndarray], adapter: Adapter) -> dict[str, np.ndarray]:
+def merged(tensors: Mapping[str, np.ndarray], adapter: Adapter, strength: float = 1.0) -> dict[str, np.ndarray]:
     """Published tensors {name: array} with an adapter added to its modules' weights, each in its own dtype.
+
+    `strength` multiplies its scales.
 
     Raises:
       CheckpointError: the adapter is of another model.
     """
     weights = {name.removesuffix(_WEIGHT): array for name, array in tensors.items() if name.endswith(_WEIGHT)}
     lows = bind(adapter, {module: array.shape for module, array in weights.items()})
-    sums = {f"{module}{_WEIGHT}": low.merged(weights[module]).astype(weights[module].dtype) for module, low in lows.items()}
+    sums = {
+        f"{module}{_WEIGHT}": low.merged(weights[module], strength).astype(weights[module].dtype)
+        for module, low in lows.items()
+    }
     return {**tensors, **sums}
 
 

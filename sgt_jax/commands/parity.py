@@ -10,8 +10,9 @@ import argparse
 import os
 import sys
 
+from sgt_jax.commands.adapter_options import add_adapter, check_folders
 from sgt_jax.commands.parsing import Parser
-from sgt_jax.errors import DataError, beside, hint
+from sgt_jax.errors import DataError, UserError, beside, hint
 from sgt_jax.parity import sections, table
 
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("sections", metavar="SECTION", nargs="*", help="all by default")
     flags.add_argument("--json", action="store_true", help="print every check as one JSON object")
     flags.add_argument("--strict", action="store_true", help="absent files are failures")
+    add_adapter(flags)
     flags.add_argument("--all", action="store_true", help="list every array, not only each section's worst")
     return flags
 
@@ -42,6 +44,15 @@ def main(arguments: list[str]) -> int:
         known = sections.known(family, folder)
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {options.folder} is no folder of recorded numbers: {error}", file=sys.stderr)
+        return 2
+    try:
+        check_folders(options)
+        if options.adapter and not hasattr(folder, "add_adapter"):
+            raise DataError(f"{options.folder}: was recorded from no model that an adapter could be added to")
+        if options.adapter:
+            folder.add_adapter(options.adapter, options.adapter_scale)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if unknown := sorted(set(options.sections) - set(known)):
         print(f"error: no section {', '.join(unknown)}; {hint(unknown[0], known)}", file=sys.stderr)

@@ -1,9 +1,11 @@
-"""Plans a training step for a TPU slice before you rent it: memory, work, collectives and time per chip.
+"""Plans a training step for a TPU slice before you rent it, or for GPUs: memory, work, collectives and time per chip.
 
     python -m sgt_jax plan --config configs/bagel_7b_sgt.py:v5p_2x2x4 --topology v5p:2x2x4 model.remat=dots
+    python -m sgt_jax plan --config configs/bagel_7b_sgt.py:1x24gb_lora --topology rtx4090:1
 
-Compiles the real step with libtpu (pip install 'sgt_jax[plan]'); no TPU is needed. FIELD=VALUE changes the config. Exit
-status: 0 if the step fits, 1 if it does not, 2 if it cannot be planned.
+Compiles the real step with libtpu (pip install 'sgt_jax[plan]'); no TPU is needed. For GPUs there is no such compiler, so
+state and work are counted and the rest is a rule of thumb, as with --estimate. FIELD=VALUE changes the config. Exit status:
+0 if the step fits, 1 if it does not, 2 if it cannot be planned.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import json
 import sys
 
 from sgt_jax.commands.parsing import Parser
-from sgt_jax.errors import UserError
+from sgt_jax.errors import PlanError, UserError
 from sgt_jax.parallel import hardware, progress
 from sgt_jax.planning.compiling import require_compiler
 from sgt_jax.planning.planning import estimated, plan, search, table
@@ -23,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     flags = Parser(prog="python -m sgt_jax plan", description=__doc__)
     flags.add_argument("--config", required=True, help="FILE.py or FILE.py:variant")
-    flags.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4")
+    flags.add_argument("--topology", required=True, help="such as v5e:8x8, v5p:2x2x4, v6e:4x4, h200:8, rtx4090:1")
     flags.add_argument("--json", action="store_true", help="print one JSON object")
     flags.add_argument(
         "--estimate",
@@ -52,12 +54,15 @@ def main(arguments: list[str]) -> int:
         chips = hardware.chips_in(sides)
         # What is misspelt is said before JAX is imported.
         checks.check_kind(config_file.load(options.config, options.overrides))
-        if not options.estimate:
+        estimate = options.estimate or not chip.tpu
+        if options.search and not chip.tpu:
+            raise PlanError(f"--search compiles what it ranks, and no compiler for {chip.name} is at hand; leave it out")
+        if not estimate:
             require_compiler()
         with progress.shown("counting state and work"):
             if options.search:
                 return search(options, chip, chips)
-            make = estimated if options.estimate else functools.partial(plan, thorough=options.thorough)
+            make = estimated if estimate else functools.partial(plan, thorough=options.thorough)
             result = make(options.config, options.overrides, options.topology, chip, chips)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -31,6 +31,11 @@ class Chip:
     link: float
     kinds: tuple[str, ...]
 
+    @property
+    def tpu(self) -> bool:
+        """Whether it is a TPU, for which a compiler can be had without one."""
+        return self.name.startswith("v")
+
 
 CHIPS = {
     chip.name: chip
@@ -41,6 +46,7 @@ CHIPS = {
         Chip("a100", 79 * GIB, 312e12, 2039e9, 300e9, ("NVIDIA A100-SXM4-80GB",)),
         Chip("h100", 79 * GIB, 989e12, 3350e9, 450e9, ("NVIDIA H100 80GB HBM3",)),
         Chip("h200", 140 * GIB, 989e12, 4800e9, 450e9, ("NVIDIA H200",)),
+        Chip("rtx4090", 23.5 * GIB, 165e12, 1008e9, 32e9, ("NVIDIA GeForce RTX 4090",)),
     )
 }
 
@@ -51,22 +57,22 @@ def chip_of(device_kind: str) -> Chip | None:
 
 
 def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
-    """ "v5p:2x2x4" -> the chip and the sides of the slice.
+    """ "v5p:2x2x4" -> the chip and the sides of the slice; "h200:8" -> the chip and how many.
 
     Raises:
-      ConfigError: not a TPU topology that can be planned for.
+      ConfigError: not a topology that can be planned for.
     """
     name, _, shape = text.partition(":")
-    tpus = [chip.name for chip in CHIPS.values() if chip.name.startswith("v")]
+    tpus = [chip.name for chip in CHIPS.values() if chip.tpu]
     try:
         sides = tuple(int(side) for side in shape.split("x"))
     except ValueError:
         sides = ()
-    wanted = 3 if name == "v5p" else 2
-    if name not in tpus or len(sides) != wanted or min(sides) < 1:
-        near = "" if name in tpus else f"{nearest(name, tpus)} "
+    wanted = 3 if name == "v5p" else 2 if name in tpus else 1
+    if name not in CHIPS or len(sides) != wanted or min(sides) < 1:
+        near = "" if name in CHIPS else f"{nearest(name, list(CHIPS))} "
         raise ConfigError(
-            f"topology '{text}' is not like v5p:2x2x4, v5e:8x8 or v6e:4x4; {near}(chips: {', '.join(tpus)})"
+            f"topology '{text}' is not like v5p:2x2x4, v5e:8x8, v6e:4x4 or h200:8; {near}(chips: {', '.join(CHIPS)})"
         )
     return CHIPS[name], sides
 

@@ -68,7 +68,16 @@ def _walk(jaxpr: Any, times: float, visited: Mapping[int, float], work: Work) ->
         else:
             _walk_inner(eqn, name, times, visited, work)
         if name in _MOVERS:
-            work.bytes += times * sum(_size(v.aval) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
+            work.bytes += times * _moved(eqn, name)
+
+
+def _moved(eqn: Any, name: str) -> float:
+    """Bytes that an equation reads and writes: all of its operands, but of what is sliced the slice alone."""
+    if name == "dynamic_slice":
+        return 2 * _size(eqn.outvars[0].aval)
+    if name == "dynamic_update_slice":
+        return 2 * _size(eqn.invars[1].aval)
+    return sum(_size(v.aval) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
 
 
 def _walk_inner(eqn: Any, name: str, times: float, visited: Mapping[int, float], work: Work) -> None:

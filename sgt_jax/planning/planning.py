@@ -70,6 +70,7 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
     from sgt_jax.parallel import partitioning
     from sgt_jax.planning import estimate
     from sgt_jax.planning.step import plan_step
+    from sgt_jax.training import adapter
     from sgt_jax.training.config_file import load
 
     config = load(config_file, overrides)
@@ -87,12 +88,13 @@ def analyse(config_file: str, overrides: list[str], chips: int, known: dict[str,
         "mesh": dict(mesh.shape),
         "rows": rows,
         "steps": config.total_steps,
-        "checkpoint": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(planned.state)),
+        "checkpoint": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(adapter.kept(planned.state, config))),
         "keep": config.checkpoint.keep,
         "accumulate": config.accumulate,
         "remat": planned.model.remat,
         "slots_per_chip": rows * sum(config.data.budgets[lane] for lane in lanes) // chips,
         "state": state,
+        "masters": all(x.dtype == "float32" for x in jax.tree.leaves(planned.state.params)),
         "guess": fixed + state["gradients"] + estimate.activation_bytes(planned, rows / chips / config.accumulate),
         "sent": estimate.sent_bytes(planned, config.accumulate),
         "executed": {kind: n / chips for kind, n in executed.flops.items()},
@@ -184,12 +186,13 @@ def table(result: dict[str, Any]) -> str:
     sizes = " x ".join(f"{axis} {n}" for axis, n in result["mesh"].items() if n > 1) or "1"
     flops = ", ".join(f"{kind} {n / 1e12:.1f}" for kind, n in sorted(result["executed"].items()))
     visited = ", ".join(f"{share:.0%} ({name})" for name, share in result["attention_blocks"].items())
+    held = "float32 masters" if result["masters"] else "frozen base, and adapters"
     lines = [
         f"{result['config']} on {result['topology']}: {result['chips']} chips, mesh {sizes}, {result['rows']} rows, "
         f"{result['slots_per_chip']} token slots per chip, remat {result['remat']}, accumulate {result['accumulate']}",
         "",
         "Memory per chip, GiB",
-        f"  parameters   {state['parameters'] / GIB:8.2f}   float32 masters",
+        f"  parameters   {state['parameters'] / GIB:8.2f}   {held}",
         f"  EMA          {state['ema'] / GIB:8.2f}",
         f"  optimizer    {state['optimizer'] / GIB:8.2f}",
     ]

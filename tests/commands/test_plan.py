@@ -17,7 +17,9 @@ CONFIG = "configs/bagel_7b_sgt.py"
 def test_topologies():
     chip, sides = hardware.parse_topology("v5p:2x2x4")
     assert (chip.name, hardware.chips_in(sides)) == ("v5p", 16)
-    for bad in ("v5p:4x4", "v5e:2x2x2", "h100:8", "v5e", "v6e:0x4", "v4:2x2x2"):
+    chip, sides = hardware.parse_topology("h100:8")
+    assert (chip.name, hardware.chips_in(sides), chip.tpu) == ("h100", 8, False)
+    for bad in ("v5p:4x4", "v5e:2x2x2", "h100:8x2", "h100:0", "v5e", "v6e:0x4", "v4:2x2x2"):
         with pytest.raises(ValueError, match="is not like v5p:2x2x4"):
             hardware.parse_topology(bad)
     assert hardware.chip_of("TPU v5 lite").name == "v5e" and hardware.chip_of("cpu") is None
@@ -49,7 +51,9 @@ def test_hardware_variants_have_a_row_per_chip(file, document, slots, name):
         assert hardware.chips_in(hardware.parse_topology(name.replace("_", ":", 1))[1]) == chips
         assert config.model.attention == "tpu"
     # Rows that a chip does not hold at once, it takes one after the other.
-    assert config.data.rows == chips * config.accumulate and config.data.budgets.und + config.data.budgets.gen == slots
+    assert config.data.rows == chips * config.accumulate
+    small = name == "1x24gb_lora" and file == CONFIG  # rows of a quarter, four times as many
+    assert config.data.budgets.und + config.data.budgets.gen == (slots // 4 if small else slots)
 
 
 def test_overrides():
@@ -64,6 +68,7 @@ def test_overrides():
 RESULT = dict(
     untrained=["freeze=X: train less"],
     config=CONFIG,
+    masters=True,
     overrides=[],
     topology="v5e:4x8",
     chips=32,
@@ -151,3 +156,17 @@ def test_shipped_configs_fit(name):
     assert result["fits"]
     assert result["arguments"] > 2**30 and (result["host"] > 2**30) == (name == "v5e_4x8")
     assert {c["axes"] for c in result["collectives"]} == {"fsdp"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file, gib", [(CONFIG, 22.0), ("configs/omnigen2_sgt.py", 22.0)])
+def test_a_card_of_24_gb_holds_adapters_over_integers(file, gib, capsys):
+    assert plan.main(["--config", f"{file}:1x24gb_lora", "--topology", "rtx4090:1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["peak"] <= gib * 2**30 and not found["masters"]
+    assert found["checkpoint"] < 1.2 * 2**30  # adapters and their moments alone
+
+
+def test_what_is_compiled_is_refused_for_gpus(capsys):
+    assert plan.main(["--config", f"{CONFIG}:8xh100", "--topology", "h100:8", "--search"]) == 2
+    assert "--search compiles what it ranks" in capsys.readouterr().err

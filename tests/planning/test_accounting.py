@@ -151,3 +151,13 @@ def test_state_per_chip():
 def test_attention_is_counted_where_an_expert_is_frozen():
     found = analyse("configs/bagel_7b_sgt.py:1xh200_gen", [], 1)["executed"]
     assert 0.05 * found["matmul"] < found["attention"] < found["matmul"]
+
+
+def test_of_what_is_sliced_the_slice_alone_is_moved():
+    def blocks(x, y):
+        return jax.lax.fori_loop(
+            0, 4, lambda i, y: jax.lax.dynamic_update_slice(y, jax.lax.dynamic_slice(x, (i * 8,), (8,)), (i * 8,)), y
+        )
+
+    work = accounting.count(jax.make_jaxpr(blocks)(jnp.zeros(32), jnp.zeros(32)))
+    assert work.bytes == 4 * 4 * 8 * 4  # four times a read and a write, each of the slice and of its place

@@ -67,15 +67,26 @@ _PAINTING = ((FULL, 178, 176, 0), (CAUSAL, 14, 0, 0), (NOISE, 2, 0, 2752))
 _QUESTION = ((FULL, 1532, 1530, 0), (CAUSAL, 60, 0, 0), (CAUSAL, 90, 0, 0))
 
 
+def _needs(splits: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Slots of some splits by lane."""
+    return {lane: sum(split[i] for split in splits) for i, lane in ((1, "und"), (2, "vit"), (3, "gen"))}
+
+
 def typical_row(budgets: Mapping[str, int]) -> tuple[TokenInfo, TokenInfo]:
-    """Facts of the decoder's slots (und, then gen) and of the ViT's, [1, S] each, filled as far as budgets allow."""
+    """Facts of the decoder's slots (und, then gen) and of the ViT's, [1, S] each, filled as far as budgets allow.
+
+    Rows that are too short for two pictures to paint and a question hold smaller ones.
+    """
     facts: dict[str, list[np.ndarray]] = {"und": [], "vit": [], "gen": []}
     left = {lane: budgets.get(lane, 0) for lane in facts}
+    least = _needs((*_PAINTING, *_PAINTING, *_QUESTION))
+    share = min(1.0, *(left[lane] / least[lane] for lane in left))
     sample = image = 0
     while True:
-        wanted = _QUESTION if sample % 3 == 2 else _PAINTING
-        needs = {lane: sum(split[i] for split in wanted) for i, lane in ((1, "und"), (2, "vit"), (3, "gen"))}
-        if any(needs[lane] > left[lane] for lane in left):
+        whole = _QUESTION if sample % 3 == 2 else _PAINTING
+        wanted = [(mode, *(int(share * count) for count in counts)) for mode, *counts in whole]
+        needs = _needs(wanted)
+        if any(needs[lane] > left[lane] for lane in left) or not any(needs.values()):
             break
         sample += 1
         order = 0

@@ -13,8 +13,10 @@ import numpy as np
 from etils import epath
 
 from sgt_jax import trees
+from sgt_jax.checkpoints import adapters
 from sgt_jax.checkpoints.exporting import published_arrays
 from sgt_jax.data.layouts.bagel import SpecialTokens
+from sgt_jax.models import lora
 from sgt_jax.models.bagel import names
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.bagel.model import Bagel
@@ -86,6 +88,15 @@ class Folder:
         # A checkpoint of the reference's training may lack the fixed tables.
         tables = [f"^{re.escape(name)}$" for name in names.TABLES]
         return load_published(folder, self.config, dtype="float32", initialise=tables).params
+
+    def add_adapter(self, path: str, scale: float) -> None:
+        """Compares the checkpoint with an adapter added, not the checkpoint.
+
+        Raises:
+          CheckpointError: the adapter is damaged, or of another model.
+        """
+        modules = lora.linears(names.name_map(self.config))
+        self.params = lora.merged(self.params, modules, adapters.read_any(path), scale)
 
     @functools.cached_property
     def pack(self) -> ReferencePack:

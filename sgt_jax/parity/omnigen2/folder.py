@@ -99,6 +99,14 @@ class Folder:
         with Weights(weights_path(self.file("transformer"))) as weights:
             return {name: np.asarray(weights.read(name), np.float32) for name in weights.tensors}
 
+    def add_adapter(self, path: str, scale: float) -> None:
+        """Compares the transformer with an adapter added; the language model's numbers were recorded without any.
+
+        Raises:
+          CheckpointError: the adapter is damaged, of the language model, or of another one.
+        """
+        self.dit_tensors = adapters.merged(self.dit_tensors, adapters.read_any(path), scale)
+
     @functools.cached_property
     def lora_tensors(self) -> dict[str, np.ndarray]:
         """The same with the folder's adapters merged in."""
