@@ -178,7 +178,8 @@ def test_a_base_of_integers_trains_resumes_and_is_what_the_run_has_to_say(run, t
     again = jax.device_get(loop.train(config, cut((tmp_path / "run", None), tmp_path / "again", 4)))
     jax.tree.map(np.testing.assert_array_equal, again, state)
     own = trees.flat(load.load(tmp_path / "run").params)
-    folded = trees.flat(adapting.folded(int8.floating(jax.tree.map(np.asarray, state.params), "float32")))
+    averaged = trees.merge(state.ema, state.params)  # what is loaded
+    folded = trees.flat(adapting.folded(int8.floating(averaged, "float32")))
     assert not any(leaf.dtype == np.int8 for leaf in own.values())
     path = "decoder/layers/gen/mlp/up_proj/kernel"
     np.testing.assert_allclose(own[path], folded[path], atol=1e-6)
