@@ -2,8 +2,9 @@
 
     python -m tests.support.kills DIR --kills 100 --seed 0 --out kills.json
 
-Every kill is drawn from the seed: a share of the time that a process needs from its start to its end. A run is killed and
-resumed again and again until it ends; then its parameters, its average and its losses are compared, bit for bit, with
+Every kill is drawn from the seed: a share of the time that a process needs from its start to its end or, for a share of them
+(`--late`), from its first step to its end, as starting takes most of so short a run. A run is killed and resumed again and
+again until it ends; then its parameters, its average and its losses are compared, bit for bit, with
 those of a run that nobody killed. OUT is written after every kill, and the same command goes on where it was stopped.
 """
 
@@ -55,6 +56,12 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def wait_for_steps(child: subprocess.Popen, log: Path) -> None:
+    """Returns when the run has done a step, or has ended."""
+    while child.poll() is None and not any(line.startswith("step ") for line in log.read_text().splitlines()):
+        time.sleep(0.05)
+
+
 def outcome(workdir: Path) -> dict[str, Any]:
     """What must be equal to the bit: digests of the parameters and of their average, and all losses."""
     from sgt_jax.checkpoints.runs import restore_params
@@ -88,28 +95,31 @@ class Campaign:
       out: the record; an earlier one of the same seed is continued.
       seed: of the moments.
       processes: of the run; of several, two are killed at once, and the launcher ends the others.
+      late: share of the kills that wait for the first step.
     """
 
-    def __init__(self, folder: Path, out: Path, seed: int, processes: int = 1) -> None:
-        self.folder, self.out, self.processes = folder, out, processes
+    def __init__(self, folder: Path, out: Path, seed: int, processes: int = 1, late: float = 0.0) -> None:
+        self.folder, self.out, self.processes, self.late = folder, out, processes, late
         folder.mkdir(parents=True, exist_ok=True)
         # The moments of the next kills follow from how many there were.
         self.record: dict[str, Any] = {"seed": seed, "kills": 0, "at": {}, "runs": 0, "equal": 0, "unequal": []}
         if out.exists() and json.loads(out.read_text())["seed"] == seed:
             self.record = json.loads(out.read_text())
         self.random = random.Random(f"{seed} {self.record['kills']}")
-        self.straight, self.seconds = self._straight()
+        self.straight, self.seconds, self.stepping = self._straight()
 
-    def _straight(self) -> tuple[dict[str, Any], float]:
-        """The outcome of a run that nobody kills, and how long a process takes for all of it (the second time)."""
-        seconds = 0.0
+    def _straight(self) -> tuple[dict[str, Any], float, float]:
+        """The outcome of a run that nobody kills, and seconds of all of it and from its first step (the second time)."""
+        began = first = 0.0
         for name in ("warm", "straight"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
             began = time.monotonic()
             child = start(self.folder / name, self.folder / "log", self.processes)
+            wait_for_steps(child, self.folder / "log")
+            first = time.monotonic()
             assert child.wait() == 0, (self.folder / "log").read_text()
-            seconds = time.monotonic() - began
-        return outcome(self.folder / "straight"), seconds
+        ended = time.monotonic()
+        return outcome(self.folder / "straight"), ended - began, ended - first
 
     def run(self, kills: int) -> None:
         """Kills until there were so many."""
@@ -123,8 +133,12 @@ class Campaign:
         at, ended = Counter(self.record["at"]), False
         for _ in range(most):
             child = start(workdir, log, self.processes)
+            seconds = self.seconds
+            if self.random.random() < self.late:
+                wait_for_steps(child, log)
+                seconds = self.stepping
             try:
-                ended = child.wait(self.random.uniform(0.02, 1.0) * self.seconds) == 0
+                ended = child.wait(self.random.uniform(0.02, 1.0) * seconds) == 0
                 break
             except subprocess.TimeoutExpired:
                 self._kill(child)
@@ -161,9 +175,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1, help="of the run; two of several are killed at once")
+    parser.add_argument("--late", type=float, default=0.0, help="share of the kills that wait for the first step")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    campaign = Campaign(options.folder, options.out, options.seed, options.processes)
+    campaign = Campaign(options.folder, options.out, options.seed, options.processes, options.late)
     campaign.run(options.kills)
     print(json.dumps(campaign.record))
     return 1 if campaign.record["unequal"] else 0
