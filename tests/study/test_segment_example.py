@@ -1,6 +1,7 @@
 """What README and docs say of the segment example is what the committed results hold."""
 
 import numpy as np
+from PIL import Image
 
 from tests.support import segment_example
 from tests.support.paths import REPOSITORY
@@ -18,3 +19,10 @@ def test_the_counts_that_are_printed_are_those_of_the_results():
     readme = " ".join((REPOSITORY / "README.md").read_text().split())
     assert f"{words} right, {every.sum()} in all five, none of these with two objects" in readme
     assert not every[parts > 1].any()
+
+
+def test_the_readmes_scene_is_one_that_all_seeds_segment_right():
+    assert segment_example.read().right[:, 96].all()
+    shown = np.asarray(Image.open(REPOSITORY / "docs/figures/sample/scene.png"))
+    np.testing.assert_array_equal(shown, segment_example.source()[96].image)
+    assert "number 96" in (REPOSITORY / "README.md").read_text()

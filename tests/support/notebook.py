@@ -32,12 +32,13 @@ def run(notebook: Path, change: Callable[[str], str] = lambda code: code) -> lis
 
 
 def write(notebook: Path, outputs: list[list[dict[str, Any]]]) -> None:
-    """Keeps the outputs of the code cells in the notebook."""
+    """Keeps the outputs of the code cells in the notebook, without the path of this clone."""
     content = _read(notebook)
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     for number, (cell, found) in enumerate(zip(code, outputs, strict=True), 1):
         cell.update(execution_count=number, outputs=found)
-    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    notebook.write_text(text.replace(f"{Path.cwd()}/", ""))
 
 
 def _read(notebook: Path) -> dict[str, Any]:
