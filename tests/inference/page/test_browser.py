@@ -123,7 +123,12 @@ def test_draw_edit_and_the_same_picture_again(page, tmp_path):
     assert other != first
     api.expect(page.locator("#draw .results img")).to_have_attribute("src", first, timeout=90_000)
     assert fits(page)
+    page.locator("#draw [name=think]").check()
+    finish(page, "draw")
+    assert page.locator("#draw .thought").inner_text().startswith("The model planned: ") and fits(page)
+    keep(page, "page_thought")
     page.locator("#tab-edit").click()
+    assert page.locator("#edit [name=think]").count() == 0
     (tmp_path / "photo.png").write_bytes(png(photo(3)))
     page.locator("#edit [name=image]").set_input_files(tmp_path / "photo.png")
     page.locator("#edit .examples button").first.click()
