@@ -5,6 +5,7 @@ from typing import Any
 
 from sgt_jax.data.text.tokenizer import SMALL
 from sgt_jax.inference.assistant import Assistant
+from sgt_jax.inference.offered import Offered
 from sgt_jax.inference.page.service import Service
 
 
@@ -26,7 +27,7 @@ def page(service: Service) -> dict[str, Any]:
     return {
         "models": [{"id": name, "weights": service.weights[name]} for name in service.engines],
         "family": main.family.name,
-        "defaults": {mode: _settings(settings) for mode, settings in main.defaults.items()},
+        "defaults": {mode: _settings(mode, settings, offered) for mode, settings in main.defaults.items()},
         "largest_side": main.family.largest_side(main.config),
         "stride": stride,
         "default_size": list(main.usual_shape)[::-1],
@@ -40,9 +41,12 @@ def page(service: Service) -> dict[str, Any]:
     }
 
 
-def _settings(settings: Any) -> dict[str, Any]:
-    found = {"steps": settings.steps, "shift": settings.shift}
-    return found | dataclasses.asdict(settings.guidance)
+def _settings(mode: str, settings: Any, offered: Offered | None) -> dict[str, Any]:
+    """The fields of a mode, without what the server would refuse to change."""
+    found = {"steps": settings.steps, "shift": settings.shift} | dataclasses.asdict(settings.guidance)
+    if offered is not None and mode != "chat" and all(kind.image_scale <= 1 for kind in offered.kinds(mode)):
+        found.pop("image_scale")
+    return found
 
 
 def words(assistant: Assistant) -> list[str]:

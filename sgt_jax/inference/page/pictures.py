@@ -77,7 +77,8 @@ def ask(service: Service, mode: str, given: Mapping[str, Any], pictures: Sequenc
         {
             "model": model, "weights": service.weights[model], "mode": mode, "prompt": prompt, "seed": one,
             "size": None if shape is None else f"{shape[1]}x{shape[0]}", "steps": settings.steps, "shift": settings.shift,
-            **dataclasses.asdict(settings.guidance), "inputs": inputs, **({"think": plan is not None} if mode == "t2i" else {}),
+            **dataclasses.asdict(settings.guidance), "inputs": inputs,
+            **({"think": plan is not None} if mode == "t2i" else {}),
         }
         for one in seeds
     ]  # fmt: skip

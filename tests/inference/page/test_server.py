@@ -362,4 +362,6 @@ def test_metrics_count_and_the_server_says_what_it_has(http):
     assert named and all(http.get(f"/{name.lstrip('/')}").status_code == 200 for name in named)
     about = http.get("/about.json").json()
     assert "circle" in about["words"] and about["defaults"]["t2i"]["steps"] > 0
+    assert "image_scale" in about["defaults"]["edit"] and "image_scale" not in about["defaults"]["t2i"]
+    assert about["sizes"] == ["32x32"] and about["thinks"]
     assert http.get("/health").json() == {"status": "ok"} and http.get("/nothing").status_code == 404
