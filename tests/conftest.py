@@ -26,7 +26,6 @@ LONGEST_FIRST = (
     "commands/test_sample.py",
     "study/test_results.py",
     "parallel/test_partitioning.py",
-    "training/test_old_run.py",
     "planning/test_accounting.py",
     "launch/test_launch.py",
 )

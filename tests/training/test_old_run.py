@@ -1,4 +1,7 @@
-"""A run that an old commit made and lost at step 10 of 20 goes on with today's code, to the same numbers."""
+"""A run that an old commit made and lost at step 10 of 20 goes on with today's code, to the same numbers.
+
+Slow: a process compiles the step and does ten of them.
+"""
 
 import json
 import sys
@@ -14,6 +17,7 @@ from tests.support.fingerprint import saved_params
 from tests.support.paths import GOLDEN, REPOSITORY
 
 FOLDER = GOLDEN / "old_run"
+pytestmark = pytest.mark.slow
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
 
 
