@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from sgt_jax import trees
+from sgt_jax.errors import ConfigError
 from sgt_jax.models import family, int8
 from sgt_jax.models.layers import Linear
 from sgt_jax.parallel import partitioning
+from sgt_jax.training.experiment import Experiment
 from tests.models.test_adapting import adaptation
-from tests.support import tiny_bagel, tiny_omnigen2
+from tests.support import tiny_bagel, tiny_experiment, tiny_omnigen2
 
 
 def kernel(*shape):
@@ -91,3 +93,10 @@ def test_projections_are_integers_and_their_scales_lie_as_they_do(name, count):
     for path in integers:
         spec, scale = (partitioning.spec_for(p, leaves[p].shape, mesh) for p in (path, f"{path}_scale"))
         assert tuple(scale)[-1:] == tuple(spec)[-1:]
+
+
+def test_without_adapters_there_is_no_frozen_base():
+    config = tiny_experiment.config()
+    config.adapter.base_dtype = "int8"
+    with pytest.raises(ConfigError, match="base_dtype: without adapters no weights are frozen; set adapter.rank"):
+        Experiment(config)
