@@ -60,7 +60,7 @@ class Blueprint:
     def _adaptation(self) -> Adaptation | None:
         if not adapter.rank(self.config):
             if self.config.get("adapter", {}).get("base_dtype"):
-                raise ConfigError("config.adapter.base_dtype: without adapters no weights are frozen; set adapter.rank, or ''")
+                raise ConfigError("config.adapter.base_dtype: without adapters no weights are frozen; set adapter.rank")
             return None
         if self.objective.branch is not None:
             raise ConfigError(f"config.adapter.rank: objective '{self.config.objective.name}' trains no linear layers; set 0")
