@@ -75,12 +75,13 @@ def _needs(splits: Sequence[Sequence[int]]) -> dict[str, int]:
 def typical_row(budgets: Mapping[str, int]) -> tuple[TokenInfo, TokenInfo]:
     """Facts of the decoder's slots (und, then gen) and of the ViT's, [1, S] each, filled as far as budgets allow.
 
-    Rows that are too short for two pictures to paint and a question hold smaller ones.
+    Rows that are too short for one picture to paint hold two smaller ones and a question.
     """
     facts: dict[str, list[np.ndarray]] = {"und": [], "vit": [], "gen": []}
     left = {lane: budgets.get(lane, 0) for lane in facts}
+    fits = all(need <= left[lane] for lane, need in _needs(_PAINTING).items())
     least = _needs((*_PAINTING, *_PAINTING, *_QUESTION))
-    share = min(1.0, *(left[lane] / least[lane] for lane in left))
+    share = 1.0 if fits else min(1.0, *(left[lane] / least[lane] for lane in left))
     sample = image = 0
     while True:
         whole = _QUESTION if sample % 3 == 2 else _PAINTING

@@ -18,8 +18,11 @@ def write_older(folder: Path) -> list[str]:
     missing = [name for name in OLDER if not (folder / name).exists()]
     if not missing or not source.exists():
         return []
-    found = json.loads(source.read_text(encoding="utf-8"))
-    model, added = found["model"], found.get("added_tokens", [])
+    try:
+        found = json.loads(source.read_text(encoding="utf-8"))
+        model, added = found["model"], found.get("added_tokens", [])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []  # no tokenizer that we know; it is handed on as it is
     if model.get("type") != "BPE":
         return []
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
