@@ -2,8 +2,8 @@
 
     python -m tests.support.int8_loss WORKDIR --out docs/results/adapters/losses.json
 
-WORKDIR is that of the study configs/study/adapters.py, run with --keep. Losses are means over steps 191 to 200;
-differences are paired by seed, with a t interval.
+WORKDIR is that of the study configs/study/adapters.py, run with --keep. Losses are means of what was
+logged from step 150 to 200; differences are paired by seed, with a t interval.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from scipy import stats
 
 from sgt_jax.reporting.metrics import read_metrics
 
-STEPS = range(191, 201)
+STEPS = range(150, 201)
 ARMS = ("lora", "lora_int8")
 
 
