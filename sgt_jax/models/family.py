@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from sgt_jax.batch import PackedBatch, TokenInfo
+from sgt_jax.checkpoints.importing import Kept, Sharding
 from sgt_jax.checkpoints.names import NameMap
 from sgt_jax.data.layouts import Layout
 from sgt_jax.data.pictures.resizing import ResizeRule
@@ -25,8 +26,6 @@ from sgt_jax.models.autoencoder.model import AutoencoderConfig
 from sgt_jax.models.lora import AdapterPart
 from sgt_jax.models.sampling import Params, SamplingSteps, Settings
 
-Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]  # (path, shape) -> where a leaf lies
-Kept = Callable[[str, jax.Array], Mapping[str, jax.Array]]  # (path, leaf) -> what parameters hold of it, by path
 Notify = Callable[[Any], None]  # called on the host in every step of a loop, for progress bars
 
 # Family -> module with an object FAMILY. Imported when it is asked for, so that a run imports only its own.

@@ -119,7 +119,7 @@ def _logical(path: str) -> tuple[str | None, ...] | None:
     """Logical axes of an array by the table. Adapters lie as the kernel that they stand beside; their rank stays whole."""
     if path.endswith("/kernel_scale"):  # of integers, one for each output of the kernel
         axes = _logical(path.removesuffix("_scale"))
-        return axes and (axes[-1],) if axes != ("stored",) else None
+        return axes and axes[-1:]
     own, _, half = path.rpartition("lora_")
     beside = f"{own}kernel" if half in ("a", "b") else path
     axes = next((axes for pattern, axes in PARAMETERS if re.search(pattern, beside)), None)

@@ -85,4 +85,4 @@ def test_the_first_line_comes_before_jax_within_three_seconds(words, said, tmp_p
         times.append(float(seconds))
         if times[-1] < 3:
             break
-    assert min(times) < 6, times  # 3 s on an idle core; where others use it, too, the same work counts for more
+    assert min(times) < 3, times

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score
 
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures.masks import decode, from_labels, resize_masks, visible
@@ -128,6 +127,8 @@ def _borders(labels: np.ndarray) -> np.ndarray:
 
 def adjusted_rand(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Adjusted Rand index of the two partitions of the pixels; what no mask claims is one more part."""
+    from sklearn.metrics import adjusted_rand_score  # two seconds, which every command would take before its first line
+
     return float(adjusted_rand_score(visible(truth).ravel(), visible(predicted).ravel()))
 
 
