@@ -1,6 +1,7 @@
 """How this process keeps memory that a program on the CPU has freed. Imports no JAX, which takes a second."""
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def keep_freed(devices: Path = Path("/dev")) -> bool:
     XLA's CPU programs allocate their temporaries anew at every call, and glibc gives large ones back to the system at once:
     a step of the nano model then faults 270 MB of pages in again, which takes a sixth of its time (docs/performance.md).
     No number depends on it. A machine with an accelerator keeps glibc's defaults, because the memory of its host is for
-    weights and data.
+    weights and data. SGT_KEEP_FREED=off leaves the defaults everywhere.
 
     Args:
       devices: the folder in which the system lists devices.
@@ -28,6 +29,8 @@ def keep_freed(devices: Path = Path("/dev")) -> bool:
     Returns:
       Whether it was set; False for an accelerator, another system or another C library.
     """
+    if os.environ.get("SGT_KEEP_FREED") == "off":
+        return False
     if not sys.platform.startswith("linux") or any(next(devices.glob(name), None) for name in _ACCELERATORS):
         return False
     try:

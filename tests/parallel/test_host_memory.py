@@ -40,3 +40,8 @@ def test_a_machine_with_an_accelerator_keeps_its_defaults(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     assert not keep_freed(tmp_path)
+
+
+def test_it_can_be_left_off(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGT_KEEP_FREED", "off")
+    assert not keep_freed(tmp_path)
