@@ -10,23 +10,21 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import CAUSAL, TokenInfo
-from sgt_jax.models.transformer import Cache
+from sgt_jax.models.transformer import Cache, OpenCache, with_room
 
 
 class Slots(NamedTuple):
     """The state of B texts.
 
     Attributes:
-      cache: keys, values and facts of what each has read and written; indexed by layer as a tuple.
-      used: [B], cache entries that are taken; the next token goes there.
+      cache: keys, values and facts of what each has read and written; `at` [B] is where the next token goes.
       split, order, position: [B], of the next token.
       token: [B], the newest token, which is not in the cache yet.
       count: [B], tokens picked so far.
       seed: [B]; temperature: float32 [B], 0 for greedy.
     """
 
-    cache: Cache
-    used: jax.Array
+    cache: OpenCache
     split: jax.Array
     order: jax.Array
     position: jax.Array
@@ -44,7 +42,7 @@ def opened(cache: Cache, logits: jax.Array, places: tuple[jax.Array, ...], seed:
     used = jnp.sum(cache.info.sample > 0, axis=1, dtype=jnp.int32)
     count = jnp.zeros_like(used)
     token = pick(logits, seed, count, temperature)
-    return Slots(cache, used, *places, token, count + 1, seed, temperature)
+    return Slots(with_room(cache, 0, used), *places, token, count + 1, seed, temperature)
 
 
 def pick(logits: jax.Array, seed: jax.Array, count: jax.Array, temperature: jax.Array) -> jax.Array:
@@ -55,36 +53,12 @@ def pick(logits: jax.Array, seed: jax.Array, count: jax.Array, temperature: jax.
     return jnp.where(temperature > 0, drawn, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
 
 
-def with_room(cache: Cache, slots: int) -> Cache:
-    """The cache with so many holes behind it, indexed by layer as a tuple."""
-
-    def room(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, 0), (0, slots), *((0, 0),) * (x.ndim - 2)))
-
-    keys, values = (tuple(room(x[layer]) for layer in range(len(x))) for x in (cache.keys, cache.values))
-    return Cache(keys, values, TokenInfo(*(room(x) for x in cache.info)))
-
-
-def append(cache: Cache, fresh: Cache, used: jax.Array) -> Cache:
-    """One more entry a row, [B, 1, ...], at its own place `used` [B]; a full row stays as it is."""
-    rows = jnp.arange(len(used))
-
-    def put(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old.at[rows, used].set(new[:, 0].astype(old.dtype), mode="drop")
-
-    return Cache(
-        tuple(put(a, b) for a, b in zip(cache.keys, fresh.keys, strict=True)),
-        tuple(put(a, b) for a, b in zip(cache.values, fresh.values, strict=True)),
-        TokenInfo(*(put(a, b) for a, b in zip(cache.info, fresh.info, strict=True))),
-    )
-
-
 def next_info(state: Slots, live: jax.Array) -> TokenInfo:
     """The facts [B, 1] of the newest tokens; rows that are not `live` add a hole."""
     position = state.position[:, None]
     if state.cache.info.position.ndim == 3:
         position = jnp.broadcast_to(position[..., None], (*position.shape, state.cache.info.position.shape[-1]))
-    ones = jnp.ones_like(state.used)[:, None]
+    ones = jnp.ones_like(state.split)[:, None]
     return TokenInfo(
         sample=jnp.where(live, 1, 0)[:, None] * ones,
         split=state.split[:, None],
@@ -94,12 +68,11 @@ def next_info(state: Slots, live: jax.Array) -> TokenInfo:
     )
 
 
-def advanced(state: Slots, fresh: Cache, logits: jax.Array) -> Slots:
-    """The state after its newest tokens were fed: `fresh` are their entries [B, 1, ...], `logits` [B, V] what follows."""
+def advanced(state: Slots, cache: OpenCache, logits: jax.Array) -> Slots:
+    """The state after its newest tokens were fed: `cache` holds them, `logits` [B, V] are of what follows."""
     token = pick(logits, state.seed, state.count, state.temperature)
     return state._replace(
-        cache=append(state.cache, fresh, state.used),
-        used=state.used + 1,
+        cache=cache,
         order=state.order + 1,
         position=state.position + 1,
         token=token,
@@ -110,11 +83,13 @@ def advanced(state: Slots, fresh: Cache, logits: jax.Array) -> Slots:
 def empty(like: Any, rows: int, length: int) -> Slots:
     """`rows` free slots of `length` cache entries, from the shapes of a state that has just been read."""
 
-    def zeros(x: Any, entries: bool) -> jax.Array:
-        return jnp.zeros((rows, *((length, *x.shape[2:]) if entries else x.shape[1:])), x.dtype)
+    def zeros(x: Any, axis: int | None = None) -> jax.Array:
+        return jnp.zeros((rows, *(length if i == axis else n for i, n in enumerate(x.shape) if i)), x.dtype)
 
-    cache = jax.tree.map(lambda x: zeros(x, True), like.cache)
-    return Slots(cache, *(zeros(x, False) for x in like[1:]))
+    old = like.cache
+    keys, values = (tuple(zeros(x, 2) for x in layers) for layers in (old.keys, old.values))
+    cache = OpenCache(keys, values, TokenInfo(*(zeros(x, 1) for x in old.info)), zeros(old.at))
+    return Slots(cache, *(zeros(x) for x in like[1:]))
 
 
 def insert(state: Slots, read: Slots, row: jax.Array, slot: jax.Array) -> Slots:
@@ -122,8 +97,9 @@ def insert(state: Slots, read: Slots, row: jax.Array, slot: jax.Array) -> Slots:
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         one = new[row]
-        if old.ndim > 1 and one.shape != old.shape[1:]:
-            one = jnp.pad(one[: old.shape[1]], ((0, max(old.shape[1] - len(one), 0)), *((0, 0),) * (one.ndim - 1)))
+        if one.shape != old.shape[1:]:  # more or fewer entries
+            one = one[tuple(slice(length) for length in old.shape[1:])]
+            one = jnp.pad(one, [(0, length - own) for length, own in zip(old.shape[1:], one.shape)])
         return old.at[slot].set(one.astype(old.dtype))
 
     return jax.tree.map(put, state, read)

@@ -1,9 +1,12 @@
 """Items per second of processor time, in batches and one at a time, in alternating rounds after everything is compiled.
 
-python -m tests.support.answering_speed [--items 64] [--batch 16] [--rounds 3] [--tokens 8]
+python -m tests.support.answering_speed [--items 64] [--batch 16] [--rounds 3] [--tokens 8] [--whole]
+
+With --whole no token ends a reply, so that each takes all its tokens, as those of a real model would.
 """
 
 import argparse
+import dataclasses
 import random
 import statistics
 import time
@@ -15,6 +18,7 @@ def main() -> None:
     flags = argparse.ArgumentParser()
     for name, default in (("items", 64), ("batch", 16), ("rounds", 3), ("tokens", 8)):
         flags.add_argument(f"--{name}", type=int, default=default)
+    flags.add_argument("--whole", action="store_true")
     options = flags.parse_args()
     from sgt_jax.evaluation.benchmarks import answering
     from sgt_jax.evaluation.benchmarks.items import Item, Picture
@@ -24,6 +28,10 @@ def main() -> None:
 
     draw, assistant = random.Random(0), load.load("package:nano")
     subject = CheckpointSubject(assistant, {}, ())
+    if options.whole:
+        steps = assistant.sampler(()).steps
+        never = dataclasses.replace(steps._layout.tokens, eos_token_id=assistant.config.llm.vocab_size)
+        steps._layout = dataclasses.replace(steps._layout, tokens=never)
     words = "what colour is the red circle left of the blue square ?".split()
     questions = []
     for number in range(options.items):

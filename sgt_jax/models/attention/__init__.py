@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from sgt_jax.batch import NOISE, TokenInfo
+from sgt_jax.batch import NOISE, TokenInfo, may_attend
 from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.attention import blockwise, tpu, xla
 from sgt_jax.models.attention.xla import dense_attention
 from sgt_jax.parallel.partitioning import per_shard
 
-__all__ = ("BACKENDS", "attend", "dense_attention", "packed_attention", "prepare", "segment_info")
+__all__ = ("BACKENDS", "attend", "attend_heads_first", "dense_attention", "packed_attention", "prepare", "segment_info")
 
 
 class Backend(NamedTuple):
@@ -130,6 +130,22 @@ def attend(
         in_specs=(P(rows, context, heads), P(rows, None, heads), P(rows, None, heads), P((*rows, *context))),
         out_specs=P(rows, context, heads),
     )(q_BSHD, k_BTKD, v_BTKD, prepared)  # fmt: skip
+
+
+def attend_heads_first(
+    q_BSHD: jax.Array, k_BKTD: jax.Array, v_BKTD: jax.Array, query_info: TokenInfo, key_info: TokenInfo,
+    precision: Any = None,
+) -> jax.Array:  # fmt: skip
+    """`packed_attention` of few queries over a cache that is read as it lies: every score at once, whatever the backend."""
+
+    def run(q: jax.Array, k: jax.Array, v: jax.Array, query: TokenInfo, key: TokenInfo) -> jax.Array:
+        return xla.heads_first(q, k, v, may_attend(query, key), precision)
+
+    cache = ("rows", "heads", None)
+    return per_shard(
+        run, (q_BSHD, k_BKTD, v_BKTD, query_info, key_info),
+        (("rows", "slots", "heads"), cache, cache, ("rows", "slots"), ("rows",)),
+    )  # fmt: skip
 
 
 def _mesh() -> Any:

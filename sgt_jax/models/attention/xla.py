@@ -15,13 +15,19 @@ def dense_attention(
     q_BSHD: jax.Array, k_BTKD: jax.Array, v_BTKD: jax.Array, mask_BST: jax.Array | None, precision: Any = None
 ) -> jax.Array:
     """Attention with a dense boolean mask (None: everything is allowed) -> [B, S, H, D] in q's dtype."""
+    return heads_first(q_BSHD, k_BTKD.transpose(0, 2, 1, 3), v_BTKD.transpose(0, 2, 1, 3), mask_BST, precision)
+
+
+def heads_first(
+    q_BSHD: jax.Array, k: jax.Array, v: jax.Array, mask_BST: jax.Array | None, precision: Any = None
+) -> jax.Array:
+    """`dense_attention` of keys and values [B, K, T, D], which it reads as they lie."""
     b, s, h, d = q_BSHD.shape
-    t, kv_heads = k_BTKD.shape[1:3]
+    kv_heads, t = k.shape[1:3]
     kw = dict(precision=precision, preferred_element_type=jnp.float32)
     # Key-value head g serves the query heads g*r .. g*r+r-1. Plain batched matrices: the CPU is slow at anything else.
     q = q_BSHD.reshape(b, s, kv_heads, h // kv_heads, d).transpose(0, 2, 3, 1, 4)
     q = q.reshape(b, kv_heads, h // kv_heads * s, d)
-    k, v = k_BTKD.transpose(0, 2, 1, 3), v_BTKD.transpose(0, 2, 1, 3)
     scores = jnp.einsum("bkqd,bktd->bkqt", q, k, **kw) * d**-0.5
     scores = scores.reshape(b, kv_heads, h // kv_heads, s, t)
     if mask_BST is not None:

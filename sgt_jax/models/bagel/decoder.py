@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from sgt_jax.batch import TokenInfo
-from sgt_jax.models.attention import attend, prepare
+from sgt_jax.models.attention import prepare
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat, in_order, join, split
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rope_angles, rotation
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.models.transformer import Cache, Embedding, Mlp, concat_info
+from sgt_jax.models.transformer import Cache, Embedding, InPlace, Mlp, OpenCache, attend_after, concat_info
 from sgt_jax.parallel.partitioning import constrain
 
 # What a layer can put out; captured as "hidden_3" and so on.
@@ -84,7 +84,7 @@ class DecoderLayer(nn.Module):
     """One layer over both lanes. Called by `run_layers`.
 
     Attributes:
-      keep: what to put out: any of "hidden", "q", "k", "v".
+      keep: what to put out: any of "hidden", "q", "k", "v", and "cache" for the layer's part of an `OpenCache`.
     """
 
     config: BagelConfig
@@ -94,7 +94,7 @@ class DecoderLayer(nn.Module):
     def __call__(
         self, x: tuple[jax.Array, jax.Array], cached: tuple[jax.Array, jax.Array] | None,
         rotary: tuple[jax.Array, jax.Array], mask: Any,
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:  # fmt: skip
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, Any]]:  # fmt: skip
         cfg = self.config
         experts = (Expert(cfg, cfg.freeze_und, name="und"), Expert(cfg, False, name="gen"))
         x = tuple(layer_input(constrain(y, "rows", "slots", None)) for y in x)
@@ -102,10 +102,7 @@ class DecoderLayer(nn.Module):
         q, k, v = (join(parts) for parts in zip(*(expert.project(y) for expert, y in zip(experts, x))))
         q, k = apply_rope(q, rotary), apply_rope(k, rotary)
         out = {name: in_order(y, lengths) for name, y in (("q", q), ("k", k), ("v", v)) if name in self.keep}
-        if cached is not None:
-            k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
-            v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
-        attended = attend(q, k, v, mask, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision)
+        attended, out["cache"] = attend_after(q, k, v, cached, mask, cfg)
         x = tuple(expert.finish(y, part) for expert, y, part in zip(experts, x, split(attended, lengths)))
         out["hidden"] = jnp.concatenate(x, axis=1)
         return x, {name: out[name] for name in self.keep}
@@ -143,21 +140,21 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(
         self, x_und: jax.Array, x_gen: jax.Array, info_und: TokenInfo, info_gen: TokenInfo,
-        cache: Cache | None = None, capture: Sequence[str] = (), return_kv: bool = False,
+        cache: Cache | OpenCache | None = None, capture: Sequence[str] = (), return_kv: bool = False,
     ) -> tuple[jax.Array, jax.Array, dict[str, Any]]:  # fmt: skip
         """Runs all layers and the final norms.
 
         Args:
           x_und, x_gen: [B, U, width], [B, G, width] inputs of the two lanes.
           info_und, info_gen: facts of their slots.
-          cache: slots read before; the mask rule decides who sees them.
+          cache: slots read before; the mask rule decides who sees them. An open one takes one more slot a row, of "und".
           capture: names of inner states to return: "hidden_3" (residual stream after layer 3), "q_3", "k_3", "v_3" (as
             attention uses them), "input_embeds", "final_norm"; each with the und slots first. Other names are ignored.
           return_kv: also return the keys and values of the new slots.
 
         Returns:
           Final hidden states [B, U, width], [B, G, width]; a dict of what was captured, with "cache" (a Cache of only
-          the new slots, und first) if return_kv.
+          the new slots, und first) if return_kv, or the open cache after this step.
         """
         cfg, dtype = self.config, self.config.compute_dtype
         x = (x_und.astype(dtype), x_gen.astype(dtype))
@@ -165,13 +162,18 @@ class Decoder(nn.Module):
         if cfg.freeze_und:
             x = (jax.lax.stop_gradient(x[0]), x[1])
         info = TokenInfo(*(join(facts) for facts in zip(info_und, info_gen)))
-        key_info = info if cache is None else concat_info(cache.info, info)
-        mask = prepare(info, key_info, backend=cfg.attention, block=cfg.attention_block)
+        in_place = isinstance(cache, OpenCache)
+        if in_place:
+            mask = InPlace(cache.at, info, cache.noted(info))
+        else:
+            key_info = info if cache is None else concat_info(cache.info, info)
+            mask = prepare(info, key_info, backend=cfg.attention, block=cfg.attention_block)
         rotary = rotation(rope_angles(info.position, cfg.llm.head_size, cfg.llm.rope_theta))
 
         wanted = [name.rsplit("_", 1) for name in capture]
         wanted = [(kind, int(i)) for kind, i in (w for w in wanted if len(w) == 2) if kind in _KINDS and i.isdigit()]
         keep = tuple(sorted({kind for kind, _ in wanted} | ({"k", "v"} if return_kv else set())))
+        keep += ("cache",) if in_place else ()
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
             self.layer, {"config": cfg, "keep": keep}, cfg.llm.num_hidden_layers, cfg.scan_layers, cfg.remat,
@@ -181,7 +183,10 @@ class Decoder(nn.Module):
         scanned = isinstance(outs, dict)
         for kind, i in wanted:
             aux[f"{kind}_{i}"] = outs[kind][i] if scanned else outs[i][kind]
-        if return_kv:
+        if in_place:
+            layers = outs["cache"] if scanned else [out["cache"] for out in outs]
+            aux["cache"] = cache.after(mask.keys, layers)
+        elif return_kv:
             keys, values = (outs[n] if scanned else tuple(out[n] for out in outs) for n in ("k", "v"))
             aux["cache"] = Cache(keys, values, concat_info(info_und, info_gen))
         h_und, h_gen = self.norm_und(x[0]), self.norm_gen(x[1])

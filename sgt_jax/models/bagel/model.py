@@ -27,7 +27,7 @@ from sgt_jax.models.layers import (
     unpatchify_latents,
 )
 from sgt_jax.models.stack import unstacked
-from sgt_jax.models.transformer import Cache
+from sgt_jax.models.transformer import Cache, OpenCache
 from sgt_jax.parallel.partitioning import constrain, whole
 
 Params = Mapping[str, Any]
@@ -92,8 +92,7 @@ class Bagel:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, as BAGEL initialises what no checkpoint brings."""
-        # What says how to compute, and not what, asks for no trace of its own.
-        return _fresh(self.config.replace(remat="none", attention="xla", attention_block=512, freeze_und=False), key)
+        return _fresh(self.config, key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
         # Drawn in stacked form always: one layer is traced instead of all, and both forms start from equal values.
@@ -209,7 +208,7 @@ class Bagel:
 
     def decode(
         self, params: Params, x_und: jax.Array, x_gen: jax.Array, info_und: TokenInfo, info_gen: TokenInfo,
-        cache: Cache | None = None, capture: Sequence[str] = (), return_kv: bool = False,
+        cache: Cache | OpenCache | None = None, capture: Sequence[str] = (), return_kv: bool = False,
     ) -> tuple[jax.Array, jax.Array, dict[str, Any]]:  # fmt: skip
         """The decoder; see `Decoder.__call__`."""
         return self.decoder.apply(

@@ -16,8 +16,7 @@ from sgt_jax.batch import CAUSAL, NOISE, PackedBatch, TokenInfo
 from sgt_jax.data.layouts.bagel import table_positions
 from sgt_jax.models.bagel.guidance import Guidance, branch_names
 from sgt_jax.models.bagel.model import Bagel
-from sgt_jax.models.slots import with_room
-from sgt_jax.models.transformer import Cache
+from sgt_jax.models.transformer import Cache, OpenCache, with_room
 
 
 class Context(NamedTuple):
@@ -94,7 +93,7 @@ class Writing(NamedTuple):
     done: jax.Array
     ids: jax.Array
     logits: jax.Array | None
-    cache: Cache
+    cache: OpenCache
 
 
 def write_text(
@@ -125,7 +124,7 @@ def write_text(
       count int32 [B]: how many were fed. With `trace` logits float32 [B, max_length, V] of every
       step (zeros where none was needed), else None.
     """
-    batch, used = context.cache.info.sample.shape
+    batch = len(context.split)
     pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
 
     def more(state: Writing) -> jax.Array:
@@ -134,7 +133,7 @@ def write_text(
     def feed(state: Writing) -> Writing:
         if notify is not None:
             jax.debug.callback(notify, state.step)
-        return _feed(model, params, context, eos, pick, used, state)
+        return _feed(model, params, context, eos, pick, state)
 
     start = Writing(
         step=jnp.int32(0),
@@ -148,21 +147,21 @@ def write_text(
     return final.ids, jnp.sum(final.ids != eos, axis=1), final.logits
 
 
-def feed_one(model: Bagel, params: Any, token: jax.Array, new: TokenInfo, past: Cache) -> tuple[jax.Array, Cache]:
-    """Feeds one token a row: float32 logits [B, V] of what follows, and the new entries [B, 1, ...] of the cache."""
+def feed_one(model: Bagel, params: Any, token: jax.Array, new: TokenInfo, past: OpenCache) -> tuple[jax.Array, OpenCache]:
+    """Feeds one token a row: float32 logits [B, V] of what follows, and the cache with it."""
     batch = token.shape[0]
     nothing = TokenInfo(*(jnp.zeros((batch, 0), jnp.int32),) * 5)
     x = _embed(model, params, token[:, None])
     no_latents = jnp.zeros((batch, 0, model.config.llm.hidden_size), x.dtype)
-    h, _, aux = model.decode(params, x, no_latents, new, nothing, past, return_kv=True)
+    h, _, aux = model.decode(params, x, no_latents, new, nothing, past)
     return model.logits(params, h)[:, 0], aux["cache"]
 
 
 def _feed(
     model: Bagel, params: Any, context: Context, eos: int, pick: Callable[[jax.Array, jax.Array], jax.Array],
-    used: int, state: Writing,
+    state: Writing,
 ) -> Writing:  # fmt: skip
-    """Feeds one token a row; `used` slots of the cache were read before the text."""
+    """Feeds one token a row."""
     step, token, done, ids, all_logits, past = state
     batch = token.shape[0]
     column = jnp.ones((batch, 1), jnp.int32)
@@ -173,24 +172,15 @@ def _feed(
         position=(context.position + step)[:, None],
         mode=CAUSAL * column,
     )
-    logits, fresh_cache = feed_one(model, params, token, new, past)
+    logits, cache = feed_one(model, params, token, new, past)
     following = jnp.where(done, eos, pick(logits, step)).astype(jnp.int32)
-
-    def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
-        start = (0, used + step) + (0,) * (old.ndim - 2)
-        return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), start)
-
     return Writing(
         step + 1,
         following,
         done | (following == eos),
         ids.at[:, step].set(jnp.where(done, eos, token)),
         None if all_logits is None else all_logits.at[:, step].set(jnp.where(done[:, None], 0, logits)),
-        Cache(
-            tuple(put(a, b) for a, b in zip(past.keys, fresh_cache.keys)),
-            tuple(put(a, b) for a, b in zip(past.values, fresh_cache.values)),
-            TokenInfo(*(put(a, b) for a, b in zip(past.info, new))),
-        ),
+        cache,
     )
 
 

@@ -100,11 +100,11 @@ class BagelSteps:
         logits = self._model.logits(params, states[rows, used][:, None])[:, 0]
         # The text goes on in the split that the mark has opened.
         places = context.split - 1, context.order, context.position
-        return slots.opened(slots.with_room(context.cache, 0), logits, places, seeds, temperature)
+        return slots.opened(context.cache, logits, places, seeds, temperature)
 
     def feed_text(self, params: Params, state: slots.Slots, live: jax.Array) -> slots.Slots:
-        logits, fresh = sampling.feed_one(self._model, params, state.token, slots.next_info(state, live), state.cache)
-        return slots.advanced(state, fresh, logits)
+        logits, cache = sampling.feed_one(self._model, params, state.token, slots.next_info(state, live), state.cache)
+        return slots.advanced(state, cache, logits)
 
     def stops(self) -> tuple[int, ...]:
         return (self._layout.tokens.eos,)

@@ -115,12 +115,12 @@ class OmniGen2Steps:
         prompt = generation.read(self._model.mllm, mllm, self._model.pointing(batch["und"]), seen)
         split = jnp.max(prompt.cache.info.split, axis=1)
         places = (split, prompt.order, prompt.position)
-        return slots.opened(slots.with_room(prompt.cache, 0), prompt.logits, places, seeds, temperature)
+        return slots.opened(prompt.cache, prompt.logits, places, seeds, temperature)
 
     def feed_text(self, params: Params, state: slots.Slots, live: jax.Array) -> slots.Slots:
         new = slots.next_info(state, live)
-        logits, fresh = generation.feed_one(self._model.mllm, params["mllm"], state.token, new, state.cache)
-        return slots.advanced(state, fresh, logits)
+        logits, cache = generation.feed_one(self._model.mllm, params["mllm"], state.token, new, state.cache)
+        return slots.advanced(state, cache, logits)
 
     def stops(self) -> tuple[int, ...]:
         return tuple(self._layout.template.stop)

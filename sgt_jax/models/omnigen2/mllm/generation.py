@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from sgt_jax.batch import CAUSAL, TokenInfo
 from sgt_jax.models.omnigen2.mllm.model import Mllm
-from sgt_jax.models.slots import with_room
-from sgt_jax.models.transformer import Cache
+from sgt_jax.models.transformer import Cache, OpenCache, with_room
 
 Pick = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, V], step) -> ids [B]
 
@@ -52,7 +51,7 @@ class _Writing(NamedTuple):
     ids: jax.Array
     logits: jax.Array
     history: jax.Array | None
-    cache: Cache
+    cache: OpenCache
 
 
 def write(
@@ -73,7 +72,7 @@ def write(
       ids int32 [B, max_length]; how many of them count, [B]; with `trace` float32 [B, max_length, V] (zeros after the
       end), else None.
     """
-    rows, used = prompt.cache.info.sample.shape
+    rows = len(prompt.order)
     pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
     ends, vocabulary = jnp.asarray(stop, jnp.int32), prompt.logits.shape[-1]
 
@@ -86,7 +85,7 @@ def write(
             history = history.at[:, step].set(jnp.where(done[:, None], 0, logits))
         ids = ids.at[:, step].set(token)
         closed = done | jnp.any(token[:, None] == ends, axis=1)
-        logits, cache = _feed(mllm, params, prompt, token, ~closed, used, step, cache)
+        logits, cache = _feed(mllm, params, prompt, token, ~closed, step, cache)
         return _Writing(step + 1, closed, ids, logits, history, cache)
 
     start = _Writing(
@@ -103,16 +102,16 @@ def write(
     return final.ids, count if active is None else jnp.where(active, count, 0), final.history
 
 
-def feed_one(mllm: Mllm, params: Any, token: jax.Array, new: TokenInfo, past: Cache) -> tuple[jax.Array, Cache]:
-    """Feeds one token a row: float32 logits [B, V] of what follows, and the new entries [B, 1, ...] of the cache."""
+def feed_one(mllm: Mllm, params: Any, token: jax.Array, new: TokenInfo, past: OpenCache) -> tuple[jax.Array, OpenCache]:
+    """Feeds one token a row: float32 logits [B, V] of what follows, and the cache with it."""
     text = {"token": token[:, None], "image": jnp.full_like(token, -1)[:, None]}
-    h, aux = mllm.run(params, mllm.embed(params, text, None), new, past, return_kv=True)
+    h, aux = mllm.run(params, mllm.embed(params, text, None), new, past)
     return mllm.logits(params, h[:, 0]), aux["cache"]
 
 
 def _feed(
-    mllm: Mllm, params: Any, prompt: Prompt, token: jax.Array, going: jax.Array, used: int, step: jax.Array, past: Cache
-) -> tuple[jax.Array, Cache]:
+    mllm: Mllm, params: Any, prompt: Prompt, token: jax.Array, going: jax.Array, step: jax.Array, past: OpenCache
+) -> tuple[jax.Array, OpenCache]:
     """Logits after one more token a row, and the cache with it; rows that are not `going` add a hole."""
     column = jnp.ones((token.shape[0], 1), jnp.int32)
     new = TokenInfo(
@@ -122,14 +121,4 @@ def _feed(
         position=jnp.broadcast_to((prompt.position + step)[:, None, None], (*column.shape, 3)),
         mode=CAUSAL * column,
     )
-    logits, fresh = feed_one(mllm, params, token, new, past)
-
-    def put(old: jax.Array, fresh: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), (0, used + step) + (0,) * (old.ndim - 2))
-
-    cache = Cache(
-        tuple(put(a, b) for a, b in zip(past.keys, fresh.keys, strict=True)),
-        tuple(put(a, b) for a, b in zip(past.values, fresh.values, strict=True)),
-        TokenInfo(*(put(a, b) for a, b in zip(past.info, new, strict=True))),
-    )
-    return logits, cache
+    return feed_one(mllm, params, token, new, past)

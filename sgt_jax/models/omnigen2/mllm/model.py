@@ -13,7 +13,7 @@ from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.mllm.text import TextModel
 from sgt_jax.models.omnigen2.mllm.vision import VisionTower
 from sgt_jax.models.stack import unstacked
-from sgt_jax.models.transformer import Cache
+from sgt_jax.models.transformer import Cache, OpenCache
 from sgt_jax.parallel.partitioning import constrain
 
 Params = Mapping[str, Any]  # {"text": ..., "vision": ...}
@@ -83,8 +83,8 @@ class Mllm:
         return (h, aux) if capture else h
 
     def run(
-        self, params: Params, x: jax.Array, info: TokenInfo, cache: Cache | None = None, capture: Sequence[str] = (),
-        return_kv: bool = False, silent: jax.Array | None = None,
+        self, params: Params, x: jax.Array, info: TokenInfo, cache: Cache | OpenCache | None = None,
+        capture: Sequence[str] = (), return_kv: bool = False, silent: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:  # fmt: skip
         """The text model over embeddings; see `TextModel.__call__`."""
         return self.text.apply({"params": params["text"]}, x, info, cache, tuple(capture), return_kv, silent)

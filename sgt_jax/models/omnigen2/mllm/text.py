@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgt_jax.batch import TokenInfo
-from sgt_jax.models.attention import attend, prepare
+from sgt_jax.models.attention import prepare
 from sgt_jax.models.lanes import flat
 from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rotation
 from sgt_jax.models.omnigen2.config import OmniGen2Config, TextConfig
 from sgt_jax.models.stack import layer_input, run_layers
-from sgt_jax.models.transformer import Cache, Embedding, Mlp, concat_info
+from sgt_jax.models.transformer import Cache, Embedding, InPlace, Mlp, OpenCache, attend_after, concat_info
 from sgt_jax.parallel.partitioning import constrain
 
 _KINDS = ("hidden", "q", "k", "v")
@@ -47,7 +47,7 @@ class TextLayer(nn.Module):
     """x += attention(norm x); x += mlp(norm x). Called by `run_layers`.
 
     Attributes:
-      keep: what to put out: any of "hidden", "q", "k", "v".
+      keep: what to put out: any of "hidden", "q", "k", "v", and "cache" for the layer's part of an `OpenCache`.
     """
 
     config: OmniGen2Config
@@ -56,7 +56,7 @@ class TextLayer(nn.Module):
     @nn.compact
     def __call__(
         self, x: jax.Array, cached: tuple[jax.Array, jax.Array] | None, rotary: tuple[jax.Array, jax.Array], mask: Any
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, dict[str, Any]]:
         cfg, text = self.config, self.config.text
         x = layer_input(constrain(x, "rows", "slots", None))
         (b, s, _), d, y = x.shape, text.head_size, flat(x)
@@ -71,10 +71,7 @@ class TextLayer(nn.Module):
         )
         q, k = apply_rope(q, rotary), apply_rope(k, rotary)
         out = {"q": q, "k": k, "v": v}
-        if cached is not None:
-            k = jnp.concatenate([cached[0].astype(k.dtype), k], axis=1)
-            v = jnp.concatenate([cached[1].astype(v.dtype), v], axis=1)
-        z = attend(q, k, v, mask, backend=cfg.attention, block=cfg.attention_block, precision=cfg.precision)
+        z, out["cache"] = attend_after(q, k, v, cached, mask, cfg)
         y = y + _linear(cfg, text.hidden_size, "o_proj")(flat(z.reshape(b, s, -1)))
         normed = RMSNorm(text.rms_norm_eps, cfg.compute_dtype, name="post_attention_layernorm")(y)
         y = y + Mlp(text.hidden_size, text.intermediate_size, functools.partial(_linear, cfg), name="mlp")(normed)
@@ -108,7 +105,7 @@ class TextModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, info: TokenInfo, cache: Cache | None = None, capture: Sequence[str] = (),
+        self, x: jax.Array, info: TokenInfo, cache: Cache | OpenCache | None = None, capture: Sequence[str] = (),
         return_kv: bool = False, silent: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:  # fmt: skip
         """Runs all layers and the final norm.
@@ -116,7 +113,7 @@ class TextModel(nn.Module):
         Args:
           x: [B, S, T] embeddings, those of pictures put in.
           info: facts of the slots; positions [B, S, 3].
-          cache: slots read before; the mask rule decides who sees them.
+          cache: slots read before; the mask rule decides who sees them. An open one takes one more slot a row.
           capture: names of inner states to return: "hidden_3", the residual stream after layer 3; "q_3", "k_3", "v_3", as
             its attention uses them. Other names are ignored.
           return_kv: also return keys and values of the new slots.
@@ -124,21 +121,27 @@ class TextModel(nn.Module):
             reference makes of padding inside a sample. None of them by default.
 
         Returns:
-          Final states [B, S, T]; a dict of what was captured, with "cache" (of the new slots) if return_kv.
+          Final states [B, S, T]; a dict of what was captured, with "cache" (of the new slots) if return_kv, or the open
+          cache after this step.
         """
         cfg = self.config
         x = x.astype(cfg.compute_dtype)
-        key_info = info if cache is None else concat_info(cache.info, info)
+        in_place = isinstance(cache, OpenCache)
+        key_info = info if cache is None else cache.noted(info) if in_place else concat_info(cache.info, info)
         # The mask does not depend on positions; without them facts are equal in shape.
         bare = info._replace(position=info.order)
         keys = bare if cache is None else key_info._replace(position=key_info.order)
         if silent is not None:
             keys = keys._replace(sample=jnp.where(silent, 0, keys.sample))
-        mask = prepare(bare, keys, backend=cfg.attention, block=cfg.attention_block)
+        if in_place:
+            mask = InPlace(cache.at, bare, keys)
+        else:
+            mask = prepare(bare, keys, backend=cfg.attention, block=cfg.attention_block)
         rotary = rotation(rotary_angles(info.position, cfg.text))
         parts = [name.rsplit("_", 1) for name in capture]
         wanted = [(kind, int(i)) for kind, i in (p for p in parts if len(p) == 2) if kind in _KINDS and i.isdigit()]
         keep = tuple(kind for kind in _KINDS if kind in {k for k, _ in wanted} or (return_kv and kind in ("k", "v")))
+        keep += ("cache",) if in_place else ()
         per_layer = None if cache is None else (cache.keys, cache.values)
         x, outs = run_layers(
             TextLayer, {"config": cfg, "keep": keep}, cfg.text.num_hidden_layers, cfg.scan_layers, cfg.remat,
@@ -148,7 +151,10 @@ class TextModel(nn.Module):
         aux: dict[str, Any] = {
             f"{kind}_{i}": outs[kind][i] if scanned else outs[i][kind] for kind, i in wanted
         }
-        if return_kv:
+        if in_place:
+            layers = outs["cache"] if scanned else [out["cache"] for out in outs]
+            aux["cache"] = cache.after(key_info, layers)
+        elif return_kv:
             keys_values = (outs[name] if scanned else tuple(out[name] for out in outs) for name in ("k", "v"))
             aux["cache"] = Cache(*keys_values, info)
         return self.norm(x), aux
