@@ -93,6 +93,7 @@ TABLE: dict[str, list[str] | str] = {
     "python -m tests.support.answering_speed": BY_HAND,
     "python -m tests.support.omnigen2_sampling_speed": BY_HAND,
     "python -m tests.support.notebook": "tests/test_blocks.py",  # below
+    "python -m tests.support.int8_loss": "tests/study/test_int8_loss.py",
     "python -m tests.support.mutations": "tests/data/test_mutations.py",
     "python -m tests.support.kills": "tests/training/test_ends.py",
 }  # fmt: skip

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 
 from sgt_jax.models import int8
 
@@ -24,6 +25,23 @@ def uniform_fan_in(
     """Uniform in +-1/sqrt(fan_in); a kernel's fan-in is the product of all its dimensions but the last."""
     fan_in = fan_in or int(np.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -1.0, 1.0) * fan_in**-0.5
+
+
+def weight(module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...]) -> jax.Array:
+    """The parameter `name` of a module, drawn by `init` where it is not there yet.
+
+    As `module.param`, which traces `init` again for the shape whenever the parameter is used: an eighth of the time it takes
+    to trace a model.
+
+    Raises:
+      ScopeParamShapeError: the parameter that is there has another shape.
+    """
+    if not module.has_variable("params", name):
+        return module.param(name, init, shape)
+    value = module.get_variable("params", name)
+    if value.shape != shape:
+        raise ScopeParamShapeError(name, module.scope.path_text, value.shape, shape)
+    return value
 
 
 def _product(x: jax.Array, kernel: jax.Array, precision: Any, out_dtype: Any) -> jax.Array:
@@ -85,7 +103,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         fan_in = x.shape[-1]
-        kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
+        kernel = weight(self, "kernel", self.kernel_init, (fan_in, self.features))
         out_dtype = self.out_dtype or self.dtype
         if kernel.dtype == jnp.int8:
             scale = self.get_variable("params", int8.SCALE)
@@ -95,7 +113,7 @@ class Linear(nn.Module):
         if self.use_bias:
             init = self.bias_init or (lambda key, shape: uniform_fan_in(key, shape, fan_in=fan_in))
             # Added in float32, as its gradient is a sum over all slots.
-            y = (y + self.param("bias", init, (self.features,))).astype(out_dtype)
+            y = (y + weight(self, "bias", init, (self.features,))).astype(out_dtype)
         if self.has_variable("params", "lora_a"):
             y = (y + self._adapter(x)).astype(out_dtype)
         return y
@@ -124,7 +142,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = weight(self, "scale", nn.initializers.ones, (x.shape[-1],))
         # The product in float32, as the gradient of the weight is a sum over all slots.
         return (rms(x, self.epsilon).astype(self.dtype) * scale).astype(self.dtype)
 
@@ -137,8 +155,8 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        scale = weight(self, "scale", nn.initializers.ones, (x.shape[-1],))
+        bias = weight(self, "bias", nn.initializers.zeros, (x.shape[-1],))
         wide = x.astype(jnp.float32)
         wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)

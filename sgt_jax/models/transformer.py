@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from sgt_jax.batch import TokenInfo
 from sgt_jax.models.attention import attend, attend_heads_first
-from sgt_jax.models.layers import Linear
+from sgt_jax.models.layers import Linear, weight
 from sgt_jax.parallel.partitioning import constrain
 
 
@@ -150,6 +150,6 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, index: jax.Array) -> jax.Array:
-        found = self.param("embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
+        found = weight(self, "embedding", self.table_init, (self.rows, self.width))[index].astype(self.dtype)
         # Every device looks up its channels for the rows of all; the next constraint turns that into an exchange.
         return constrain(found, "copies", "slots", "embed") if found.ndim == 3 else found

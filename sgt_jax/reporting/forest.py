@@ -65,4 +65,6 @@ def _judged(verdict: str) -> str:
 
 
 def _short(name: str) -> str:
+    """A name that fits: without what stands in brackets where it is too long, and cut where that is not enough."""
+    name = name if len(name) <= _LONGEST else name.split(" (")[0]
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

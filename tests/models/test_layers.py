@@ -1,9 +1,11 @@
 """Small layers: what rotation, norms, tables and time features promise beyond the recorded numbers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 from sgt_jax.models import layers
 
@@ -129,3 +131,24 @@ def test_a_frozen_kernel_costs_no_product_backwards():
         return str(jaxpr).count("dot_general[")
 
     assert products(0) == 3 and products(1) == products((0, 1)) == 4
+
+
+def test_a_parameter_that_exists_is_taken_without_its_initialiser_and_only_in_its_shape():
+    drawn = []
+
+    def init(key, shape):
+        drawn.append(shape)
+        return jax.random.normal(key, shape)
+
+    class Scaled(nn.Module):
+        size: int
+
+        @nn.compact
+        def __call__(self, x):
+            return x * layers.weight(self, "scale", init, (self.size,))
+
+    params = Scaled(3).init(jax.random.key(0), jnp.ones(3))
+    np.testing.assert_array_equal(Scaled(3).apply(params, jnp.ones(3)), params["params"]["scale"])
+    assert drawn == [(3,)]
+    with pytest.raises(ScopeParamShapeError, match="scale"):
+        Scaled(4).apply(params, jnp.ones(4))

@@ -43,7 +43,7 @@ def random_params(made: BagelConfig, seed: int = 0, scale: float = 0.12) -> dict
         ones = path[-1].key == "scale"
         return (rng.standard_normal(leaf.shape) * scale + ones).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(Bagel(made)._init, jax.random.key(0)))
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(Bagel(made).init, jax.random.key(0)))
 
 
 def layout() -> BagelLayout:

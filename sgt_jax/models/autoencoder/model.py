@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from sgt_jax.errors import ConfigError
 from sgt_jax.models.attention import dense_attention
+from sgt_jax.models.layers import weight
 
 # Above this many latent pixels the attention block scans over blocks of queries instead of holding all scores.
 _DENSE_PIXELS = 4096
@@ -85,8 +86,8 @@ class GroupNorm(nn.Module):
         wide = x.astype(jnp.float32).reshape(n, h * w, self.groups, c // self.groups)
         wide = wide - jnp.mean(wide, axis=(1, 3), keepdims=True)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=(1, 3), keepdims=True) + 1e-6)
-        scale = self.param("scale", nn.initializers.ones, (c,))
-        bias = self.param("bias", nn.initializers.zeros, (c,))
+        scale = weight(self, "scale", nn.initializers.ones, (c,))
+        bias = weight(self, "bias", nn.initializers.zeros, (c,))
         return (wide.reshape(n, h, w, c) * scale + bias).astype(self.dtype)
 
 
@@ -103,8 +104,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         # Zeros here; `fresh_parameters` draws all convolutions at once, which compiles in a tenth of the time.
-        kernel = self.param("kernel", nn.initializers.zeros, (self.size, self.size, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = weight(self, "kernel", nn.initializers.zeros, (self.size, self.size, x.shape[-1], self.features))
+        bias = weight(self, "bias", nn.initializers.zeros, (self.features,))
         same = self.size // 2
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),

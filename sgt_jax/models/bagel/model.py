@@ -92,7 +92,8 @@ class Bagel:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, as BAGEL initialises what no checkpoint brings."""
-        return _fresh(self.config, key)
+        # What says how to compute, and not what, asks for no trace of its own.
+        return _fresh(self.config.replace(remat="none", attention="xla", attention_block=512, freeze_und=False), key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
         # Drawn in stacked form always: one layer is traced instead of all, and both forms start from equal values.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from sgt_jax.models.attention import attend, prepare, segment_info
 from sgt_jax.models.bagel.config import BagelConfig
 from sgt_jax.models.lanes import flat
-from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table
+from sgt_jax.models.layers import LayerNorm, Linear, gelu_tanh, random_code_table, weight
 from sgt_jax.models.stack import layer_input, run_layers
 from sgt_jax.parallel.partitioning import constrain, whole
 
@@ -78,7 +78,7 @@ class PositionTable(nn.Module):
                 return random_code_table(side, width, cfg.position_seed)
             return jax.random.normal(key, shape) * width**-0.5
 
-        return whole(self.param("embedding", init, (side * side, width)))[index]
+        return whole(weight(self, "embedding", init, (side * side, width)))[index]
 
 
 class VisionTransformer(nn.Module):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from sgt_jax.models.attention import attend, prepare, segment_info
 from sgt_jax.models.lanes import flat, in_order, join, split
-from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rms, rope_angles, rotation, time_features
+from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, rms, rope_angles, rotation, time_features, weight
 from sgt_jax.models.omnigen2.config import MAX_REFERENCES, OmniGen2Config
 from sgt_jax.models.stack import layer_input, run_layers
 from sgt_jax.models.transformer import Mlp
@@ -189,7 +189,7 @@ class Dit(nn.Module):
         self.timestep_embedder, self.caption_embedder = TimeEmbedder(cfg), CaptionEmbedder(cfg)
         self.x_embedder = _linear(cfg, dit.hidden_size, use_bias=True)
         self.ref_image_patch_embedder = _linear(cfg, dit.hidden_size, use_bias=True)
-        self.image_index_embedding = self.param("image_index_embedding", _normal, (MAX_REFERENCES, dit.hidden_size))
+        self.image_index_embedding = weight(self, "image_index_embedding", _normal, (MAX_REFERENCES, dit.hidden_size))
         self.context_refiner = Stack(cfg, dit.num_refiner_layers, modulated=False)
         self.noise_refiner = Stack(cfg, dit.num_refiner_layers)
         self.ref_image_refiner = Stack(cfg, dit.num_refiner_layers)

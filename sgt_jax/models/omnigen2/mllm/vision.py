@@ -17,7 +17,7 @@ from sgt_jax.batch import TokenInfo
 from sgt_jax.data.layouts.omnigen2.pictures import MEAN, STD
 from sgt_jax.models.attention import attend, prepare, segment_info
 from sgt_jax.models.lanes import flat
-from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, product, rope_angles, rotation
+from sgt_jax.models.layers import Linear, RMSNorm, apply_rope, product, rope_angles, rotation, weight
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.stack import layer_input, run_layers
 from sgt_jax.models.transformer import Mlp
@@ -46,7 +46,7 @@ class PatchEmbedding(nn.Module):
         # The published axes, the outputs last: a file is read into it without a reshape.
         shape = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
         init = nn.initializers.normal(cfg.text.initializer_range)
-        kernel = self.param("kernel", init, (*shape, vision.hidden_size))
+        kernel = weight(self, "kernel", init, (*shape, vision.hidden_size))
         x = patches.astype(cfg.compute_dtype)
         return product(x, kernel.reshape(-1, vision.hidden_size), cfg.precision, cfg.compute_dtype)
 
