@@ -79,7 +79,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: no command '{name}'; {nearest(name, known) or 'sgt lists them all'}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[name][0]}")
-    importlib.import_module("sgt_jax.parallel.host_memory").keep_freed()
     importlib.import_module("sgt_jax.parallel.compiling").compilation_cache()
     return guarded(lambda: module.main(rest))
 

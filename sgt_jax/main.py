@@ -39,11 +39,9 @@ def main(argv: list[str]) -> None:
             print(f"{config.name}: loading (work directory {WORKDIR.value})", flush=True)
         from sgt_jax.parallel.compiling import compilation_cache
         from sgt_jax.parallel.distributed import prepare_platform
-        from sgt_jax.parallel.host_memory import keep_freed
         from sgt_jax.parallel.stopping import StopRequest
 
         StopRequest.status = STOPPED.value
-        keep_freed()
         prepare_platform(config.platform, config.cpu_devices)
         compilation_cache(config.compilation_cache)
         processes = {name: flag.value for name, flag in PROCESSES.items()}

@@ -48,11 +48,9 @@ def _run(study: ConfigDict) -> None:
     print(f"{study.name}: loading (work directory {options.workdir})", flush=True)
     from sgt_jax.parallel.compiling import compilation_cache
     from sgt_jax.parallel.distributed import prepare_platform
-    from sgt_jax.parallel.host_memory import keep_freed
     from sgt_jax.study import page, run
 
     logging.set_verbosity(logging.WARNING)
-    keep_freed()
     prepare_platform(study.base.platform, study.base.cpu_devices)
     # Arms differ in their data more often than in their shapes: what one has compiled, the next one finds.
     compilation_cache(study.base.compilation_cache)
