@@ -30,8 +30,7 @@ def uniform_fan_in(
 def weight(module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...]) -> jax.Array:
     """The parameter `name` of a module, drawn by `init` where it is not there yet.
 
-    As `module.param`, which traces `init` again for the shape whenever the parameter is used: an eighth of the time it takes
-    to trace a model.
+    As `module.param`, which traces `init` again for the shape whenever the parameter is used (docs/performance.md).
 
     Raises:
       ScopeParamShapeError: the parameter that is there has another shape.

@@ -48,9 +48,9 @@ class OpenCache(NamedTuple):
         """The facts with those of the slots [B, 1] that are written next."""
         return TokenInfo(*(_write(old, fact, self.at, 1) for old, fact in zip(self.info, new, strict=True)))
 
-    def after(self, info: TokenInfo, layers: Any) -> "OpenCache":
-        """The cache after a step: `info` as `noted`, `layers` the pairs that `run_layers` put out, a list or stacked."""
-        pairs = layers if isinstance(layers, list) else list(zip(*layers, strict=True))
+    def after(self, info: TokenInfo, outs: Any) -> "OpenCache":
+        """The cache after a step: `info` as `noted`; `outs` is what `run_layers` put out, "cache" of each layer in it."""
+        pairs = zip(*outs["cache"], strict=True) if isinstance(outs, dict) else (out["cache"] for out in outs)
         return OpenCache(*(tuple(x) for x in zip(*pairs, strict=True)), info, self.at + 1)
 
 

@@ -104,9 +104,12 @@ def test_frozen_parts_cost_less(plain):
 
 def test_xla_counts_no_expert_twice(plain, monkeypatch):
     """XLA's own count of one layer more, attention left out, 2k slots, all unrolled: forward and backward."""
-    without = lambda q, k, v, cached, *_: (q + (jnp.sum(k) + jnp.sum(v)), cached)  # noqa: E731
-    monkeypatch.setattr(decoder, "attend_after", without)
     und, gen = 1024, 1024
+
+    def without(q, k, v, cached, *_):
+        return q + (jnp.sum(k) + jnp.sum(v)), cached
+
+    monkeypatch.setattr(decoder, "attend_after", without)
 
     def flops(layers):
         llm = plain.model.llm.__class__(**(vars(plain.model.llm) | {"num_hidden_layers": layers}))

@@ -184,8 +184,7 @@ class Decoder(nn.Module):
         for kind, i in wanted:
             aux[f"{kind}_{i}"] = outs[kind][i] if scanned else outs[i][kind]
         if in_place:
-            layers = outs["cache"] if scanned else [out["cache"] for out in outs]
-            aux["cache"] = cache.after(mask.keys, layers)
+            aux["cache"] = cache.after(mask.keys, outs)
         elif return_kv:
             keys, values = (outs[n] if scanned else tuple(out[n] for out in outs) for n in ("k", "v"))
             aux["cache"] = Cache(keys, values, concat_info(info_und, info_gen))

@@ -152,8 +152,7 @@ class TextModel(nn.Module):
             f"{kind}_{i}": outs[kind][i] if scanned else outs[i][kind] for kind, i in wanted
         }
         if in_place:
-            layers = outs["cache"] if scanned else [out["cache"] for out in outs]
-            aux["cache"] = cache.after(key_info, layers)
+            aux["cache"] = cache.after(key_info, outs)
         elif return_kv:
             keys_values = (outs[name] if scanned else tuple(out[name] for out in outs) for name in ("k", "v"))
             aux["cache"] = Cache(*keys_values, info)
