@@ -14,7 +14,7 @@ from sgt_jax.evaluation.rules.official import dpg
 def read(folder: Path) -> list[Prompt]:
     """prompts.json (NAME.txt -> prompt) or a folder `prompts/` of text files, and the question table dpg_bench.csv."""
     rows = files.read_table(folder / "dpg_bench.csv", ",")
-    table = dpg.questions(rows)
+    table = dpg.every_question(rows)
     if (folder / "prompts.json").is_file():
         texts = {name.removesuffix(".txt"): text for name, text in files.read_json(folder / "prompts.json").items()}
     else:
@@ -28,41 +28,52 @@ def read(folder: Path) -> list[Prompt]:
         bad = bad or (
             "its name has a full stop or a slash, so the scorer would not find it" if "." in name or "/" in name else ""
         )
-        out.append(Prompt(name, text, {"questions": [question._asdict() for question in asked]}, bad=bad))
+        out.append(Prompt(name, text, {"questions": [q._asdict() | {"official": used} for q, used in asked]}, bad=bad))
     return out
 
 
 def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """The official score from the answers to the questions about each tile."""
-    table = {
-        p.key: [dpg.Question(**{**q, "parents": tuple(q["parents"])}) for q in p.row["questions"]] for p in prompts
-    }
+    """The official score from the answers to the questions about each tile, and our own count of all questions."""
+    whole, official = _tables(prompts)
     said, tiles = {}, 0
     for prompt in prompts:
         for verdict in verdicts.get(prompt.key, ()):
             answers = verdict.get("answers")
-            count = len(table[prompt.key])
+            count = len(whole[prompt.key])
             if not isinstance(answers, list) or not all(
                 isinstance(tile, list) and len(tile) == count for tile in answers
             ):
                 raise DataError(f"dpg, {prompt.key}: the judge's 'answers' must be a list per tile of {count} texts")
             tiles = tiles or len(answers)
             said[prompt.key] = answers
-    order = {(key, q.text): i for key, asked in table.items() for i, q in enumerate(asked)}
-    found = dpg.results(table, list(said), tiles, lambda item, tile, text: said[item][tile][order[item, text]])
-    broad = {f"{name}": value for name, value in found["L1"].items()}
-    own = {f"{name} by our own count, all tiles": value for name, value in _of_all_tiles(table, said).items()}
-    return {"DPG score": found["dpg_score"], **broad, **own} if said else {}
+    if not said:
+        return {}
+    order = {(key, q.text): i for key, asked in whole.items() for i, q in enumerate(asked)}
+
+    def answer(item: str, tile: int, text: str) -> str:
+        return said[item][tile][order[item, text]]
+
+    # A table whose names are all digits is read as numbers by the official script, and then matches no file.
+    found = dpg.results(official, [] if all(key.isdigit() for key in official) else list(said), tiles, answer)
+    own = dpg.own_results(whole, list(said), tiles, answer)
+    return {
+        "DPG score": found["dpg_score"], **found["L1"],
+        "DPG score by our own count, every question and every ancestor": own["score"],
+        **{f"{name} by our own count, all tiles": value for name, value in own["L1"].items()},
+    }  # fmt: skip
 
 
-def _of_all_tiles(table: Mapping[str, Sequence[dpg.Question]], said: Mapping[str, Any]) -> dict[str, float]:
-    """Category -> share of questions answered with yes, times 100; the official means see the last tile only."""
-    found: dict[str, list[float]] = {}
-    for item, answers in said.items():
-        for tile in answers:
-            for question, text in zip(table[item], tile, strict=True):
-                found.setdefault(question.category.split("-")[0].strip(), []).append(100.0 * (text == "yes"))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+def _tables(prompts: Sequence[Prompt]) -> tuple[dict[str, list[dpg.Question]], dict[str, list[dpg.Question]]]:
+    """All questions of each item, and those that the official script uses."""
+    whole: dict[str, list[dpg.Question]] = {}
+    official: dict[str, list[dpg.Question]] = {}
+    for prompt in prompts:
+        for entry in prompt.row["questions"]:
+            values = {**entry, "parents": tuple(entry["parents"])}
+            used = values.pop("official", True)
+            whole.setdefault(prompt.key, []).append(dpg.Question(**values))
+            official.setdefault(prompt.key, []).extend(whole[prompt.key][-1:] if used else ())
+    return whole, {item: asked for item, asked in official.items() if asked}
 
 
 BENCHMARK = Generation(

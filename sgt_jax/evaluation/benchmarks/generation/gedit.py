@@ -54,7 +54,11 @@ def beside(prompt: Prompt, model: str) -> dict[str, str | Picture]:
 
 
 def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """The official means by language; "zh", which the official script offers, would select nothing."""
+    """The official means by language, and our own where they are none.
+
+    "zh" is what the official script offers for Chinese; no row has it, so that its means are not-a-number, and ours, of
+    the rows that the data call "cn", stand beside them.
+    """
     groups: dict[str, list[dict[str, str]]] = {}
     for prompt in prompts:
         for verdict in verdicts.get(prompt.key, ()):
@@ -66,12 +70,22 @@ def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping
                 "instruction_language": row["instruction_language"],
             })  # fmt: skip
     out = {}
-    for language in sorted({row["instruction_language"] for rows in groups.values() for row in rows}):
-        for key, means in judged.gedit_statistics(groups, language).items():
+    languages = {row["instruction_language"] for rows in groups.values() for row in rows}
+    for language in sorted(languages | ({"zh"} if "cn" in languages else set())):
+        found = judged.gedit_statistics(groups, language)
+        for key, means in found.items():
             out[f"{language} / {key}"] = means[f"avg_{key.removesuffix('_intersection')}"]
-        each = judged.gedit_statistics(groups, language)["overall"]
-        out |= {f"{language} / overall / {group}": each[group] for group in groups}
+        if language != "zh":
+            out |= {f"{language} / overall / {group}": found["overall"][group] for group in groups}
+            out |= _own(language, found)
     return out
+
+
+def _own(language: str, found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Averages over the groups that have items; for Chinese under the name that the official script has for it."""
+    named = {"cn": "zh (in the data cn)"}.get(language, language)
+    return {f"{named} / {key} by our own count, groups that have items": judged.gedit_where_any(found[key])
+            for key in ("overall", "overall_intersection")}  # fmt: skip
 
 
 def _least(verdict: Mapping[str, Any], key: str, name: str) -> float:

@@ -39,19 +39,29 @@ def beside(prompt: Prompt, model: str) -> dict[str, Any]:
 
 
 def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Means per tag and their plain mean, from what a detector saw in every picture."""
-    asked, correct = [], []
+    """Means per tag and their plain mean, from what a detector saw in every picture, and our own counts."""
+    asked, correct, own = [], [], []
+    right: dict[str, bool] = {}
     for prompt in prompts:
         for verdict in verdicts.get(prompt.key, ()):
             if not isinstance(verdict.get("detections"), list):
                 raise DataError(f"geneval, {prompt.key}: the detector's line has no list 'detections'")
             asked.append(prompt.row)
             correct.append(detections.judge(prompt.row, verdict["detections"]).correct)
+            own.append(detections.judge(prompt.row, verdict["detections"], _ALL_COLOURS).correct)
+            right[prompt.key] = right.get(prompt.key, False) or correct[-1]
     if not asked:
         return {}
     found = detections.summary(asked, correct)
-    pictures = {"pictures": found["images_correct"], "prompts with a right picture": found["prompts_correct"]}
-    return {"overall": found["overall"], **found["tag_means"], **pictures}
+    return {
+        "overall": found["overall"], **found["tag_means"],
+        "pictures": found["images_correct"], "prompts with a right picture": found["prompts_correct"],
+        "prompts with a right picture by our own count, equal ones apart": sum(right.values()) / len(right),
+        "overall by our own count, colours of all objects": detections.summary(asked, own)["overall"],
+    }  # fmt: skip
+
+
+_ALL_COLOURS = detections.Options(all_colours=True)
 
 
 def make(name: str, title: str, file: str, what: str) -> Generation:

@@ -9,7 +9,7 @@ from sgt_jax.evaluation.benchmarks import files, layouts
 from sgt_jax.evaluation.benchmarks.benchmark import Place
 from sgt_jax.evaluation.benchmarks.items import Picture
 from sgt_jax.evaluation.benchmarks.pictures import Generation, Prompt
-from sgt_jax.evaluation.rules.official import judged
+from sgt_jax.evaluation.rules.official import judged, tables
 
 
 def read(folder: Path) -> list[Prompt]:
@@ -31,20 +31,31 @@ def read(folder: Path) -> list[Prompt]:
 
 
 def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Types as the official script has them, and BAGEL's overall; unscored items drop out, and are counted here."""
-    means, unread = {}, 0
+    """Types as the official script has them, and BAGEL's overall; unscored items drop out, and are counted here.
+
+    Beside them the mean of the replies by our own reading.
+    """
+    means, own, unread, unread_by_us = {}, [], 0, 0
     for prompt in prompts:
         for verdict in verdicts.get(prompt.key, ()):
             if not isinstance(verdict.get("text"), str):
                 raise DataError(f"imgedit, {prompt.key}: the judge's line has no 'text'")
-            mean = judged.read_imgedit(verdict["text"])
+            mean, plain = judged.read_imgedit(verdict["text"]), judged.plain_imgedit(verdict["text"])
             unread += mean is None
+            unread_by_us += plain is None
             if mean is not None:
                 means[prompt.key] = mean
-    if not means:
+            if plain is not None:
+                own.append(plain)
+    if not means and not own:
         return {}
     types = judged.imgedit_types(means, {prompt.key: prompt.row for prompt in prompts})
-    return {"overall by BAGEL's copy": judged.imgedit_overall(means), **types, "replies without a score": float(unread)}
+    overall = {"overall by BAGEL's copy": judged.imgedit_overall(means)} if means else {}
+    return {
+        **overall, **types, "replies without a score": float(unread),
+        "overall by our own reading, three scores each": tables.mean(own),
+        "replies without three scores": float(unread_by_us),
+    }  # fmt: skip
 
 
 BENCHMARK = Generation(

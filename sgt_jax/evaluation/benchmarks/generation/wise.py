@@ -38,6 +38,7 @@ def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping
         return {
             "WISE 2026": found["overall"],
             **means,
+            "WISE 2026 by our own count, a line without a score is wrong": judged.wise_every_line(lines),
             "lines without a score": float(len(found["invalid_score_lines"])),
         }
     if not all({"consistency", "realism", "aesthetic_quality"} <= set(line) for line in lines):

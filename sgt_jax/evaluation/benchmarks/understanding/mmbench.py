@@ -50,7 +50,10 @@ def score(items: Sequence[Item], replies: Sequence[str], style: str) -> Outcome:
         base = {int(row["index"]) % STEP: row for row in reversed(rows)}
         return tables.accuracy_table([base[q] for q in found], list(found.values()))
 
-    return choice_outcome(items, replies, table)
+    found = choice_outcome(items, replies, table)
+    groups = tables.circular_hits([int(item.index) for item in items], found.hits["own reading"])
+    own = {"circular accuracy by our own reading": tables.mean(groups.values())}
+    return dataclasses.replace(found, scores=found.scores | own)
 
 
 BENCHMARK = Understanding(

@@ -60,14 +60,19 @@ def read_choice(reply: str, options: Options) -> str | None:
     return letter(reply, options) or text_option(reply, options)
 
 
-_PLAIN_LETTER = re.compile(r"[\s(\[{<*_`\"'$]*([A-Za-z])(?!['’]?[A-Za-z0-9])[\s.)\]}>*_`\"'$:]*(.*)", re.DOTALL)
+_PLAIN_LETTER = re.compile(r"[\s(\[{<*_`\"'$]*([A-Za-z])(?!['’]?[A-Za-z0-9])[\s.)\]}>*_`\"'$:/。，：）]*(.*)", re.DOTALL)
+_PLAIN_SENTENCE = re.compile(
+    r"(?:answer\s+is|answer\s*:|option|答案是?|选择?)[\s:：(（*\"'{]*([A-Za-z])(?!['’]?[A-Za-z0-9])(?!\s+or\b)", re.IGNORECASE
+)
+_ARTICLE = re.compile(r"(answer\s+is)\s+a\s+(?=\w)", re.IGNORECASE)  # "the answer is a cube" names no letter
 
 
 def plain_choice(reply: str, options: Options) -> str | None:
     """Our own reading, for the score beside the official one: no substrings of words, no article taken for option A.
 
     A letter alone (in any case, quoted or in brackets), at the start before its own option's text, or after "answer is",
-    "answer:" or "option"; else the one option whose text stands in the reply as whole words.
+    "answer:", "option" or their Chinese, unless "or" follows; else the one option whose text stands in the reply as whole
+    words.
     """
     text = reply.strip()
     lone = _PLAIN_LETTER.fullmatch(text)
@@ -75,9 +80,7 @@ def plain_choice(reply: str, options: Options) -> str | None:
         name, rest = lone.group(1).upper(), lone.group(2).strip(" -–—:.\n")
         if not rest or rest.lower() == options[name].lower().strip():
             return name
-    said = re.findall(
-        r"(?:answer\s+is|answer\s*:|option)[\s:(*\"'{]*([A-Za-z])(?!['’]?[A-Za-z0-9])", text, re.IGNORECASE
-    )
+    said = _PLAIN_SENTENCE.findall(_ARTICLE.sub(r"\1 the ", text))
     named = {name.upper() for name in said if name.upper() in options}
     if len(named) == 1:
         return named.pop()

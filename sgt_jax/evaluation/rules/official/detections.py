@@ -20,6 +20,7 @@ class Options:
     max_objects: int = 16
     max_overlap: float = 1.0  # 1 switches the suppression of overlapping boxes off
     position_threshold: float = 0.1
+    all_colours: bool = False  # not official: objects of the wanted colour come first, so that one behind the best counts
 
 
 class Found(NamedTuple):
@@ -102,7 +103,10 @@ def judge(
     reasons: list[str] = []
     groups: list[list[Found] | None] = []
     for part in metadata.get("include", []):
-        found = objects.get(part["class"], [])[: part["count"]]
+        found = objects.get(part["class"], [])
+        if options.all_colours and "color" in part:
+            found = sorted(found, key=lambda one: one.colour != part["color"])
+        found = found[: part["count"]]
         why = _missing(part, found) or _misplaced(part, found, groups, options)
         reasons += [why] if why else []
         groups.append(None if why else found)

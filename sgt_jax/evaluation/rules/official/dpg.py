@@ -45,6 +45,29 @@ def questions(rows: Sequence[Mapping[str, str]], *, skip_first: bool = True) -> 
     return {item: list(mine.values()) for item, mine in found.items()}
 
 
+def every_question(rows: Sequence[Mapping[str, str]]) -> dict[str, list[tuple[Question, bool]]]:
+    """item_id -> all its questions, and whether the official script uses each: those that it does not use come first.
+
+    Left out there are the first row of the table, and all but the last run of an item whose rows do not stand together.
+    """
+    runs: list[list[Mapping[str, str]]] = []
+    for row in rows:
+        if not runs or runs[-1][0]["item_id"] != row["item_id"]:
+            runs.append([])
+        runs[-1].append(row)
+    known: dict[str, dict[int, Question]] = {}
+    for run in runs:
+        mine = known.setdefault(run[0]["item_id"], {})
+        mine.update((question.number, question) for question in questions(run, skip_first=False)[run[0]["item_id"]])
+    official = questions(rows)
+    found = {}
+    for item, mine in known.items():
+        used = official.get(item, [])
+        numbers = {question.number for question in used}
+        found[item] = [(q, False) for q in mine.values() if q.number not in numbers] + [(q, True) for q in used]
+    return found
+
+
 def item_scores(
     asked: Sequence[Question], item: str, tiles: int, answer: Answer
 ) -> tuple[list[float], dict[int, float]]:
@@ -91,3 +114,38 @@ def results(
         "L2": {name: mean(values) * 100 for name, values in fine.items()},
         "items": each,
     }
+
+
+def own_results(
+    table: Mapping[str, Sequence[Question]], items: Sequence[str], tiles: int, answer: Answer
+) -> dict[str, Any]:
+    """Our own count, times 100: score, and L1 over all tiles.
+
+    A question counts 0 if any of its ancestors was answered with anything but yes, wherever it stands in the table. A
+    parent that is no question of the item is passed over.
+
+    Args:
+      table: with the questions that the official script leaves out.
+    """
+    each: list[float] = []
+    broad: dict[str, list[float]] = defaultdict(list)
+    for item in items:
+        asked = {question.number: question for question in table[item]}
+        for tile in range(tiles):
+            values = {number: answer(item, tile, q.text) == "yes" for number, q in asked.items()}
+            for number, question in asked.items():
+                broad[question.category.split("-")[0].strip()].append(float(values[number]))
+            true = [all(values[n] for n in _with_ancestors(asked, number)) for number in asked]
+            each.append(mean(map(float, true)))
+    return {"score": mean(each) * 100, "L1": {name: mean(values) * 100 for name, values in broad.items()}}
+
+
+def _with_ancestors(asked: Mapping[int, Question], number: int) -> set[int]:
+    """The question, its parents, theirs, and so on; a circle ends where it began."""
+    found, waiting = set(), [number]
+    while waiting:
+        one = waiting.pop()
+        if one in asked and one not in found:
+            found.add(one)
+            waiting.extend(asked[one].parents)
+    return found

@@ -37,6 +37,15 @@ def gedit_statistics(groups: Mapping[str, Sequence[Mapping[str, str]]], language
     return out
 
 
+def gedit_where_any(means: Mapping[str, float]) -> float:
+    """Our own average over groups: those without any item are left out, where the official one is not-a-number.
+
+    Args:
+      means: group -> mean, as in one entry of `gedit_statistics`; its own average is passed over.
+    """
+    return mean(value for name, value in means.items() if not name.startswith("avg_") and not math.isnan(value))
+
+
 def _gedit_value(row: Mapping[str, str], key: str) -> float:
     semantics, quality = float(row["sementics_score"]), float(row["quality_score"])  # spelt so in the official files
     return {"semantics": semantics, "quality": quality, "overall": math.sqrt(semantics * quality)}[key]
@@ -179,6 +188,11 @@ def wise_verified(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"categories": categories, "overall": overall, "invalid_score_lines": sorted(invalid)}
 
 
+def wise_every_line(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Our own "overall" of the revision: a line with any other score than 0 and 1 is wrong, and does not drop out."""
+    return wise_verified([{**line, "score": float(line.get("score") == 1)} for line in lines])["overall"]
+
+
 def _need_all(lines: Sequence[Mapping[str, Any]]) -> None:
     missing = sorted(set(range(1, 1001)) - {line["prompt_id"] for line in lines})
     if missing:
@@ -208,6 +222,20 @@ def read_imgedit(text: str) -> float | None:
     parts = [line.strip().split(": ") for line in text.splitlines()]
     scores = [int(part[1]) for part in parts if len(part) == 2 and part[1].isdigit()]
     return round(sum(scores) / len(scores), 2) if scores else None
+
+
+IMGEDIT_SCORES = 3  # that the judge is asked for
+_PLAIN_SCORE = re.compile(r"\W*\w[^:：]*[:：]\W*([1-5])(?:\.0+)?\W*(?:/\s*5\W*)?")
+
+
+def plain_imgedit(text: str) -> float | None:
+    """Our own reading: the mean of the first three named scores of 1 to 5; None with fewer.
+
+    Bold names and numbers, a missing blank, a full stop and "/ 5" are read; a fourth score or a sum is not.
+    """
+    found = [match for line in text.splitlines() if (match := _PLAIN_SCORE.fullmatch(line.strip()))]
+    scores = [int(match.group(1)) for match in found[:IMGEDIT_SCORES]]
+    return sum(scores) / IMGEDIT_SCORES if len(scores) == IMGEDIT_SCORES else None
 
 
 def imgedit_types(averages: Mapping[str, float], edits: Mapping[str, Mapping[str, str]]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sgt_jax.errors import DataError
-from sgt_jax.evaluation.rules.official.choices import read_choice
+from sgt_jax.evaluation.rules.official.choices import plain_choice, read_choice
 
 Row = Mapping[str, Any]
 
@@ -68,9 +68,9 @@ def read_by_rules(row: Row, reply: str) -> Reading:
 
 
 def plain_hit(row: Row, reply: str) -> bool:
-    """Our own reading, for the score beside the official one: also 0, units, and list answers count."""
+    """Our own reading, for the score beside the official one: also 0, units, and list answers count; letters as elsewhere."""
     if row["question_type"] == "multi_choice":
-        return read_choice(reply, choices_of(row)) == row["answer_option"]
+        return plain_choice(reply, choices_of(row)) == row["answer_option"]
     if row["answer_type"] in ("integer", "float"):
         numbers = re.findall(r"-?\d+(?:\.\d+)?(?:[eE]-?\d{1,3})?", reply.replace(",", ""))
         return len(numbers) == 1 and float(numbers[0]) == float(row["answer"])

@@ -25,7 +25,10 @@ CHOICES = [
     ("It looks like the star, which stands to the left of all else", FOUR, None, "A"),  # trap: longer than the options
     ("'B'", FOUR, None, "B"),  # trap: quotes
     ("b", FOUR, None, "B"),  # trap: lower case
-    ("答案是B", FOUR, None, None),
+    ("答案是B", FOUR, None, "B"),  # trap: Chinese before a letter
+    ("B。", FOUR, None, "B"),  # trap: the Chinese full stop
+    ("The answer is a cube", FOUR, "A", "B"),  # trap: the article
+    ("The answer is A or B", FOUR, "A", None),  # trap: the first of two
     ("B\n\n\n", FOUR, "B", "B"),
     ("\tB\t", FOUR, "B", "B"),
     ("Z", FOUR, "Z", None),
