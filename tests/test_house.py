@@ -22,7 +22,9 @@ ARROWS = {
         "timing analysis planning parity study training inference models reporting checkpoints evaluation parallel data "
         "configs batch trees assets errors"
     ),
-    "timing": "planning training models reporting checkpoints parallel data configs batch trees assets errors",
+    "timing": (
+        "planning parity training inference models reporting checkpoints parallel data configs batch trees assets errors"
+    ),
     "analysis": (
         "study training inference models reporting checkpoints evaluation parallel data configs batch trees assets errors"
     ),

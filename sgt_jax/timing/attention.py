@@ -1,7 +1,8 @@
 """One layer's attention, forward and backward, by each backend on the same pack: `python -m sgt_jax.timing.attention`.
 
-The pack is made up: samples of a question, a photo and a picture to paint, laid end to end. Rounds are taken in turns, and
-medians of processor time are printed, so that other work on the machine disturbs ratios little.
+The pack is made up, samples of a question, a photo and a picture to paint laid end to end, or one in the reference's layout,
+--pack FILE.npz. Rounds are taken in turns, and medians of processor time are printed, so that other work on the machine
+disturbs ratios little. `python -m sgt_jax.timing.versus` compares with another version.
 """
 
 import argparse
@@ -13,8 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sgt_jax import errors
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
+from sgt_jax.errors import DataError
 from sgt_jax.models.attention import blockwise, packed_attention
+from sgt_jax.parity.bagel.pack import token_info
 
 
 def pack(slots: int, samples: int) -> TokenInfo:
@@ -25,6 +29,23 @@ def pack(slots: int, samples: int) -> TokenInfo:
     mode = np.asarray([CAUSAL, FULL, NOISE])[split]
     sample = np.where(number < samples, number + 1, 0)
     return TokenInfo(*(np.asarray(x, np.int32)[None] for x in (sample, split, order, order, mode)))
+
+
+def read_pack(file: str) -> TokenInfo:
+    """Facts [1, slots] of a pack as the reference lays it out, such as tests/golden/perf/pack.npz, without its padding.
+
+    Raises:
+      DataError: the file cannot be read, or holds no such pack.
+    """
+    try:
+        with np.load(file) as arrays:
+            found = token_info(arrays, int(arrays["sequence_length"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise DataError(
+            f"{file}: is no pack in the reference's layout ({why}); tests/golden/perf/pack.npz is one"
+        ) from None
+    return TokenInfo(**{name: x[None] for name, x in found.items()})
 
 
 def compiled(backend: str, block: int, info: TokenInfo, heads: int, kv_heads: int, size: int) -> tuple[Callable, int]:
@@ -54,6 +75,7 @@ def visited(info: TokenInfo, block: int) -> tuple[int, int]:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     flags = argparse.ArgumentParser(description="time one layer's attention by each backend")
+    flags.add_argument("--pack", metavar="FILE", help="a pack in the reference's layout, and not one made up")
     flags.add_argument("--slots", type=int, default=1105)
     flags.add_argument("--samples", type=int, default=5)
     flags.add_argument("--heads", type=int, default=8)
@@ -68,7 +90,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints a line a backend, and the blocks visited."""
     options = parser().parse_args(argv)
-    info = pack(options.slots, options.samples)
+    return errors.guarded(lambda: compare(options))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """The command."""
+    info = read_pack(options.pack) if options.pack else pack(options.slots, options.samples)
     found = {
         name: compiled(name, options.block, info, options.heads, options.kv_heads, options.size)
         for name in options.backends
@@ -88,7 +115,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     visits, holding = visited(info, options.block)
     print(f"blockwise visits {visits} block pairs; {holding} hold an allowed pair")
-    return 0
 
 
 if __name__ == "__main__":
