@@ -86,6 +86,8 @@ TABLE: dict[str, list[str] | str] = {
     "python -m sgt_jax mask-loss": "tests/evaluation/rules/test_mask_survival.py",
     # Times and campaigns.
     "python -m sgt_jax.timing.attention": "tests/timing/test_attention.py",
+    "python -m sgt_jax.timing.versus": "tests/timing/test_versus.py",
+    "git worktree add": BY_HAND,
     "python -m sgt_jax bench": "tests/commands/test_bench.py",
     "python -m sgt_jax bench-sampling": ["--tokens=2", "--steps=1", "--repeats=1"],
     "python -m sgt_jax.timing.data_throughput": ["--photos=4", "--rounds=1"],

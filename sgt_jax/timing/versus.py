@@ -5,7 +5,8 @@
 
 Each version runs in a process of its own (`versus_worker.py`), with its own interpreter if --python names one. One is asked,
 then the other, A B A B ...; what counts is processor time of all threads, and the ratio of two rounds that follow each other,
-so that other work on the machine disturbs little. Beside the times stand numbers that show that both computed the same.
+so that other work on the machine disturbs little. Beside the times stand numbers that show that both computed the same. With
+--before . this version is compared with itself, where --change says what the first side does otherwise.
 
     step FILE        whole training steps: of a config (FILE.py), or of the model in --model on a recorded pack (FILE.npz)
     compile FILE     tracing, lowering and compiling such a step, without any cache
@@ -116,7 +117,9 @@ def check(options: argparse.Namespace) -> None:
 def prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What both workers are told; makes in `folder` what the options do not name. Configs are each version's own."""
     told = {
-        name: value for name, value in vars(options).items() if name not in ("before", "python", "backends", "rounds")
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("before", "python", "backends", "change", "rounds")
     }
     told["of"] = options.of
     if options.of and not options.of.startswith("package:") and not options.of.endswith(".py"):
@@ -151,8 +154,8 @@ def compare(options: argparse.Namespace) -> str:
         told = prepared(options, Path(folder))
         before = options.before.resolve()
         sides = {
-            "before": (before, options.python, {"attention": options.backends[0]}),
-            "this": (HERE, sys.executable, {"attention": options.backends[1]}),
+            "before": (before, options.python, {"attention": options.backends[0], "changes": options.change}),
+            "this": (HERE, sys.executable, {"attention": options.backends[1], "changes": []}),
         }
         workers = {name: Worker(name, place, python, told | own) for name, (place, python, own) in sides.items()}
         with workers["before"], workers["this"]:
@@ -172,6 +175,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("of", nargs="?", help="a file or folder; a config is taken from each version's own checkout")
     flags.add_argument("--before", type=Path, required=True, metavar="CHECKOUT", help="of the version to compare with")
     flags.add_argument("--python", default=sys.executable, help="its interpreter; by default this one")
+    flags.add_argument(
+        "--change", nargs="+", default=[], metavar="FIELD=VALUE", help="of the config, on the side of --before alone"
+    )
     flags.add_argument("--rounds", type=int, default=7)
     flags.add_argument("--cores", type=int, default=1, help="that each process may use")
     flags.add_argument("--devices", type=int, default=0, help="virtual devices; 0: as the config says")

@@ -75,7 +75,7 @@ def step_of_config(options: dict[str, Any]) -> Step:
     """The step that training of a config takes, on its own mesh, with the second batch of its data."""
     import jax
 
-    config = find("load_config")(options["of"])
+    config = find("load_config")(options["of"], options["changes"])
     devices = options["devices"] or config.cpu_devices or 1
     find("prepare_platform")("cpu", devices)
     partitioning = find("partitioning")
@@ -175,6 +175,13 @@ def compiling(options: dict[str, Any]) -> Thing:
     return Thing(call, lambda lowered: {"operations": float(lowered.as_text().count(" = "))})
 
 
+def norm(tree: Any) -> float:
+    """Of all numbers in a tree, in float64."""
+    import jax
+
+    return float(np.sqrt(sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(tree))))
+
+
 # -- Parts -------------------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +189,7 @@ def muon(options: dict[str, Any]) -> Thing:
     """The optimizer's update of all matrices in the layers of a config's model, with random gradients."""
     import jax
 
-    config = find("load_config")(options["of"])
+    config = find("load_config")(options["of"], options["changes"])
     find("prepare_platform")("cpu", options["devices"] or config.cpu_devices or 1)
     mesh = find("partitioning").make_mesh(config.mesh)
     jax.set_mesh(mesh)
@@ -203,8 +210,7 @@ def muon(options: dict[str, Any]) -> Thing:
     opt_state = compiled(params, opt_state, params)[1]  # the first step of a warm-up has rate 0 and changes nothing
 
     def facts(found: Any) -> dict[str, float]:
-        updates = jax.tree.leaves(found[0])
-        return {"matrices": float(len(updates)), "norm": float(np.sqrt(sum(np.sum(np.square(x)) for x in updates)))}
+        return {"matrices": float(len(jax.tree.leaves(found[0]))), "norm": norm(found[0])}
 
     return Thing(lambda: jax.block_until_ready(compiled(params, opt_state, params)), facts)
 
@@ -230,10 +236,7 @@ def attention(options: dict[str, Any]) -> Thing:
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(*inputs, info).compile()
 
-    def facts(found: Any) -> dict[str, float]:
-        return {"norm": float(np.sqrt(sum(np.sum(np.square(x)) for x in found)))}
-
-    return Thing(lambda: jax.block_until_ready(compiled(*inputs, info)), facts)
+    return Thing(lambda: jax.block_until_ready(compiled(*inputs, info)), lambda found: {"norm": norm(found)})
 
 
 def load(options: dict[str, Any]) -> Thing:
