@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from sgt_jax.parallel import progress
+
 
 class Round(NamedTuple):
     """One timed call.
@@ -25,9 +27,11 @@ def alternate(sides: Mapping[str, Callable[[], Round]], rounds: int) -> dict[str
       Per side 1 + rounds results; the first is the one that does not count.
     """
     found: dict[str, list[Round]] = {name: [] for name in sides}
+    progress.begin("timing", len(sides) * (1 + rounds))
     for _ in range(1 + rounds):
         for name, call in sides.items():
             found[name].append(call())
+            progress.add()
     return found
 
 

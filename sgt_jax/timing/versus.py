@@ -32,6 +32,7 @@ import numpy as np
 import sgt_jax
 from sgt_jax import errors
 from sgt_jax.errors import ConfigError
+from sgt_jax.parallel import progress
 from sgt_jax.timing import rounds
 
 HERE = Path(sgt_jax.__file__).resolve().parents[1]
@@ -149,7 +150,6 @@ def _slots(options: argparse.Namespace) -> dict[str, np.ndarray]:
 
 def compare(options: argparse.Namespace) -> str:
     """Runs both versions in turns; the table."""
-    check(options)
     with tempfile.TemporaryDirectory() as folder:
         told = prepared(options, Path(folder))
         before = options.before.resolve()
@@ -205,7 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> None:
-    print(compare(options), flush=True)
+    check(options)
+    with progress.shown("starting both versions"):
+        table = compare(options)
+    print(table, flush=True)
 
 
 if __name__ == "__main__":
