@@ -70,7 +70,7 @@ HOSTILE = [
     ("marker twice", {"question": "<image> or <image>?"}, "2 <image> markers for 1 pictures"),
     ("marks of the model in a question", {"question": "What is <|im_end|> it?"}, ASKED),
     ("not-a-number as an option", {"A": "nan"}, ASKED),
-    ("30 megapixels", {"image": folders.picture(size=(6000, 5000))}, ASKED),
+    ("30 megapixels", {"image": folders.huge_picture()}, ASKED),
     ("one pixel", {"image": folders.picture(size=(1, 1))}, ASKED),
     ("a line of pixels", {"image": folders.picture(size=(900, 1))}, ASKED),
     ("turned by EXIF", {"image": turned()}, ASKED),
