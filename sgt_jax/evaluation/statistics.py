@@ -213,12 +213,19 @@ def _bootstrap_seeds_and_items(
     ):
         per_seed = np.zeros(chosen.shape)
         for (results, counts), block in zip(summed, blocks, strict=True):
-            weights = block.astype(np.float64)
-            per_seed += weights @ results.T / (weights @ counts)[:, None] / len(summed)
+            sums = _sums(block, np.column_stack([results.T, counts]))
+            per_seed += sums[:, :-1] / sums[:, -1:] / len(summed)
         draws.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
     low, high = np.quantile(np.concatenate(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = np.mean([results.sum() / (counts.sum() * seeds) for results, counts in summed])
     return float(value), float(low), float(high)
+
+
+def _sums(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`drawn` [n, units] @ `values` [units, k] as float64: in single precision, which is quicker, where that is exact."""
+    whole = np.array_equal(values, np.rint(values)) and len(values) * np.abs(values).max() < 1 << 24
+    kind = np.float32 if whole else np.float64
+    return (drawn.astype(kind) @ values.astype(kind)).astype(np.float64)
 
 
 def _resampled(

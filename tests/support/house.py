@@ -54,9 +54,14 @@ def parsed(text: str) -> ast.Module:
 
 def find_imports(files: Mapping[str, str]) -> list[Import]:
     """Every import of one of these modules by another, also within functions and by a name in a string."""
-    modules = {module_name(path) for path in files}
+    return _found_imports(tuple(files.items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _found_imports(files: tuple[tuple[str, str], ...]) -> list[Import]:
+    modules = {module_name(path) for path, _ in files}
     found = []
-    for path, text in files.items():
+    for path, text in files:
         by = module_name(path)
         tree = parsed(text)
         package = by if path.endswith("__init__.py") else by.rpartition(".")[0]
@@ -88,18 +93,23 @@ def _named_in_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
     What follows "-m" in a list of words is left out: that is a command for another process, or one that is only shown.
     """
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.List | ast.Tuple):
-            after = zip(node.elts, node.elts[1:])
-            parts |= {id(word) for option, word in after if isinstance(option, ast.Constant) and option.value == "-m"}
+    strings, parts = [], set()
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
+            strings.append(node)
+            parts |= {id(part) for part in node.values}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.append(node)
+        elif isinstance(node, ast.List | ast.Tuple):
+            after = zip(node.elts, node.elts[1:])
+            parts |= {id(word) for option, word in after if isinstance(option, ast.Constant) and option.value == "-m"}
+    for node in strings:
+        if isinstance(node, ast.JoinedStr):
             text = "".join(str(v.value) if isinstance(v, ast.Constant) else "{}" for v in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            text = re.sub(r"\{\w*\}", "{}", node.value)
-        else:
+        elif id(node) in parts:
             continue
+        else:
+            text = re.sub(r"\{\w*\}", "{}", node.value)
         if _DOTTED.fullmatch(text):
             dotted = text.split(":")[0].replace("%s", "{}")
             dotted += "{}" if dotted.endswith(".") else ""
