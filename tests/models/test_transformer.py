@@ -72,7 +72,7 @@ def test_writing_first_gives_what_joining_gives(scan, rows):
 def texts(rows):
     """A loop that writes texts, and what it takes."""
     model, params = made()
-    return lambda params, read: sampling.write_text(model, params, read, 28, 29, 8), params, context(rows)
+    return lambda params, read: sampling.write_text(model, params, read, 28, 29, 9), params, context(rows)
 
 
 def slots_of_a_server(rows):

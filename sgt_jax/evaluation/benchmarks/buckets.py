@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 MOST = 6  # shapes per benchmark
-_CANDIDATES = 48  # places where the sorted items may be cut
-_MULTIPLE = 16
+_CANDIDATES = 48  # places where the sorted batches may be cut
+_MULTIPLE, _SHORT = 16, 128  # lengths are multiples of 16, and of half of it up to 128
 
 Slots = Mapping[str, int]  # lane -> slots
 
@@ -28,44 +28,59 @@ class Batch:
 def cut(slots: Sequence[Slots | None], batch: int, most: int = MOST) -> list[Batch]:
     """Batches in at most `most` shapes; a function of the list of all items alone.
 
+    Items stand beside those of their length. Only the first batch, of the shortest, may have fewer items than the others:
+    it is padded to as many rows.
+
     Args:
       slots: of every item; None leaves an item out.
       batch: items in one.
       most: shapes. They are placed where padding costs least.
     """
     order = sorted((i for i, s in enumerate(slots) if s is not None), key=lambda i: (sum(slots[i].values()), i))
+    edges = [0, *range(len(order) % batch or batch, len(order) + 1, batch)] if order else [0]
+    runs = [order[start:end] for start, end in zip(edges, edges[1:])]
     out = []
-    for number, (start, end) in enumerate(_groups([sum(slots[i].values()) for i in order], most)):
-        group = sorted(order[start:end])
-        budgets = _budgets([slots[i] for i in group])
-        out += [Batch(budgets, tuple(group[i : i + batch]), number) for i in range(0, len(group), batch)]
+    for number, (start, end) in enumerate(_groups([_longest([slots[i] for i in run]) for run in runs], most)):
+        budgets = _budgets([slots[i] for run in runs[start:end] for i in run])
+        out += [Batch(budgets, tuple(sorted(run)), number) for run in runs[start:end]]
     return out
+
+
+def _longest(slots: Sequence[Slots]) -> dict[str, int]:
+    """The longest length per lane."""
+    return {lane: max(s.get(lane, 0) for s in slots) for lane in sorted({lane for s in slots for lane in s})}
 
 
 def _budgets(slots: Sequence[Slots]) -> dict[str, int]:
     """The longest length per lane, rounded up."""
-    budgets = {}
-    for lane in sorted({lane for s in slots for lane in s}):
-        step = 1 if lane.startswith("pixels") else _MULTIPLE
-        budgets[lane] = -(-max(s.get(lane, 0) for s in slots) // step) * step
-    return budgets
+    return {lane: _rounded(lane, length) for lane, length in _longest(slots).items()}
 
 
-def _groups(totals: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Spans of ascending totals, at most `most`, with the least sum of (items x largest total)."""
-    n = len(totals)
+def _rounded(lane: str, length: int) -> int:
+    step = 1 if lane.startswith("pixels") else _MULTIPLE if length > _SHORT else _MULTIPLE // 2
+    return -(-length // step) * step
+
+
+def _groups(longest: Sequence[Slots], most: int) -> list[tuple[int, int]]:
+    """Spans of batches, at most `most`, with the least sum of (batches x slots of their common shape)."""
+    n = len(longest)
     if not n:
         return []
-    edges = sorted({0, n, *(round(n * k / _CANDIDATES) for k in range(1, _CANDIDATES))})
-    edges = [e for e in edges if e in (0, n) or totals[e - 1] < totals[e]]
-    # best[k][j]: least cost of the items before edges[j] in k groups, and where the last of them starts
+    edges = sorted({round(n * k / _CANDIDATES) for k in range(_CANDIDATES + 1)})
+    parts = [_longest(longest[start:end]) for start, end in zip(edges, edges[1:])]
+    price: list[list[float]] = []  # of one shape for all batches from edge i to edge j
+    for i, start in enumerate(edges):
+        row, widest = [0.0] * (i + 1), {}
+        for j in range(i, len(parts)):
+            widest = _longest([widest, parts[j]])
+            row.append((edges[j + 1] - start) * sum(_rounded(*lane) for lane in widest.items()))
+        price.append(row)
+    # best[k][j]: least cost of the batches before edges[j] in k groups, and where the last of them starts
     best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(float("inf"), 0)] * (len(edges) - 1)]
     for _ in range(most):
-        row: list[tuple[float, int]] = [(0.0, 0)]
+        row = [(0.0, 0)]
         for j in range(1, len(edges)):
-            cost = lambda i, j=j: best[-1][i][0] + (edges[j] - edges[i]) * totals[edges[j] - 1]  # noqa: E731
-            at = min(range(j), key=cost)
-            row.append((cost(at), at))
+            row.append(min((best[-1][i][0] + price[i][j], i) for i in range(j)))
         best.append(row)
     spans, j, k = [], len(edges) - 1, most
     while j > 0:

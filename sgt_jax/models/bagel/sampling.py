@@ -108,27 +108,28 @@ def write_text(
     trace: bool = False,
     notify: Callable[[Any], None] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Generates text after contexts, feeding one token a step into a cache of fixed size.
+    """Generates text after contexts, feeding one token a step into a cache of fixed size; the last is not fed.
 
     Args:
       model, params, context: the model and what it has read.
       bos, eos: ids that open and end a text.
-      max_length: tokens fed at most, bos included.
+      max_length: tokens at most, bos included.
       pick: (logits [B, V], step) -> ids [B]; greedy by default.
       active: bool [B], rows that want a text; the others count as done at once. All by default.
-      trace: keep the logits of every step (large: max_length rows of the vocabulary).
+      trace: keep the logits of every step (large: max_length rows of the vocabulary); then the last token is fed, too.
       notify: called on the host with the number of every step, for a progress bar.
 
     Returns:
-      ids int32 [B, max_length]: the tokens *fed*, bos first; a predicted eos is not fed, and everything after is eos.
-      count int32 [B]: how many were fed. With `trace` logits float32 [B, max_length, V] of every
+      ids int32 [B, max_length]: the tokens written, bos first; everything after the last is eos.
+      count int32 [B]: how many were written. With `trace` logits float32 [B, max_length, V] of every
       step (zeros where none was needed), else None.
     """
     batch = len(context.split)
     pick = pick or (lambda logits, step: jnp.argmax(logits, axis=-1))
+    steps = max_length if trace else max_length - 1  # what would follow the last token is not asked for
 
     def more(state: Writing) -> jax.Array:
-        return (state.step < max_length) & ~jnp.all(state.done)
+        return (state.step < steps) & ~jnp.all(state.done)
 
     def feed(state: Writing) -> Writing:
         if notify is not None:
@@ -141,10 +142,11 @@ def write_text(
         done=jnp.zeros((batch,), bool) if active is None else ~active,
         ids=jnp.full((batch, max_length), eos, jnp.int32),
         logits=jnp.zeros((batch, max_length, model.config.llm.vocab_size), jnp.float32) if trace else None,
-        cache=with_room(context.cache, max_length),
+        cache=with_room(context.cache, steps),
     )
     final = jax.lax.while_loop(more, feed, start)
-    return final.ids, jnp.sum(final.ids != eos, axis=1), final.logits
+    ids = final.ids if trace else final.ids.at[:, -1].set(jnp.where(final.done, eos, final.token))
+    return ids, jnp.sum(ids != eos, axis=1), final.logits
 
 
 def feed_one(model: Bagel, params: Any, token: jax.Array, new: TokenInfo, past: OpenCache) -> tuple[jax.Array, OpenCache]:

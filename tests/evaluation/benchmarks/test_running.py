@@ -109,6 +109,17 @@ def test_batches_have_few_shapes_and_hold_everything():
     assert cut([], 8) == [] and len(cut([{"a": 3}] * 5, 2)) == 3
 
 
+@pytest.mark.parametrize(("items", "batch"), [(256, 16), (67, 16), (40, 1), (3, 16)])
+def test_only_the_batch_of_the_shortest_items_may_be_short_of_some(items, batch):
+    """Rows that are filled up cost as much as items: in all shapes together there is one batch of them at most."""
+    draw = random.Random(1)
+    slots = [{"text": draw.randrange(8, 120)} for _ in range(items)]
+    batches = cut(slots, batch)
+    assert [len(b.items) for b in batches] == [items % batch or batch] + [batch] * ((items - 1) // batch)
+    assert [b.budgets["text"] for b in batches] == sorted(b.budgets["text"] for b in batches)
+    assert all(list(b.items) == sorted(b.items) for b in batches)
+
+
 def test_a_prediction_table_has_the_form_that_the_toolkit_accepted(tmp_path):
     """Columns, rows and place are those of the recorded work folder; a limited run lacks rows, which the toolkit skips."""
     from sgt_jax.evaluation.benchmarks import files

@@ -51,9 +51,9 @@ def aggregate(prompts: Sequence[Prompt], verdicts: Mapping[str, Sequence[Mapping
         return {}
     types = judged.imgedit_types(means, {prompt.key: prompt.row for prompt in prompts})
     overall = {"overall by BAGEL's copy": judged.imgedit_overall(means)} if means else {}
+    ours = {"overall by our own reading, three scores each": tables.mean(own)} if own else {}
     return {
-        **overall, **types, "replies without a score": float(unread),
-        "overall by our own reading, three scores each": tables.mean(own),
+        **overall, **types, "replies without a score": float(unread), **ours,
         "replies without three scores": float(unread_by_us),
     }  # fmt: skip
 
