@@ -2,7 +2,8 @@
 
 python -m tests.support.answering_speed [--items 64] [--batch 16] [--rounds 3] [--tokens 8] [--whole]
 
-With --whole no token ends a reply, so that each takes all its tokens, as those of a real model would.
+With --whole no token ends a reply, so that each takes all its tokens, as those of a real model would. With --products alone:
+how long rows take through the two shapes of the nano model's MLP, which bounds what a batch can save while it writes.
 """
 
 import argparse
@@ -19,7 +20,10 @@ def main() -> None:
     for name, default in (("items", 64), ("batch", 16), ("rounds", 3), ("tokens", 8)):
         flags.add_argument(f"--{name}", type=int, default=default)
     flags.add_argument("--whole", action="store_true")
+    flags.add_argument("--products", action="store_true")
     options = flags.parse_args()
+    if options.products:
+        return products((1, options.batch), options.rounds)
     from sgt_jax.evaluation.benchmarks import answering
     from sgt_jax.evaluation.benchmarks.items import Item, Picture
     from sgt_jax.evaluation.benchmarks.records import Kept
@@ -58,6 +62,36 @@ def main() -> None:
             f"batch {batch}: {options.items / statistics.median(times):.1f} items per second of processor time, {times}"
         )
     print(f"ratio {statistics.median(b / a for a, b in zip(found[options.batch], found[1])):.2f}")
+
+
+def products(counts: tuple[int, ...], rounds: int, pairs: int = 8, repeats: int = 60) -> None:
+    """Prints processor time of x @ A @ B for so many rows, A [128, 384], B [384, 128], `pairs` of them one after another."""
+    import jax
+    import jax.numpy as jnp
+
+    key = jax.random.key(0)
+    weights = [(0.01 * jax.random.normal(key, (128, 384)) + i, 0.01 * jax.random.normal(key, (384, 128)) - i)
+               for i in range(pairs)]  # fmt: skip
+
+    @jax.jit
+    def run(x: jax.Array, weights: list) -> jax.Array:
+        def one(_: int, x: jax.Array) -> jax.Array:
+            for a, b in weights:
+                x = x + 1e-6 * jnp.matmul(jnp.matmul(x, a, precision="highest"), b, precision="highest")
+            return x
+
+        return jax.lax.fori_loop(0, repeats, one, x)
+
+    found = {count: [] for count in counts}
+    for _ in range(5 * rounds):
+        for count, times in found.items():
+            began = time.process_time()
+            jax.block_until_ready(run(jnp.ones((count, 128)), weights))
+            times.append((time.process_time() - began) / repeats / pairs)
+    for count, times in found.items():
+        print(f"{count} rows: {min(times) * 1e6:.1f} us a pair at least, {statistics.median(times) * 1e6:.1f} in the middle")
+    each = [min(times) / count for count, times in found.items()]
+    print(f"ratio a row {each[0] / each[-1]:.2f}")
 
 
 if __name__ == "__main__":
