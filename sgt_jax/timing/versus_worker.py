@@ -48,15 +48,18 @@ class Thing(NamedTuple):
 
 
 def find(name: str) -> Any:
-    """A name of the table, from where this version keeps it."""
+    """A name of the table, from where this version keeps it.
+
+    Only files of the checkout count: an interpreter in which another version is installed would find that one's modules, too.
+    """
+    checkout = Path(importlib.import_module("sgt_jax").__file__).parents[1]
     for place in PLACES[name]:
         module, _, attribute = place.partition(":")
-        try:
+        path = checkout.joinpath(*module.split("."))
+        if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
             found = importlib.import_module(module)
-            return getattr(found, attribute) if attribute else found
-        except (ModuleNotFoundError, AttributeError) as error:
-            if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "?"):
-                raise  # a package that the environment lacks
+            if not attribute or hasattr(found, attribute):
+                return getattr(found, attribute) if attribute else found
     raise ModuleNotFoundError(f"this version has {name} at none of {', '.join(PLACES[name])}")
 
 

@@ -72,6 +72,15 @@ def test_this_version_has_every_name_that_a_worker_uses_where_the_table_says():
         )
 
 
+def test_a_name_comes_from_the_checkout_alone(monkeypatch):
+    places = ("json:loads", "sgt_jax.batch:no_such_name", "sgt_jax.batch:TokenInfo")
+    monkeypatch.setitem(versus_worker.PLACES, "own", places)
+    assert versus_worker.find("own").__module__ == "sgt_jax.batch"
+    monkeypatch.setitem(versus_worker.PLACES, "own", places[:2])
+    with pytest.raises(ModuleNotFoundError, match="this version has own at none of json:loads"):
+        versus_worker.find("own")
+
+
 def test_the_pack_that_ships_has_the_sizes_of_the_figures():
     info = attention.read_pack(PACK)
     assert info.sample.shape == (1, 1105) and np.unique(info.sample).tolist() == [1, 2, 3, 4, 5]
