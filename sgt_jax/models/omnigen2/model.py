@@ -63,7 +63,9 @@ class OmniGen2:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh float32 parameters; the transformer then predicts velocity 0."""
-        return _fresh(self.config, key)
+        # What says how to compute, and not what, asks for no trace of its own.
+        neutral = dict(remat="none", attention="xla", attention_block=512, freeze_mllm=False, template="official")
+        return _fresh(self.config.replace(**neutral, min_pixels=0, max_pixels=0), key)
 
     def _init(self, key: jax.Array) -> dict[str, Any]:
         vae_key, mllm_key, dit_key = jax.random.split(key, 3)

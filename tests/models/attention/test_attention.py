@@ -1,5 +1,7 @@
 """Attention against a loop in double precision, one backend against the other, and the corners that padding makes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,14 @@ import pytest
 
 from sgt_jax.batch import CAUSAL, FULL, NOISE, TokenInfo, may_attend
 from sgt_jax.models.attention import BACKENDS as ALL
-from sgt_jax.models.attention import packed_attention, segment_info
+from sgt_jax.models.attention import packed_attention as attention
+from sgt_jax.models.attention import segment_info
 
 B, S, H, KV, D = 2, 23, 6, 2, 8
 # test_skipping.py has the kernels, and more on blocks.
 BACKENDS = [name for name in ALL if not name.startswith("tpu")]
+# One program instead of a program an operation.
+packed_attention = jax.jit(attention, static_argnames=("backend", "block"))
 
 
 def random_info(seed: int, shape: tuple[int, int] = (B, S)) -> TokenInfo:
@@ -34,9 +39,9 @@ def random_info(seed: int, shape: tuple[int, int] = (B, S)) -> TokenInfo:
 
 
 def random_qkv(seed: int = 0, keys: int = S, dtype=jnp.float32):
-    a, b, c = jax.random.split(jax.random.key(seed), 3)
-    q = jax.random.normal(a, (B, S, H, D), dtype)
-    return q, jax.random.normal(b, (B, keys, KV, D), dtype), jax.random.normal(c, (B, keys, KV, D), dtype)
+    rng = np.random.default_rng(seed)
+    shapes = (B, S, H, D), (B, keys, KV, D), (B, keys, KV, D)
+    return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
 
 
 def loop(q, k, v, mask):
@@ -76,13 +81,15 @@ def test_keys_of_a_cache_come_first(backend):
 def test_blockwise_equals_dense_in_value_and_gradient(block):
     info = random_info(3)
     qkv = random_qkv(1)
-    weight = jax.random.normal(jax.random.key(9), (B, S, H, D))
+    weight = np.random.default_rng(9).standard_normal((B, S, H, D), np.float32)
 
+    @functools.partial(jax.jit, static_argnums=1)
+    @jax.value_and_grad
     def loss(qkv, backend):
         return jnp.sum(packed_attention(*qkv, info, info, backend=backend, block=block) * weight)
 
-    dense, dense_grads = jax.value_and_grad(loss)(qkv, "xla")
-    blocks, block_grads = jax.value_and_grad(loss)(qkv, "blockwise")
+    dense, dense_grads = loss(qkv, "xla")
+    blocks, block_grads = loss(qkv, "blockwise")
     np.testing.assert_allclose(blocks, dense, rtol=1e-5)
     for a, b in zip(block_grads, dense_grads):
         np.testing.assert_allclose(a, b, atol=2e-6)
@@ -100,10 +107,10 @@ def test_padding_gives_zeros_and_takes_no_part(backend):
 
     out = packed_attention(*qkv, info, info, backend=backend, block=6)
     assert (np.asarray(out)[pad] == 0).all()
-    for gradient in jax.grad(total)(qkv):
+    for gradient in jax.jit(jax.grad(total))(qkv):
         assert np.isfinite(gradient).all() and (np.asarray(gradient)[pad] == 0).all()
     # Whatever padding holds, nobody sees it.
-    other = tuple(jnp.where(pad[..., None, None], 1e4, x) for x in qkv)
+    other = tuple(np.where(pad[..., None, None], np.float32(1e4), x) for x in qkv)
     np.testing.assert_array_equal(packed_attention(*other, info, info, backend=backend, block=6), out)
 
 

@@ -13,6 +13,17 @@ from sgt_jax.parallel import partitioning
 
 B, S, H, KV, D, BLOCK = 2, 37, 4, 2, 8, 8
 SKIPPING = ("tpu_interpret", "blockwise")
+# One program instead of a program an operation.
+intervals = jax.jit(blocks.intervals)
+make_plan = jax.jit(blockwise.make_plan, static_argnums=2)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def block_map(info: TokenInfo, block: int) -> jax.Array:
+    return blocks.block_map(blocks.padded(blocks.intervals(info, info), block, block), block, block)
+
+
+walk = jax.jit(blocks.walk)
 
 
 def facts(*rows, slots: int = S) -> TokenInfo:
@@ -69,9 +80,9 @@ CASES = {
 }
 
 
-def random_qkv(seed: int) -> tuple[jax.Array, ...]:
-    keys = jax.random.split(jax.random.key(seed), 3)
-    return tuple(jax.random.normal(key, (B, S, heads, D)) for key, heads in zip(keys, (H, KV, KV)))
+def random_qkv(seed: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((B, S, heads, D), np.float32) for heads in (H, KV, KV))
 
 
 @jax.jit
@@ -91,7 +102,7 @@ def both(qkv, info, weight):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_plain_attention_in_value_and_gradient(case):
-    weight = jax.random.normal(jax.random.key(9), (B, S, H, D))
+    weight = np.random.default_rng(9).standard_normal((B, S, H, D), np.float32)
     found = both(random_qkv(1), CASES[case], weight)
     padding = CASES[case].sample == 0
     for backend in SKIPPING:
@@ -104,7 +115,7 @@ def test_equals_plain_attention_in_value_and_gradient(case):
 @pytest.mark.parametrize("case", CASES)
 def test_intervals_are_the_mask_rule(case):
     info = CASES[case]
-    x = blocks.intervals(info, info)
+    x = jax.device_get(intervals(info, info))
     allowed = (x.first[:, None] <= x.at[..., None]) & (x.at[..., None] <= x.last[:, None])
     np.testing.assert_array_equal(allowed, may_attend(info, info))
 
@@ -112,13 +123,12 @@ def test_intervals_are_the_mask_rule(case):
 @pytest.mark.parametrize("case", CASES)
 def test_exactly_the_blocks_that_hold_an_allowed_pair_are_visited(case):
     info = CASES[case]
-    x = blocks.padded(blocks.intervals(info, info), BLOCK, BLOCK)
     more = -S % BLOCK
     mask = np.pad(may_attend(info, info), ((0, 0), (0, more), (0, more)))
     n = (S + more) // BLOCK
     holding = mask.reshape(B, n, BLOCK, n, BLOCK).any(axis=(2, 4))
-    np.testing.assert_array_equal(blocks.block_map(x, BLOCK, BLOCK), holding)
-    steps = blocks.walk(jnp.asarray(holding))
+    np.testing.assert_array_equal(block_map(info, BLOCK), holding)
+    steps = jax.device_get(walk(holding))
     count = int(steps.count[0])
     visited = list(zip(np.asarray(steps.major)[:count], np.asarray(steps.minor)[:count]))
     wanted = {(r * n + i, r * n + j) for r, i, j in np.argwhere(holding)}
@@ -128,7 +138,7 @@ def test_exactly_the_blocks_that_hold_an_allowed_pair_are_visited(case):
     assert np.count_nonzero(edges & 1) == np.count_nonzero(edges & 2) == B * n
     assert count <= 1.3 * max(len(wanted), 1) + idle
     # Blockwise attention: exactly these, in any order.
-    plan = blockwise.make_plan(info, info, BLOCK)
+    plan = jax.device_get(make_plan(info, info, BLOCK))
     np.testing.assert_array_equal(plan.count, holding.sum(axis=2))
     for r, i in np.ndindex(B, n):
         assert set(np.asarray(plan.order)[r, i, : plan.count[r, i]]) == set(np.flatnonzero(holding[r, i]))
@@ -140,8 +150,7 @@ def test_a_typical_pack_visits_few_blocks():
     info = facts(samples, slots=1280)
     lane = np.argsort((info.mode[0] == NOISE) * 2 + (info.sample[0] == 0) * 4, kind="stable")
     info = TokenInfo(*(x[:, lane] for x in info))
-    x = blocks.padded(blocks.intervals(info, info), 32, 32)
-    active = np.asarray(blocks.block_map(x, 32, 32))
+    active = np.asarray(block_map(info, 32))
     allowed = int(may_attend(info, info).sum())
     assert active.sum() * 32 * 32 <= 1.5 * allowed  # blocks at borders of samples are half empty
     assert active.sum() <= 0.25 * active.size
@@ -153,16 +162,16 @@ def test_keys_of_a_cache_and_other_head_counts():
     old, new = random_facts(3, 30), random_facts(4, queries)
     new = new._replace(split=new.split + 10, order=new.order + 40)
     keys = TokenInfo(*(np.concatenate(pair, axis=1) for pair in zip(old, new)))
+    rng = np.random.default_rng(5)
     q, k, v = (
-        jax.random.normal(key, (B, slots, heads, 72))
-        for key, slots in zip(jax.random.split(jax.random.key(5), 3), (queries, 30 + queries, 30 + queries))
+        rng.standard_normal((B, slots, heads, 72), np.float32) for slots in (queries, 30 + queries, 30 + queries)
     )
 
     @jax.jit
     def kernel(q, k, v):
         return packed_attention(q, k, v, new, keys, backend="tpu_interpret", block=16)
 
-    plain = packed_attention(q, k, v, new, keys)
+    plain = jax.jit(packed_attention)(q, k, v, new, keys)
     np.testing.assert_allclose(kernel(q, k, v), plain, atol=3e-6)
     rounded = kernel(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
     assert rounded.dtype == jnp.bfloat16
@@ -174,7 +183,7 @@ def test_pictures_see_themselves():
     sample = np.asarray([[1] * 10 + [2] * 20 + [0] * 7] * B)
     image = np.asarray([[1] * 4 + [2] * 6 + [3] * 20 + [0] * 7] * B)
     info = TokenInfo(*(np.asarray(x, np.int32) for x in segment_info(sample, image)))
-    found = both(random_qkv(3), info, jnp.ones((B, S, H, D)))
+    found = both(random_qkv(3), info, np.ones((B, S, H, D), np.float32))
     for backend in SKIPPING:
         np.testing.assert_allclose(found[backend][0], found["xla"][0], atol=3e-6)
 
@@ -183,16 +192,17 @@ def test_pictures_see_themselves():
 def test_split_over_a_mesh(shape):
     """Rows, heads and slots spread over devices: the same numbers, gradients too."""
     info = TokenInfo(*(np.pad(x, ((0, 0), (0, 3))) for x in CASES["random, shuffled"]))  # 40 slots: context divides
-    qkv = tuple(jnp.pad(x, ((0, 0), (0, 3), (0, 0), (0, 0))) for x in random_qkv(4))
+    qkv = tuple(np.pad(x, ((0, 0), (0, 3), (0, 0), (0, 0))) for x in random_qkv(4))
 
     def loss(qkv, backend):
         mask = prepare(info, info, backend=backend, block=BLOCK)
         return jnp.sum(jnp.sin(attend(*qkv, mask, backend=backend, block=BLOCK)))
 
-    plain = jax.grad(loss)(qkv, "xla")
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain = jax.device_get(gradient(qkv, "xla"))
     with jax.set_mesh(partitioning.make_mesh(shape, jax.devices()[:4])):
         for backend in SKIPPING:
-            split = jax.jit(jax.grad(loss), static_argnums=1)(qkv, backend)
+            split = gradient(qkv, backend)
             for a, b in zip(plain, split):
                 np.testing.assert_allclose(b, a, atol=3e-6, err_msg=backend)
 
@@ -202,7 +212,7 @@ def test_rows_that_the_mesh_does_not_divide():
     info = TokenInfo(*(x[:1] for x in CASES["random"]))
     q, k, v = (x[:1] for x in random_qkv(6))
     k, v = k[:, :, :1], v[:, :, :1]
-    plain = packed_attention(q, k, v, info, info)
+    plain = jax.device_get(jax.jit(packed_attention)(q, k, v, info, info))
     with jax.set_mesh(partitioning.make_mesh({"data": 2, "tensor": 2}, jax.devices()[:4])):
         for backend in SKIPPING:
             alone = jax.jit(functools.partial(packed_attention, backend=backend, block=BLOCK))(q, k, v, info, info)

@@ -40,7 +40,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def draws(model, batch):
-    return model.draw(jax.random.key(5), batch)
+    return jax.device_get(jax.jit(model.draw)(jax.random.key(5), batch))
 
 
 CAPTURE = ("vit_out", "connector_out", "input_embeds", "hidden_0", "hidden_1", "q_1", "k_1", "v_0", "final_norm")
@@ -85,7 +85,8 @@ def test_shapes(model, outputs):
 
 
 def test_draws_follow_the_key_and_nothing_else(model, batch):
-    first, again, other = (model.draw(jax.random.key(k), batch) for k in (1, 1, 2))
+    draw = jax.jit(model.draw)
+    first, again, other = (jax.device_get(draw(jax.random.key(k), batch)) for k in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)))
     assert not any((a == b).any() for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other)))
     assert {k: v.shape for k, v in first["vae"].items()} == {"16x16": (2, 2, 8, 8, 2), "8x16": (2, 1, 4, 8, 2)}
@@ -118,13 +119,13 @@ def test_moments_and_latents_give_what_pixels_give(model, params, batch, draws, 
     """A batch with tokenised moments, or with finished latents, is the same batch."""
     gen = dict(batch["gen"])
     names = [name for name in gen if name.startswith("picture:")]
+    encode = jax.jit(model.encode_moments)
     shape = (*gen["sample"].shape, 8)
     moments = {part: np.zeros(shape, np.float32) for part in ("mean", "logvar", "noise")}
     for name in names:
         size = name.removeprefix("picture:")
         pixels = batch["pixels:" + size]["pixels"]
-        got = model.encode_moments(params, pixels.reshape(-1, *pixels.shape[2:]))
-        mean, logvar = jnp.split(got, 2, axis=-1)
+        mean, logvar = np.split(jax.device_get(encode(params, pixels.reshape(-1, *pixels.shape[2:]))), 2, axis=-1)
         noise = draws["vae"][size].reshape(mean.shape)
         for part, z in (("mean", mean), ("logvar", logvar), ("noise", noise)):
             tokens = np.asarray(patchify_latents(z, 2)).reshape(2, pixels.shape[1], -1, 8)
@@ -141,7 +142,7 @@ def test_moments_and_latents_give_what_pixels_give(model, params, batch, draws, 
     for got in (from_moments, from_latents):
         np.testing.assert_allclose(got["velocity"][real], outputs["velocity"][real], atol=1e-5)
         np.testing.assert_allclose(got["velocity_target"][real], outputs["velocity_target"][real], atol=1e-5)
-    drawn = model.draw(jax.random.key(0), rest | {"gen": gen | {"moments": both}})
+    drawn = jax.eval_shape(model.draw, jax.random.key(0), rest | {"gen": gen | {"moments": both}})
     assert {k: v.shape for k, v in drawn["vae"].items()} == {"moments": shape}
 
 
@@ -193,11 +194,11 @@ def test_samples_of_a_row_do_not_see_each_other(model, params, batch, outputs, d
 def test_missing_content_keeps_loss_and_gradients_finite(model, params, plans, zero_lanes):
     budgets = {lane: 0 if lane in zero_lanes else n for lane, n in tiny.BUDGETS.items()}
     batch = tiny.batch([plans], budgets)
-    draws = model.draw(jax.random.key(0), batch)
 
     @jax.jit
     @jax.value_and_grad
     def loss(params):
+        draws = model.draw(jax.random.key(0), batch)
         return sgt.sgt_objective(model.forward(params, batch, draws), batch, LOSS)[0]
 
     value, gradients = loss(params)
@@ -277,7 +278,8 @@ def test_reading_in_two_parts_with_a_cache_equals_one_pass(scan, params, batch, 
 def test_decoding_one_token_needs_no_gen_slots(model, params):
     info = TokenInfo(*(jnp.ones((1, 1), jnp.int32),) * 5)
     none = TokenInfo(*(jnp.ones((1, 0), jnp.int32),) * 5)
-    h_und, h_gen, aux = model.decode(params, jnp.ones((1, 1, 24)), jnp.ones((1, 0, 24)), info, none, return_kv=True)
+    decode = functools.partial(model.decode, return_kv=True)
+    h_und, h_gen, aux = jax.eval_shape(decode, params, jnp.ones((1, 1, 24)), jnp.ones((1, 0, 24)), info, none)
     assert h_und.shape == (1, 1, 24) and h_gen.shape == (1, 0, 24) and aux["cache"].keys[0].shape == (1, 1, 1, 8)
 
 

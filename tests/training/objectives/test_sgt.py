@@ -1,16 +1,26 @@
 """The objective: global token means, their independence of micro-batches, and packs without labels or latents."""
 
-import types
+import functools
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sgt_jax.training.objectives import sgt
 
-CONFIG = types.SimpleNamespace(ce_weight=1.5, mse_weight=0.5, ce_loss_reweighting=False)
-REWEIGHTED = types.SimpleNamespace(ce_weight=1.5, mse_weight=0.5, ce_loss_reweighting=True)
+
+class Config(NamedTuple):
+    """The fields of a config that the objective reads."""
+
+    ce_loss_reweighting: bool
+    ce_weight: float = 1.5
+    mse_weight: float = 0.5
+
+
+CONFIG, REWEIGHTED = Config(False), Config(True)
+# One program instead of a program an operation.
+objective = jax.jit(sgt.sgt_objective, static_argnums=2)
 
 
 def example(rows=4, labels=5, slots=7, seed=0):
@@ -52,7 +62,7 @@ def by_hand(outputs, batch, reweight):
 @pytest.mark.parametrize("config", [CONFIG, REWEIGHTED])
 def test_agrees_with_the_definition(config):
     outputs, batch = example()
-    loss, metrics = sgt.sgt_objective(outputs, batch, config)
+    loss, metrics = objective(outputs, batch, config)
     ce, mse = by_hand(outputs, batch, config.ce_loss_reweighting)
     np.testing.assert_allclose([metrics["ce"], metrics["mse"]], [ce, mse], rtol=1e-5)
     np.testing.assert_allclose(loss, 1.5 * ce + 0.5 * mse, rtol=1e-5)
@@ -64,13 +74,18 @@ def test_agrees_with_the_definition(config):
 def test_micro_batches_add_up_to_the_whole_step(config):
     """Dividing by the whole step's counts; a mean of micro-batch means would differ here."""
     outputs, batch = example()
-    whole, _ = sgt.sgt_objective(outputs, batch, config)
+    whole, _ = objective(outputs, batch, config)
     counts = sgt.loss_counts(batch, outputs["noisy"])
+
+    @jax.jit
+    def share(part, counts):
+        return sgt.normalise(sgt.loss_sums(sgt.token_losses(*part), part[1]), counts, config)[0]
+
     parts, means = [], []
     for cut in (slice(0, 1), slice(1, 4)):
         part = jax.tree.map(lambda x: x[cut], (outputs, batch))  # noqa: B023
-        parts.append(sgt.normalise(sgt.loss_sums(sgt.token_losses(*part), part[1]), counts, config)[0])
-        means.append(sgt.sgt_objective(*part, config)[0])
+        parts.append(share(part, counts))
+        means.append(objective(*part, config)[0])
     np.testing.assert_allclose(sum(parts), whole, rtol=1e-6)
     assert abs(np.mean(means) - whole) > 1e-3
 
@@ -83,28 +98,32 @@ def test_a_batch_without_labels_and_latents_is_zero_and_finite(config):
     outputs["noisy"][:] = False
 
     def loss(outputs):
-        return sgt.sgt_objective(outputs, batch, config)[0]
+        return objective(outputs, batch, config)[0]
 
-    inexact = {k: jnp.asarray(v) for k, v in outputs.items() if k != "noisy"}
-    value, gradient = jax.value_and_grad(lambda x: loss({**x, "noisy": outputs["noisy"]}))(inexact)
+    inexact = {k: v for k, v in outputs.items() if k != "noisy"}
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: loss({**x, "noisy": outputs["noisy"]})))(inexact)
     assert value == 0 and all((np.asarray(g) == 0).all() for g in jax.tree.leaves(gradient))
 
 
 def test_lanes_of_length_zero():
     outputs, batch = jax.tree.map(lambda x: x[:, :0], example())
-    assert sgt.sgt_objective(outputs, batch, CONFIG)[0] == 0
+    assert objective(outputs, batch, CONFIG)[0] == 0
 
 
 def test_what_padding_holds_does_not_matter():
     """Not even a NaN in a padding slot may reach the loss or the gradient."""
     outputs, batch = example()
-    loss, _ = sgt.sgt_objective(outputs, batch, CONFIG)
-    outputs["velocity"][~outputs["noisy"]] = np.nan
-    outputs["logits"][batch["labels"]["weight"] == 0] = 1e30
-    broken, gradient = jax.value_and_grad(
-        lambda v, x: sgt.sgt_objective({**outputs, "velocity": v, "logits": x}, batch, CONFIG)[0], argnums=(0, 1)
-    )(outputs["velocity"], outputs["logits"])
-    assert broken == loss
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1))
+    def loss(velocity, logits):
+        return sgt.sgt_objective({**outputs, "velocity": velocity, "logits": logits}, batch, CONFIG)[0]
+
+    whole, _ = loss(outputs["velocity"], outputs["logits"])
+    velocity = np.where(outputs["noisy"][..., None], outputs["velocity"], np.float32(np.nan))
+    logits = np.where(batch["labels"]["weight"][..., None] == 0, np.float32(1e30), outputs["logits"])
+    broken, gradient = loss(velocity, logits)
+    assert broken == whole
     assert all(np.isfinite(g).all() for g in gradient)
     assert (np.asarray(gradient[0])[~outputs["noisy"]] == 0).all()
 
@@ -113,5 +132,5 @@ def test_the_row_that_broke_is_known():
     outputs, batch = example()
     outputs["noisy"][:, 0] = True
     outputs["velocity"][2, 0, 0] = np.inf
-    _, metrics = sgt.sgt_objective(outputs, batch, CONFIG)
+    _, metrics = objective(outputs, batch, CONFIG)
     assert np.isfinite(metrics["row_loss"]).tolist() == [True, True, False, True]
