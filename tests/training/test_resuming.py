@@ -13,7 +13,7 @@ from tests.support import tiny_experiment as tiny
 
 def changed(**fields):
     """The tiny config of six steps with some fields, named by their path."""
-    config = tiny.config(total_steps=6, cpu_devices=1)
+    config = tiny.config(total_steps=6)  # the program of test_loop.py: a warm cache has it
     config.checkpoint.every = 3
     with config.unlocked():
         config.update_from_flattened_dict(fields)
