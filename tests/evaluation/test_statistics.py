@@ -139,3 +139,9 @@ def test_contrast_of_known_arms():
 def test_holm_steps_down():
     assert statistics.holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06], nan_ok=True)
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_whole_numbers_too_large_for_single_precision_stay_exact():
+    large = float(2**24 + 1)  # rounds to 2**24 in float32
+    found = statistics.mean_over_seeds([[large] * 3] * 2, resamples=50)
+    assert found.value == found.low == found.high == large

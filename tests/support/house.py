@@ -54,7 +54,7 @@ def parsed(text: str) -> ast.Module:
 
 def find_imports(files: Mapping[str, str]) -> list[Import]:
     """Every import of one of these modules by another, also within functions and by a name in a string."""
-    return _found_imports(tuple(files.items()))
+    return list(_found_imports(tuple(files.items())))
 
 
 @functools.lru_cache(maxsize=4)
