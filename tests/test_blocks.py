@@ -55,6 +55,7 @@ TABLE: dict[str, list[str] | str] = {
     "python -m sgt_jax.launch.local": "tests/launch/test_launch.py",
     "python -m sgt_jax plan": "tests/commands/test_plan.py",
     "python -m sgt_jax.study --config=configs/study/silhouette.py": "tests/test_docs.py",
+    "python -m sgt_jax.study --config=configs/study/halves.py": "tests/test_docs.py",
     "python -m sgt_jax.study --config=configs/study/gates.py --results": "tests/study/test_gates.py",
     "python -m sgt_jax.study --config=configs/study/headline.py --results": "tests/study/test_gates.py",
     "python -m tests.support.local_road": "tests/test_blocks.py",  # the fixture below

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sgt_jax.data import sources
 from sgt_jax.data.proxies import PROXIES, make_pair
 from sgt_jax.data.sources.scenes.source import Scenes
 from sgt_jax.data.text import templates
+from sgt_jax.evaluation.evaluators.answers import Answers
 from sgt_jax.study.arms import Run, fingerprint, run_config
+from sgt_jax.training import experiment
 from tests.support import command_lines
 from tests.support.command_lines import Command, CommandError
+from tests.support.oracle_subject import OracleSubject
 from tests.support.paths import REPOSITORY
 
 OWN_PROXY = REPOSITORY / "docs" / "your_own_proxy.md"
@@ -60,9 +64,33 @@ def test_links_and_files_that_a_page_names_exist(page):
     assert [name for name in wanted if not (REPOSITORY / name).exists()] == []
 
 
+def examples() -> list[str]:
+    """The files that docs/your_own_proxy.md shows: a proxy and a skill, each short."""
+    found = [code for _, language, code in command_lines.blocks(OWN_PROXY.read_text()) if language == "python"]
+    assert all(len(code.splitlines()) < 60 for code in found)
+    return found
+
+
+def test_the_example_of_a_skill_works(monkeypatch):
+    """docs/your_own_proxy.md as it is written: the study stands, and its questions are asked in training and in scoring."""
+    monkeypatch.setattr(sources, "SOURCES", dict(sources.SOURCES))
+    names: dict[str, Any] = {}
+    exec(compile(examples()[1], OWN_PROXY.name, "exec"), names)
+    study = names["get_config"]()
+    config = run_config(study, Run("sgt", 0))
+    config.data.rows = 2
+    batches = iter(experiment.build(config).batches([0, 1]))
+    assert any("understanding" in next(batches)[1].samples for _ in range(20))
+    subject = OracleSubject({"held_out": sources.open_source(config.data.sources.held_out.to_dict())})
+    options = config.evaluators.answers.to_dict() | dict(n=40, train_source="held_out", train_n=20)
+    items = Answers(subject, options)(None).items
+    assert set(items["answer"]) == {"left", "right", "no"} and set(items["kind"]) == {"halves"}
+    assert np.mean(items["accuracy"]) == 1
+
+
 def test_the_example_of_a_proxy_works():
     """docs/your_own_proxy.md as it is written: its arm stands in the study, and its target is what it says."""
-    (code,) = [code for _, language, code in command_lines.blocks(OWN_PROXY.read_text()) if language == "python"]
+    code, _ = examples()
     names: dict[str, Any] = {}
     try:
         exec(compile(code, OWN_PROXY.name, "exec"), names)

@@ -130,3 +130,19 @@ def paint_each(
         batch=options["batch"],
         text_scale=options["text_scale"],
     )
+
+
+def paint_shapes(
+    subject: Subject,
+    params: Params,
+    plans: Sequence[Plan],
+    shapes: Sequence[tuple[int, int]],
+    options: Mapping[str, Any],
+) -> list[np.ndarray]:
+    """As `paint_each`, but every picture has a (height, width) of its own: those of one size are painted together."""
+    painted: dict[int, np.ndarray] = {}
+    for shape in sorted(set(shapes)):
+        group = [i for i, other in enumerate(shapes) if other == shape]
+        pictures = paint_each(subject, params, [plans[i] for i in group], shape, options, group)
+        painted |= dict(zip(group, pictures, strict=True))
+    return [painted[i] for i in range(len(plans))]

@@ -4,13 +4,14 @@ import copy
 import hashlib
 import json
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.assets import resource
-from sgt_jax.errors import ConfigError
+from sgt_jax.errors import ConfigError, hint
 from sgt_jax.training.added_later import ADDED_LATER as _ADDED_LATER
 from sgt_jax.training.added_later import drop_neutral
 
@@ -81,6 +82,7 @@ def run_config(study: ConfigDict, run: Run) -> ConfigDict:
     changes = study.arms[run.arm].to_dict()
     new = changes.pop("new", {})
     after = changes.pop("after", "")
+    _check_fields(run.arm, config, changes)
     try:
         config.update(changes)
     except (AttributeError, KeyError, TypeError) as error:
@@ -95,6 +97,18 @@ def run_config(study: ConfigDict, run: Run) -> ConfigDict:
     config.seed = run.seed
     config.data.seed = run.seed
     return config
+
+
+def _check_fields(arm: str, base: ConfigDict, changes: Mapping[str, Any], path: str = "") -> None:
+    """Raises a ConfigError that names the first field of an arm's changes that the base config does not have."""
+    for name, value in changes.items():
+        if name not in base:
+            raise ConfigError(
+                f"arm '{arm}' does not fit config.base: it changes config.base.{path}{name}, which is not there; "
+                f"{hint(name, base, 'there are')}; a field that the base leaves out goes into the arm's `new=dict(...)`"
+            )
+        if isinstance(value, Mapping) and isinstance(base[name], ConfigDict):
+            _check_fields(arm, base[name], value, f"{path}{name}.")
 
 
 def stage_of(study: ConfigDict, run: Run) -> Run | None:

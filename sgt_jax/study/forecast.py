@@ -71,10 +71,10 @@ def text(study: ConfigDict) -> str:
             seen = f"{effect:.1f} points" if np.isfinite(effect) else "none: one seed allows no test"
             lines.append(f"smallest effect seen with {POWER:.0%} power if differences have SD {sd:g}: {seen}")
     if gates := study.get("gates"):
+        of_runs = ", ".join(f"{kind} at least {least:g}" for kind, least in gates.controls.items())
         lines.append(
             f"gates of a kind: base at most chance + {gates.headroom:g}, oracle at least {gates.oracle:g}, SFT "
-            f"{100 * gates.way[0]:.0f} to {100 * gates.way[1]:.0f} % of the way; of a run: "
-            + ", ".join(f"{kind} at least {least:g}" for kind, least in gates.controls.items())
+            f"{100 * gates.way[0]:.0f} to {100 * gates.way[1]:.0f} % of the way; of a run: {of_runs or 'none'}"
         )
     if plan := study.get("registered"):
         pairs = [f"{arm} - {against}" for arm, against in (plan.contrasts[name] for name in plan.order)]

@@ -177,7 +177,8 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path):
     (tmp_path / "transformer" / "part-1.safetensors").write_bytes(b"three")
     assert arms.fingerprint(made["edges"]) not in prints
     config.arms.sft.data.mixture.proxy.weigth = 1.0
-    with pytest.raises(ValueError, match="arm 'sft' does not fit config.base"):
+    slip = "config.base.data.mixture.proxy.weigth, which is not there; did you mean 'weight'"
+    with pytest.raises(ValueError, match=f"arm 'sft' does not fit config.base: it changes {slip}"):
         arms.run_config(config, arms.Run("sft", 0))
 
 

@@ -36,6 +36,7 @@ FOREIGN = ("curl", "export", "git", "mkdir", "source")
 WRITTEN_BY_THE_READER = {
     "configs/mine.py": "configs/nano.py",
     "configs/study/silhouette.py": "configs/study/proxies.py",
+    "configs/study/halves.py": "configs/study/headline.py",
     "mine.py": "configs/nano_sgt.py",
 }
 PYTEST_OPTIONS = ("-m", "-k", "-n", "--dist", "--durations", "-x", "-q")

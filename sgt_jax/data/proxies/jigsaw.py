@@ -1,5 +1,8 @@
 """A mid-level proxy: put the shuffled tiles of a photo in order."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from sgt_jax.data.proxies.registry import Painted, register
@@ -21,7 +24,18 @@ def jigsaw(example, rng, options):
     order = np.arange(n * n)
     while (order == np.arange(n * n)).all():  # tiles that lie where they were are no puzzle
         order = rng.permutation(n * n)
-    return Painted(_grid(_tiles(photo, n)[order], n), photo)
+    return Painted(shuffled(photo, order), photo)
+
+
+def shuffled(photo: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The tiles of a picture in another order: place k of the result, row by row, shows tile order[k].
+
+    Args:
+      photo: [H, W, 3], both sides multiples of n.
+      order: a permutation of the n * n tiles.
+    """
+    n = math.isqrt(len(order))
+    return _grid(tiles(photo, n)[np.asarray(order)], n)
 
 
 def cut_to_multiple(image: np.ndarray, n: int) -> np.ndarray:
@@ -31,7 +45,8 @@ def cut_to_multiple(image: np.ndarray, n: int) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def _tiles(photo: np.ndarray, n: int) -> np.ndarray:
+def tiles(photo: np.ndarray, n: int) -> np.ndarray:
+    """The n x n tiles of a picture [H, W, 3], row by row: [n * n, H / n, W / n, 3]."""
     height, width = photo.shape[0] // n, photo.shape[1] // n
     return photo.reshape(n, height, n, width, 3).swapaxes(1, 2).reshape(n * n, height, width, 3)
 

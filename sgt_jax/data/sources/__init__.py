@@ -2,14 +2,15 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sgt_jax.data.sources.reading.cut import Cut
 from sgt_jax.errors import DataError, hint, nearest
 
-# Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries.
-SOURCES = {
+# Type in a config -> (module, class): imported when used, so that a run needs only its own sources' libraries. Or the class
+# itself, where `register` added it.
+SOURCES: dict[str, tuple[str, str] | Callable[..., Any]] = {
     "ade20k": ("ade20k", "Ade20k"),
     "cityscapes": ("cityscapes", "Cityscapes"),
     "coco_instances": ("coco_instances", "CocoInstances"),
@@ -20,6 +21,7 @@ SOURCES = {
     "llava_onevision": ("llava_onevision", "LlavaOneVision"),
     "llava_onevision_parquet": ("llava_onevision", "LlavaParquet"),
     "pets": ("pets", "Pets"),
+    "puzzles": ("scenes.puzzles", "Puzzles"),
     "records": ("records", "Records"),
     "sa1b": ("sa1b", "Sa1bFolder"),
     "sa1b_tars": ("sa1b", "Sa1bTars"),
@@ -32,6 +34,23 @@ SOURCES = {
 
 PICTURES = ("upright", "truncated")  # options of every source of files, see `Record`
 PIECE = ("skip", "limit")  # the same, see `Cut`
+
+
+def register(kind: str, make: Callable[..., Any]) -> None:
+    """Adds a source of your own, which configs then name by `type`; docs/your_own_proxy.md has an example.
+
+    Args:
+      kind: a name that no other source has.
+      make: takes the source's options by keyword, and gives a sequence of Examples.
+
+    Raises:
+      DataError: another source has the name.
+    """
+    known = SOURCES.get(kind, make)
+    # A config that is read twice, as by a study's page, makes its class anew.
+    if isinstance(known, tuple) or known.__qualname__ != make.__qualname__:
+        raise DataError(f"there is a source of type '{kind}' already; give yours another name")
+    SOURCES[kind] = make
 
 
 def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
@@ -47,8 +66,10 @@ def open_source(spec: Mapping[str, Any], **defaults: Any) -> Any:
     kind = options.pop("type", None)
     if kind not in SOURCES:
         raise DataError(f"unknown source type '{kind}'; {hint(kind, sorted(SOURCES))}")
-    module, name = SOURCES[kind]
-    make = getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)
+    make = SOURCES[kind]
+    if isinstance(make, tuple):
+        module, name = make
+        make = getattr(importlib.import_module(f"sgt_jax.data.sources.{module}"), name)
     known = inspect.signature(make).parameters
     options = {k: v for k, v in defaults.items() if k in known} | options
     pictures = {k: options.pop(k) for k in PICTURES if k in options and k not in known and hasattr(make, k)}

@@ -24,6 +24,7 @@ EVALUATORS = {
     "masks": ("evaluators.masks", "Masks"),
     "prompts": ("scenes.geneval", "Prompts"),
     "reconstructions": ("evaluators.reconstructions", "Reconstructions"),
+    "tiles": ("evaluators.tiles", "Tiles"),
 }
 
 

@@ -13,7 +13,7 @@ from sgt_jax.errors import DataError
 from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.rules import segmentation
 from sgt_jax.evaluation.statistics import Score, compare
-from sgt_jax.evaluation.subject import Params, Subject, paint_each
+from sgt_jax.evaluation.subject import Params, Subject, paint_shapes
 
 
 class Masks:
@@ -52,17 +52,13 @@ class Masks:
         ]
         self._constant = None
         if options["train_n"]:
-            self._constant = _best_constant(
-            subject.source(options["train_source"]), options["train_n"], self._targets[0].shape[:2]
-        )
+            training = subject.source(options["train_source"])
+            self._constant = _best_constant(training, options["train_n"], self._targets[0].shape[:2])
         self._references: dict[str, list[float]] | None = None  # ceiling and constant map, measured once
 
     def __call__(self, params: Params) -> Result:
-        painted: list[Any] = [None] * len(self._plans)
-        for shape, group in self._by_shape():
-            plans = [self._plans[i] for i in group]
-            for i, picture in zip(group, paint_each(self._subject, params, plans, shape, self._options, group)):
-                painted[i] = picture
+        shapes = [target.shape[:2] for target in self._targets]
+        painted = paint_shapes(self._subject, params, self._plans, shapes, self._options)
         if self._references is None:
             self._references = self._measure_references(params)
         items = {**self._score(painted), **self._references, "picture": [e.name for e in self._examples]}
