@@ -61,4 +61,6 @@ def get_config() -> ml_collections.ConfigDict:
     )
     c = dots.study("headline", arms, "sgt", about, SEEDS)
     register(c)
+    # Are the pictures that `sgt` paints right also those that it answers about, more so than `sft` on the same pictures?
+    c.conditional = dict(painter="sgt", against="sft", least=0.5)
     return c

@@ -5,7 +5,7 @@ import os
 from ml_collections import ConfigDict
 
 from sgt_jax.errors import ConfigError
-from sgt_jax.study import gates, registered, tables
+from sgt_jax.study import conditional, gates, registered, tables
 
 
 def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
@@ -27,6 +27,8 @@ def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
         parts.append(gates.markdown(found))
     if "registered" in facts:
         parts.append(registered.markdown(found))
+    if "conditional" in facts:
+        parts.append(conditional.markdown(found, study))
     if not parts:
         raise ConfigError(f"study '{study.name}' has neither gates of kinds nor registered contrasts")
     return "\n\n".join(parts)

@@ -102,7 +102,7 @@ def write_study(study: ConfigDict, results: epath.Path) -> None:
         "scores": {name: _as_dict(study.scores[name]) for name in study.columns},
         "splits": study.splits.to_dict(),
         **({"about": study.about} if "about" in study else {}),
-        **{name: _as_dict(study[name]) for name in ("curve", "gates", "registered", "cost") if name in study},
+        **{name: _as_dict(study[name]) for name in ("curve", "gates", "registered", "conditional", "cost") if name in study},
         "base": _as_dict(study.base),
     }
     (results / records.RUNS).mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,7 @@ def test_answers_permuted_within_a_run_fail_a_gate(folder):
 
 def test_what_is_missing_is_said(tmp_path):
     study = config_file.get_config()
-    part = planted(epath.Path(tmp_path) / "gates", study, accuracy, only=("base", "sft"))
+    part = planted(epath.Path(tmp_path) / "gates", study, accuracy, only=("base", "sft_drawn"))
     with pytest.raises(DataError, match="the gates need runs of oracle"):
         decide.markdown(study, part)
     with pytest.raises(ConfigError, match="--results"):

@@ -18,14 +18,14 @@ def planted(folder, study, accuracy, only=None):
     """
     write_study(study, folder)
     kinds = [kind for kind in KINDS for _ in range(EACH)]
-    labels = {"answers": {"kind": kinds}, "old": {"kind": ["count"]}, "prompts": {"tag": ["x"]}}
+    labels = {"answers": {"kind": kinds}, "old": {"kind": ["count"]}, "prompts": {"tag": ["x"]}, "masks": {}}
     records.write_json(folder / records.ITEMS, labels)
     for run in arms.runs(study):
         if only and run.arm not in only:
             continue
         right = np.concatenate([np.arange(EACH) < round(accuracy(run.arm, run.seed, kind) * EACH) for kind in KINDS])
-        one = {"accuracy": "1"}
-        items = {"answers": {"accuracy": records.pack(right)}, "old": one, "prompts": one, "masks": {"pq": "1"}}
+        one, painted = {"accuracy": "1"}, {"pq": records.pack(np.ones(study.base.evaluators.masks.n))}
+        items = {"answers": {"accuracy": records.pack(right)}, "old": one, "prompts": one, "masks": painted}
         config = arms.run_config(study, run)
         record = dict(arm=run.arm, seed=run.seed, steps=config.total_steps, fingerprint=arms.fingerprint(config), samples={},
                       items=items, timing={})  # fmt: skip
