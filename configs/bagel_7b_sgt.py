@@ -264,6 +264,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.checkpoint = dict(every=1_000, keep=2)  # 234 GB each
     c.profile = ()  # (first step, steps) to trace into WORKDIR/profile
     c.report = True
+    c.compare = ""  # a run whose scores stand beside this one's: its work directory, or a variant of this file to train first
     c.resume = ""  # "changed": resume although fields that change numbers are others than when the run began
 
     for name in variants:

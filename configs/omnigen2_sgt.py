@@ -229,6 +229,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.checkpoint = dict(every=250, keep=2)
     c.profile = ()
     c.report = True
+    c.compare = ""
     _apply(c, variants)
     return c
 

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     # Orbax tells every step of every save; a run says itself what a person wants to know.
     logging.set_verbosity(logging.WARNING)
     try:
-        check_first(config)
+        arm = check_first(config)
         # JAX takes seconds to import: until then this line shows that something happens.
         if (PROCESSES["process"].value or 0) == 0:
             print(f"{config.name}: loading (work directory {WORKDIR.value})", flush=True)
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
         prepare_platform(config.platform, config.cpu_devices)
         compilation_cache(config.compilation_cache)
         processes = {name: flag.value for name, flag in PROCESSES.items()}
-        sys.exit(run(config, WORKDIR.value, steal_lock=STEAL.value, **processes))
+        sys.exit(run(config, WORKDIR.value, steal_lock=STEAL.value, first=arm, **processes))
     except KeyboardInterrupt:
         leave("error: interrupted before the run began", 130)
     except SystemExit as end:
@@ -54,22 +54,33 @@ def main(argv: list[str]) -> None:
         raise
 
 
-def check_first(config: Any) -> None:
-    """What can be said of a config before JAX is imported; leaves with one line."""
+def check_first(config: Any) -> Any:
+    """What can be said of a config before JAX is imported; leaves with one line.
+
+    Returns:
+      The config of the arm that config.compare asks to train first, or None.
+    """
     from sgt_jax.errors import UserError, one_line
     from sgt_jax.training import checks
 
     try:
         checks.before_anything(config)
         checks.check_places(config)
+        arm = config_file.arm_to_compare(config, sys.argv[1:])
+        if arm is not None:
+            checks.before_anything(arm)
+        return arm
     except UserError as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise
         sys.exit(f"error: {one_line(error)}")
 
 
-def run(config: Any, workdir: str, steal_lock: bool = False, **processes: Any) -> int:
-    """Trains in this process, one of those that `distributed.Settings` names; returns the exit status."""
+def run(config: Any, workdir: str, steal_lock: bool = False, first: Any = None, **processes: Any) -> int:
+    """Trains in this process, one of those that `distributed.Settings` names; returns the exit status.
+
+    `first` is the config of an arm that is trained before, in the folder of config.compare in the work directory.
+    """
     import jax
 
     from sgt_jax.errors import one_line
@@ -78,6 +89,11 @@ def run(config: Any, workdir: str, steal_lock: bool = False, **processes: Any) -
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")
+        if first is not None:
+            beside = os.path.join(workdir, config.compare)
+            if int(train(first, beside, steal_lock).step) < first.total_steps:
+                return STOPPED.value
+            config.compare = beside
         state = train(config, workdir, steal_lock)
     except Exception as error:
         words = one_line(error) or (distributed.explain(error) if isinstance(error, jax.errors.JaxRuntimeError) else "")

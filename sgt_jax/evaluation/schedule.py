@@ -1,8 +1,9 @@
 """When a run is measured, and how its measurements become scores: before and after, paired item by item."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from etils import epath
@@ -80,8 +81,28 @@ class Schedule:
         self._log.scalars(step, dict(values, evaluation_seconds=time.time() - started), kind="eval")
 
 
-def collect_scores(workdir: epath.PathLike, evaluators: Mapping[str, Mapping[str, Any]]) -> list[Score]:
-    """The scores of a finished run: its last evaluation against its first, item by item, with intervals."""
+class Beside(NamedTuple):
+    """Another run whose last scores stand beside a run's own.
+
+    Attributes:
+      name: what tables call it.
+      folder: its work directory; it was scored on the same items.
+    """
+
+    name: str
+    folder: epath.Path
+
+
+def collect_scores(
+    workdir: epath.PathLike, evaluators: Mapping[str, Mapping[str, Any]], beside: Beside | None = None
+) -> list[Score]:
+    """The scores of a finished run: its last evaluation against its first and against another run's last, item by item.
+
+    Args:
+      workdir: of the run.
+      evaluators: {name: options with the "type"}: config.evaluators.
+      beside: the other run, if there is one.
+    """
     steps = evaluated_steps(workdir)
     if not steps:
         return []
@@ -89,6 +110,18 @@ def collect_scores(workdir: epath.PathLike, evaluators: Mapping[str, Mapping[str
     for name, options in evaluators.items():
         after = load_items(workdir, steps[-1], name)
         before = load_items(workdir, steps[0], name) if len(steps) > 1 else None
-        if after is not None:
-            scores += registry.by_name(options["type"], name).scores(after, before)
+        if after is None:
+            continue
+        evaluator = registry.by_name(options["type"], name)
+        found = evaluator.scores(after, before)
+        other = load_items(beside.folder, evaluated_steps(beside.folder)[-1], name) if beside else None
+        if other is not None:
+            pairs = zip(found, evaluator.scores(after, other), strict=True)
+            found = [_with(mine, beside.name, theirs) for mine, theirs in pairs]
+        scores += found
     return scores
+
+
+def _with(score: Score, name: str, against: Score) -> Score:
+    """A score with another run beside it, from the same score computed with that run in the place of `before`."""
+    return dataclasses.replace(score, beside_name=name, beside=against.before, over_beside=against.over_before)

@@ -55,7 +55,8 @@ class Score:
       before: the same model before training.
       baseline: what a trivial rule reaches, and `baseline_name` says which.
       ceiling: what a perfect model could reach here, and `ceiling_name` says why not one.
-      over_before, over_baseline: paired differences of `after` on the same items.
+      beside: another run that this one stands beside, and `beside_name` says which.
+      over_before, over_baseline, over_beside: paired differences of `after` on the same items.
       items: what was counted, in words: "held-out questions".
       unit: "%" for a rate, "" for an index between 0 and 1 such as IoU, else the unit in words ("dB", "nats").
       lower_is_better: an error, not a success.
@@ -70,7 +71,10 @@ class Score:
     ceiling: Estimate | None = None
     over_before: Estimate | None = None
     over_baseline: Estimate | None = None
+    beside: Estimate | None = None
+    over_beside: Estimate | None = None
     baseline_name: str = ""
+    beside_name: str = ""
     ceiling_name: str = ""
     items: str = "held-out items"
     unit: str = ""

@@ -144,21 +144,25 @@ def score_table(group: str, scores: Sequence[Score]) -> dict[str, Any]:
 
     Returns:
       "group"; "rows", its scores; "has", which columns any row fills; "top", the value at the right end of the bars;
-      "baselines" and "ceilings", the names of what the scores are held against.
+      "beside", "baselines" and "ceilings", the names of what the scores are held against.
     """
-    parts = ("before", "baseline", "ceiling", "over_baseline", "over_before")
+    parts = ("before", "baseline", "ceiling", "beside", "over_baseline", "over_before", "over_beside")
     return {
         "group": group,
         "rows": scores,
         "has": {part: any(getattr(s, part) for s in scores) for part in parts},
         "top": max(map(top, scores)),
+        "beside": next((s.beside_name for s in scores if s.beside), ""),
         "baselines": sorted({s.baseline_name for s in scores if s.baseline}),
         "ceilings": sorted({s.ceiling_name for s in scores if s.ceiling}),
     }
 
 
 def plain_table(scores: Sequence[Score]) -> str:
-    """The headline scores of a run as a table for a terminal: before, after and the paired change, with intervals."""
+    """The headline scores of a run as a table for a terminal: before, after and the paired change, with intervals.
+
+    With another run beside it, that run's scores and the paired difference from them have columns of their own.
+    """
 
     def short(value: float, unit: str) -> str:  # the unit is in the first column
         return amount(value, unit).replace(NO_BREAK + "%", "")
@@ -166,7 +170,8 @@ def plain_table(scores: Sequence[Score]) -> str:
     def between(e: Estimate, unit: str, write: Callable[[float, str], str]) -> str:
         return f"{write(e.value, unit)} [{write(e.low, unit)}, {write(e.high, unit)}]"
 
-    rows = [("held-out score, 95 % intervals", "before", "after", "change", "trivial")]
+    other = next((s.beside_name for s in scores if s.beside), "")
+    rows = [("held-out score, 95 % intervals", "before", "after", "change", "trivial", other, f"after − {other}")]
     for s in scores:
         if s.kind:
             continue
@@ -176,8 +181,12 @@ def plain_table(scores: Sequence[Score]) -> str:
             between(s.after, s.unit, short),
             between(s.over_before, s.unit, gain) if s.over_before else "",
             short(s.baseline.value, s.unit) if s.baseline else "",
+            short(s.beside.value, s.unit) if s.beside else "",
+            between(s.over_beside, s.unit, gain) if s.over_beside else "",
         ]
         rows.append((f"{name} (n = {s.after.n})", *cells))
+    if not other:
+        rows = [row[:-2] for row in rows]
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

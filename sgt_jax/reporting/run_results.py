@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from sgt_jax.evaluation.evaluators import by_name
 from sgt_jax.evaluation.items import evaluated_steps, first_picture
 from sgt_jax.evaluation.result import Result
-from sgt_jax.evaluation.schedule import collect_scores
+from sgt_jax.evaluation.schedule import Beside, collect_scores
 from sgt_jax.reporting import metrics, run_page
 
 _OF_SCENES = "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers."
@@ -29,6 +29,7 @@ def write(
     results: Mapping[str, Result],
     summary: Mapping[str, Any],
     params: Any,
+    beside: Beside | None = None,
 ) -> epath.Path:
     """Writes results.json and report.html of a run that has just ended; returns the report's path.
 
@@ -37,16 +38,17 @@ def write(
       results: of the evaluators at the last step.
       summary: seconds per part and realised samples, from the loop.
       params: parameters or their shapes, for the counts.
+      beside: another run whose scores stand beside this one's.
     """
     evaluators = config.evaluators.to_dict()
     results = {
         "title": f"SGT {config.name}",
         "run": _run(config, summary, params),
-        "scores": collect_scores(workdir, evaluators),
+        "scores": collect_scores(workdir, evaluators, beside),
         "pictures": _pictures(evaluators, results, workdir),
         "data": _data(config, summary, workdir),
         "unscored": _unscored(config, workdir),
-        "notes": _notes(config, workdir),
+        "notes": _notes(config, workdir) + _other(beside),
         "config": config.to_dict(),
     }
     return run_page.write_report(workdir, results)
@@ -168,6 +170,10 @@ def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
         else:
             notes.append(f"Held-out items are of the source {name} ({spec.type}){_apart(spec, _trained_on(config))}.")
     return notes
+
+
+def _other(beside: Beside | None) -> list[str]:
+    return [f"'{beside.name}' is another run, scored on the same items: {beside.folder}."] if beside else []
 
 
 def _asked(config: ConfigDict) -> set[str]:

@@ -24,6 +24,7 @@ _NO_EFFECT_ON_RESULTS = (
     "log_every",
     "profile",
     "report",
+    "compare",
     "checkpoint",
     "name",
     "evaluate_every",

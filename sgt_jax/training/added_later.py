@@ -8,6 +8,7 @@ from typing import Any
 # By their path ("*": of every part).
 ADDED_LATER: dict[str, Any] = {
     "resume": "",
+    "compare": "",
     "family": "bagel",
     "init_strip_prefix": "",
     "mesh.fsdp": 1,

@@ -51,6 +51,29 @@ def load(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return split([f"--config={file}", *(f"--config.{text}" for text in overrides)]).config
 
 
+def arm_to_compare(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict | None:
+    """The config that config.compare names where it is a variant of the same file, with the same overrides; None: it is not.
+
+    Args:
+      config: of the run.
+      arguments: of the command that it came from.
+
+    Raises:
+      ConfigError: config.compare is a word, and neither a folder nor a variant of the file.
+    """
+    name = config.get("compare", "")
+    if not re.fullmatch(r"\w+", name) or os.path.exists(name):
+        return None
+    file = split(arguments).file.partition(":")[0]
+    try:
+        # Of two values that an argument gives, absl takes the last.
+        return split([*arguments, f"--config={file}:{name}", "--config.compare="]).config
+    except ConfigError as error:
+        raise ConfigError(
+            f"config.compare='{name}': is no work directory of a run, and no variant of {file or 'a config file'} ({error})"
+        ) from error
+
+
 def split(arguments: Sequence[str]) -> Given:
     """Takes --config and its overrides from the arguments of a command.
 

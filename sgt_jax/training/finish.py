@@ -39,8 +39,8 @@ def close(
         log.message(_adapter(config, workdir))
     if config.report:
         progress.begin("writing the report")
-        page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params)
-        log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict())))
+        page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params, start.other)
+        log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict(), start.other)))
         log.message(f"report: {page}")
 
 

@@ -40,6 +40,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "data.read_threads": "reading in threads keeps the order",
     "sampling": "how the finished model is asked",
     "report": "what is written at the end",
+    "compare": "what the scores stand beside",
     "resume": "this switch itself",
 }
 _ABSENT = "absent"

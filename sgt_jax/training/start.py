@@ -15,10 +15,11 @@ from sgt_jax.data.pipeline import prefetched
 from sgt_jax.data.proxies import PROXIES
 from sgt_jax.data.stored import atomic
 from sgt_jax.errors import ConfigError
+from sgt_jax.evaluation.schedule import Beside
 from sgt_jax.models.family import Params
 from sgt_jax.models.stack import check_remat
 from sgt_jax.parallel import distributed, partitioning
-from sgt_jax.training import adapter, checks, experiment, optimizer, resuming
+from sgt_jax.training import adapter, beside, checks, experiment, optimizer, resuming
 from sgt_jax.training import state as state_lib
 from sgt_jax.training.experiment import Experiment
 from sgt_jax.training.log import RunLog
@@ -44,6 +45,7 @@ class Start(NamedTuple):
       totals: what earlier processes of this run counted.
       notes: what the log should say.
       holds: what every checkpoint says about its adapters; {} where the model itself is trained.
+      other: the run whose scores will stand beside this one's.
     """
 
     task: Experiment
@@ -59,6 +61,7 @@ class Start(NamedTuple):
     totals: Totals = Totals()
     notes: tuple[str, ...] = ()
     holds: Mapping[str, Any] = {}
+    other: Beside | None = None
 
     def save(self, done: int, state: TrainState, data_state: dict[str, Any]) -> None:
         """Starts a save of the state after `done` steps, with the state of this process's data."""
@@ -78,6 +81,7 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     partitioning.check_rows(config.data.rows, mesh, config.accumulate)
     checks.check_proxies(config.to_dict(), PROXIES)
     task = experiment.build(config)
+    other, apart = beside.find(config, resuming.settings(config, task.model_config.to_dict()))
     for name, sizes in task.divisible().items():
         partitioning.check_divides(mesh, name, sizes)
     check_remat(task.model_config.remat, jax.local_devices()[0])
@@ -94,7 +98,7 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     checkpoints.check_space(adapter.kept(abstract, config))  # before anything is compiled
     rows = partitioning.own_rows(config.data.rows, mesh)
     batches = iter(prefetched(task.batches(rows), config.data.prefetch) if config.data.prefetch else task.batches(rows))
-    notes: list[str] = []
+    notes = [apart] if apart else []
     totals = Totals()
     if checkpoints.latest() is None:
         params, origin = task.initial_params(key, shardings.params)
@@ -120,7 +124,7 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
             f"changed since the run began, as config.resume says: {', '.join(changed)} (see {resuming.CHANGES})"
         )
     return Start(
-        task, mesh, state, first, origin, step, batches, rows, checkpoints, abstract, totals, tuple(notes), holds
+        task, mesh, state, first, origin, step, batches, rows, checkpoints, abstract, totals, tuple(notes), holds, other
     )  # fmt: skip
 
 
