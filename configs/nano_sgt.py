@@ -4,6 +4,9 @@ Command:   python -m sgt_jax.main --config=configs/nano_sgt.py --workdir=/tmp/na
 Hardware:  2 CPU cores, 2 GB of memory.
 Reaches:   see the README (measured) and report.html in the work directory.
 
+Beside it: --config.compare=sft trains SFT alone first (the variant nano_sgt.py:sft, the same questions at the same steps), in
+           WORKDIR/sft, and the table shows both, paired item by item. That takes twice as long.
+
 It starts from the weights that ship with the package (configs/nano_pretrain.py made them, docs/results.md says how), in
 BAGEL's published layout; --config.init_from=FOLDER takes others. Pretraining kept questions and drawing apart. Here the model
 paints the segmentation of what it sees through its understanding encoder, answers questions, and continues to draw and edit
@@ -15,6 +18,7 @@ from sgt_jax.configs import nano, nano_pretrain
 
 SIZE = nano.SIZE
 scenes = nano_pretrain.scenes
+VARIANTS = ("sft",)
 
 
 def evaluators(share: float = 1.0) -> dict:
@@ -37,8 +41,10 @@ def evaluators(share: float = 1.0) -> dict:
     )  # fmt: skip
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """The experiment; see configs/nano.py for the fields that are not explained here."""
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The experiment, or its `variant`; see configs/nano.py for the fields that are not explained here."""
+    if variant not in ("", *VARIANTS):
+        raise ValueError(f"no variant {variant} of this config; there are {', '.join(VARIANTS)}")
     c = nano_pretrain.get_config()
     c.name = "nano_sgt"
     c.total_steps = 400
@@ -73,6 +79,12 @@ def get_config() -> ml_collections.ConfigDict:
         )
     )  # fmt: skip
     c.data.budgets = {"und": 168, "vit": 48, "gen": 48, "labels": 12, f"pixels:{SIZE}x{SIZE}": 3}
+
+    if variant == "sft":
+        c.name = "SFT"
+        c.data.mixture.proxy.weight = 0.0
+        # As many conversations and as much replay as beside the proxy: a row without it needs fewer slots.
+        c.data.budgets.update({"und": 128, "vit": 16, "gen": 32, f"pixels:{SIZE}x{SIZE}": 2})
 
     c.evaluate_at_start = True  # the pretrained model is what the tuned one is compared with
     c.evaluate_every = 10_000

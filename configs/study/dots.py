@@ -41,6 +41,8 @@ def budgets(und: int, vit: int, gen: int, pictures: int) -> dict:
 
 PAINTS = budgets(160, 48, 64, 4)  # a conversation, two paintings, two drawings or edits
 ALONE = budgets(110, 16, 48, 3)  # without paintings
+# The same with a quarter of the drawings, or none.
+PAINTS_FEW, ALONE_FEW = budgets(130, 48, 48, 3), budgets(80, 16, 32, 2)
 
 
 def slots(per_row: dict) -> int:
@@ -55,6 +57,14 @@ EQUAL_COMPUTE_STEPS = round(STEPS * slots(PAINTS) / slots(ALONE))
 def alone(per_row: dict = ALONE, **more) -> dict:
     """SFT: answers and replay, nothing painted from what is seen; `per_row` are the slots that this needs."""
     return dict(data=dict(mixture=dict(proxy=dict(weight=0.0)), budgets=per_row), **more)
+
+
+def without_replay(arm: dict) -> dict:
+    """The same arm with nothing but the discs."""
+    old = dict(old_questions=dict(weight=0.0), text_to_image=dict(weight=0.0), editing=dict(weight=0.0))
+    data = dict(arm.get("data", {}))
+    rows = 12  # as many conversations about discs a step
+    return arm | dict(data=data | dict(rows=rows, mixture=dict(data.get("mixture", {})) | old))
 
 
 def paints(proxy: str, **options) -> dict:
@@ -137,7 +147,8 @@ def study(
         return dict(title=title, evaluator="answers", item="accuracy", by="kind", of=of)
 
     c.scores = dict(
-        superlatives=kinds("leftmost and highest", "leftmost", "highest"),
+        highest=kinds("highest", "highest"),  # the kind that passed the gates
+        leftmost=kinds("leftmost", "leftmost"),
         left_right=kinds("left or right", "left_right"),
         above_below=kinds("above or below", "above_below"),
         controls=kinds("quadrant and size", "quadrant", "size"),
@@ -145,9 +156,9 @@ def study(
         geneval=dict(title="GenEval", evaluator="prompts", item="accuracy"),
         masks=dict(title="segmentation (PQ)", evaluator="masks", item="pq"),
     )
-    c.columns = ("superlatives", "left_right", "above_below", "controls", "old", "geneval", "masks")
-    c.headline = "superlatives"
-    c.understanding = ("superlatives",)
+    c.columns = ("highest", "leftmost", "left_right", "above_below", "controls", "old", "geneval", "masks")
+    c.headline = "highest"
+    c.understanding = ("highest",)
     c.splits = dict(answers="kind", old="kind", prompts="tag")
     c.gates = dict(
         chance=CHANCE, headroom=5.0, oracle=90.0, way=(0.3, 0.7), controls=CONTROLS, spared=("size",), roles={}

@@ -11,15 +11,6 @@ from sgt_jax.configs.study import dots
 
 ORACLE_STEPS = 834  # 12 conversations of three questions a step: 30,000 answers
 DRAWN = dict(text_to_image=dict(weight=2.0))  # as in configs/study/dots.py; here the base draws a quarter of that
-FEW = dict(paints=dots.budgets(130, 48, 48, 3), alone=dots.budgets(80, 16, 32, 2))  # slots with that little drawing
-
-
-def without_replay(arm: dict) -> dict:
-    """The same arm with nothing but the discs."""
-    old = dict(old_questions=dict(weight=0.0), text_to_image=dict(weight=0.0), editing=dict(weight=0.0))
-    data = dict(arm.get("data", {}))
-    rows = 12  # as many conversations about discs a step
-    return arm | dict(data=data | dict(rows=rows, mixture=dict(data.get("mixture", {})) | old))
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -28,19 +19,19 @@ def get_config() -> ml_collections.ConfigDict:
         "Does tuning teach on this bed, is there room above SFT, and what does replay change? Every arm but `oracle` sees "
         f"the same {12 * dots.STEPS:,} conversations about discs."
     )
-    sft = dots.alone(FEW["alone"])
+    sft = dots.alone(dots.ALONE_FEW)
     arms = dict(
         base=dict(total_steps=0),
         sft=sft,
         sgt={},
-        sft_no_replay=without_replay(sft),
-        sgt_no_replay=without_replay({}),
-        oracle=dots.alone(FEW["alone"], total_steps=ORACLE_STEPS),
+        sft_no_replay=dots.without_replay(sft),
+        sgt_no_replay=dots.without_replay({}),
+        oracle=dots.alone(dots.ALONE_FEW, total_steps=ORACLE_STEPS),
         sft_drawn=dict(data=dict(mixture=dict(proxy=dict(weight=0.0)) | DRAWN, budgets=dots.ALONE)),
         sgt_drawn=dict(data=dict(mixture=DRAWN, budgets=dots.PAINTS)),
     )
     c = dots.study("gates", arms, "sgt_drawn", about, (100, 101), ("sft_drawn", "base"))
-    c.base.data.budgets = FEW["paints"]
+    c.base.data.budgets = dots.PAINTS_FEW
     c.base.data.mixture.text_to_image.weight = 0.5
     c.base.evaluators.masks.n = 100
     c.gates.roles = dict(base="base", sft="sft_drawn", oracle="oracle")

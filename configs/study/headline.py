@@ -7,6 +7,7 @@ Hardware:  2 CPU cores; start it twice, kill it anywhere and run the same comman
   sgt           the same, and two segmentations for each conversation
   sgt_strange   the same, but each mask is of another scene: as many paintings of the same pixels, and no information
   sft_long      SFT for as many decoder slots as `sgt` computes, with fresh answers
+  sft_bare, sgt_bare   `sft` and `sgt` without replay: reported beside, since replay moved the effect at the gates
 
 Arms of one seed are run one after another, so that the seeds that are there are a paired design at any time.
 """
@@ -15,7 +16,7 @@ import ml_collections
 from sgt_jax.configs.study import dots
 
 SEEDS = (200, 201, 202, 203, 204, 205, 206, 207)
-KINDS = ("leftmost", "highest")  # that passed the gates; see docs/studies.md
+KINDS = ("highest",)  # that passed the gates; see docs/studies.md
 SENTENCES = dict(
     first_more="At equal answers, painting segmentations improves the answers of this model.",
     first_less="At equal answers, painting segmentations harms the answers of this model.",
@@ -58,6 +59,8 @@ def get_config() -> ml_collections.ConfigDict:
         sgt={},
         sgt_strange=dots.STRANGE,
         sft_long=dots.alone(total_steps=dots.EQUAL_COMPUTE_STEPS),
+        sft_bare=dots.without_replay(dots.alone(dots.ALONE_FEW)),
+        sgt_bare=dots.without_replay(dict(data=dict(budgets=dots.PAINTS_FEW))),
     )
     c = dots.study("headline", arms, "sgt", about, SEEDS)
     register(c)
