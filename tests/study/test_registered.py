@@ -25,7 +25,7 @@ def accuracy(arm, seed, kind):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return planted(epath.Path(tmp_path_factory.mktemp("headline")), headline.get_config(), accuracy)
+    return planted(epath.Path(tmp_path_factory.mktemp("headline")), headline.get_config(), accuracy, only=tuple(GAINS))
 
 
 def test_what_is_planted_comes_out_with_the_tests_that_were_registered(folder):
