@@ -1,4 +1,4 @@
-"""Trains a small, real BAGEL model with SGT from scratch, in about five minutes on a laptop, with no download.
+"""Trains a small, real BAGEL model with SGT from scratch, on a CPU, with no download.
 
 Command:   python -m sgt_jax.main --config=configs/nano.py --workdir=/tmp/nano
 Hardware:  2 CPU cores, 2 GB of memory.

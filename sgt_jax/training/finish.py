@@ -40,7 +40,8 @@ def close(
     if config.report:
         progress.begin("writing the report")
         page = run_results.write(config, workdir, evaluations.results, summary, start.abstract.params, start.other)
-        log.message(run_page.plain_table(collect_scores(workdir, config.evaluators.to_dict(), start.other)))
+        if scores := collect_scores(workdir, config.evaluators.to_dict(), start.other):
+            log.message(run_page.plain_table(scores))
         log.message(f"report: {page}")
 
 
