@@ -49,6 +49,8 @@ def test_an_epoch_shuffles_afresh_and_a_record_by_itself_is_always_the_same(conf
     puzzles = sources.open_source(config.base.data.sources.asked.to_dict())
     answers = {puzzles.example(3, np.random.default_rng(visit)).turns[1].text for visit in range(10)}
     assert len(answers) > 3 and puzzles[3].turns == puzzles[3].turns
+    asked = sources.open_source(config.base.data.sources.asked.to_dict() | dict(turns=3))[3]
+    assert len(asked.turns) == 2 and asked.kind == "jigsaw" and asked.extra["kinds"] == ("jigsaw",)
 
 
 @pytest.mark.parametrize("arm,painted", [("sft", 0.0), ("sgt", 24.0), ("copied", 24.0)])

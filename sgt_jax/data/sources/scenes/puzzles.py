@@ -9,14 +9,15 @@ from sgt_jax.data.proxies.jigsaw import shuffled
 from sgt_jax.data.sources.scenes.source import Scenes
 
 PLACES = ("topleft", "topright", "bottomleft", "bottomright")
+KIND = "jigsaw"
 QUESTION = "what is the order of the squares ?"
 
 
 class Puzzles(Scenes):
     """Scenes whose quarters lie in one of 24 orders; the answer names the place of each, in the order in which they lie.
 
-    Options are those of `Scenes`, of which `turns` must be 0: there is one question, and what a scene's own questions ask
-    lies elsewhere in a shuffled picture. Masks and depth are left out for the same reason.
+    Options are those of `Scenes`. There is this one question, whatever `turns` says: what a scene's own questions ask lies
+    elsewhere in a shuffled picture. Masks and depth are left out for the same reason.
     """
 
     def example(self, i: int, rng: np.random.Generator | None = None) -> Example:
@@ -27,5 +28,5 @@ class Puzzles(Scenes):
         order = rng.permutation(len(PLACES))
         answer = " ".join(PLACES[k] for k in order)
         turns = (Turn("user", f"<image>\n{QUESTION}"), Turn("assistant", answer))
-        image = shuffled(whole.image, order)
-        return dataclasses.replace(whole, image=image, masks=None, depth=None, turns=turns, kind="jigsaw")
+        image, extra = shuffled(whole.image, order), whole.extra | {"kinds": (KIND,)}
+        return dataclasses.replace(whole, image=image, masks=None, depth=None, turns=turns, kind=KIND, extra=extra)
