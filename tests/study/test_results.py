@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from etils import epath
+from sgt_jax.configs.study import headline
 
 from sgt_jax.study import arms, gates, records, tables
 from sgt_jax.study import page as study_page
@@ -69,6 +70,9 @@ def test_docs_quote_what_the_gates_say_so_far():
     _, *parts = text.split("\n\n")  # the claim is for studies
     docs = (ROOT / "docs/results.md").read_text()
     assert parts and all(part in docs for part in parts)
+    assert gates.markdown(found) in docs
+    # The headline is about the kinds that passed.
+    assert tuple(g.kind for g in gates.kind_gates(found) if not g.failed) == headline.KINDS
 
 
 def test_docs_quote_the_tables_that_the_results_give(committed):
