@@ -24,7 +24,7 @@ class Puzzles(Scenes):
         """Record i. Its order comes from `rng`, by default i's own."""
         whole = super().example(i)
         if rng is None or self.fixed:
-            rng = np.random.default_rng((2, self.seed, i))
+            rng = np.random.default_rng((2, self.seed, self._number(i)))
         order = rng.permutation(len(PLACES))
         answer = " ".join(PLACES[k] for k in order)
         turns = (Turn("user", f"<image>\n{QUESTION}"), Turn("assistant", answer))
