@@ -5,7 +5,7 @@ Hardware:  2 CPU cores, 2 GB of memory.
 Reaches:   see the README (measured) and report.html in the work directory.
 
 Beside it: --config.compare=sft trains SFT alone first (the variant nano_sgt.py:sft, the same questions at the same steps), in
-           WORKDIR/sft, and the table shows both, paired item by item. That takes twice as long.
+           WORKDIR/sft, and the table shows both, paired item by item.
 
 It starts from the weights that ship with the package (configs/nano_pretrain.py made them, docs/results.md says how), in
 BAGEL's published layout; --config.init_from=FOLDER takes others. Pretraining kept questions and drawing apart. Here the model

@@ -141,8 +141,12 @@ def paint_shapes(
 ) -> list[np.ndarray]:
     """As `paint_each`, but every picture has a (height, width) of its own: those of one size are painted together."""
     painted: dict[int, np.ndarray] = {}
-    for shape in sorted(set(shapes)):
-        group = [i for i, other in enumerate(shapes) if other == shape]
+    for shape, group in by_shape(shapes):
         pictures = paint_each(subject, params, [plans[i] for i in group], shape, options, group)
         painted |= dict(zip(group, pictures, strict=True))
     return [painted[i] for i in range(len(plans))]
+
+
+def by_shape(shapes: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], list[int]]]:
+    """Each (height, width) with the numbers of the pictures that have it."""
+    return [(shape, [i for i, other in enumerate(shapes) if other == shape]) for shape in sorted(set(shapes))]

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import stats
 
 from sgt_jax.data.sources import open_source
 from sgt_jax.errors import ConfigError
-from sgt_jax.evaluation.statistics import LEVEL
+from sgt_jax.study import registered
 from sgt_jax.study.tables import Results, items
 
 ANSWERS = dict(evaluator="answers", item="accuracy")
@@ -110,7 +109,6 @@ def _interval(points: np.ndarray) -> str:
     known = points[np.isfinite(points)]
     if not len(known):
         return "–"
-    if len(known) < 2 or not known.std():
-        return f"{_mean(known):+.1f} ({len(known)} seed{'' if len(known) == 1 else 's'})"
-    low, high = stats.ttest_1samp(known, 0.0).confidence_interval(LEVEL)
-    return f"{known.mean():+.1f} ({low:+.1f} to {high:+.1f}, {len(known)} seeds)"
+    low, high = registered.interval(known)
+    between = "" if np.isnan(low) else f"{low:+.1f} to {high:+.1f}, "
+    return f"{known.mean():+.1f} ({between}{len(known)} seed{'' if len(known) == 1 else 's'})"

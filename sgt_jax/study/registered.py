@@ -71,15 +71,19 @@ def paired(name: str, arm: str, against: str, differences: Sequence[float], marg
     if len(d) < 2 or not d.std():
         unknown = float("nan")
         return Registered(name, arm, against, len(d), float(d.mean()), *[unknown] * 5)
-    test = stats.ttest_1samp(d, 0.0)
-    interval = test.confidence_interval(LEVEL)
+    low, high = interval(d)
     below = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
     above = stats.ttest_1samp(d, margin, alternative="less").pvalue
-    p = float(test.pvalue)
-    return Registered(
-        name, arm, against, len(d), float(d.mean()), float(interval.low), float(interval.high), p, p,
-        float(max(below, above)),
-    )  # fmt: skip
+    p = float(stats.ttest_1samp(d, 0.0).pvalue)
+    return Registered(name, arm, against, len(d), float(d.mean()), low, high, p, p, float(max(below, above)))
+
+
+def interval(differences: np.ndarray) -> tuple[float, float]:
+    """The t-interval of the mean of differences, a seed each; NaN with fewer than two, or if all are the same."""
+    if len(differences) < 2 or not differences.std():
+        return float("nan"), float("nan")
+    found = stats.ttest_1samp(differences, 0.0).confidence_interval(LEVEL)
+    return float(found.low), float(found.high)
 
 
 def wanted_seeds(first: Registered, plan: Mapping[str, Any]) -> int:

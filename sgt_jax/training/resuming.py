@@ -7,7 +7,7 @@ differed is recorded in changes.jsonl, one line a resume: {"step", "time", "chan
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -60,7 +60,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 def may_change(field: str) -> bool:
     """Whether a field such as "mesh.fsdp" may differ in a run that resumes."""
-    return any(field == name or field.startswith(name + ".") for name in MAY_CHANGE)
+    return is_or_holds(field, MAY_CHANGE)
+
+
+def is_or_holds(field: str, names: Iterable[str]) -> bool:
+    """Whether a field such as "mesh.fsdp" is one of these, or stands below one."""
+    return any(field == name or field.startswith(name + ".") for name in names)
 
 
 def check(settings: Mapping[str, Any], resume: str, workdir: epath.Path, step: int, primary: bool) -> list[str]:

@@ -25,7 +25,7 @@ def test_equal_compute_is_equal_compute():
     study = headline.get_config()
     slots = {arm: forecast.slots(arms.run_config(study, arms.Run(arm, 200))) for arm in study.arms}
     assert slots["sgt"] == slots["sgt_strange"] == 500 * 15 * (160 + 64)
-    assert slots["sft_long"] == pytest.approx(slots["sgt"], rel=0.001) and slots["sft"] < 0.72 * slots["sgt"]
+    assert slots["sft_long"] == pytest.approx(slots["sgt"], rel=0.001) and slots["sft"] == 500 * 15 * (110 + 48)
     assert dots.EQUAL_COMPUTE_STEPS == 709
 
 

@@ -71,6 +71,23 @@ def test_docs_quote_what_the_gates_say_so_far():
     docs = (ROOT / "docs/results.md").read_text()
     assert parts and all(part in docs for part in parts)
     assert gates.markdown(found) in docs
+    # What is said of single seeds.
+    highest = {arm: gates.accuracies(found, arm, "highest") for arm in found.records}
+    drawn = {
+        arm: dict(zip(seeds, (f"{100 * row.mean():.1f}" for row in rows), strict=True))
+        for arm in found.records
+        for rows, seeds in [tables.items(found, arm, dict(evaluator="prompts", item="accuracy"))]
+    }
+    gains = [
+        f"{highest[f'sgt{how}'][seed] - highest[f'sft{how}'][seed]:+.1f}"
+        for how, seed in (("_no_replay", 100), ("", 100), ("_drawn", 100), ("_drawn", 101))
+    ]
+    words = " ".join(docs.split())
+    assert "is {} points without replay (seed 100), {} with half a drawing (seed 100), and {} and {}".format(*gains) in words
+    registration = " ".join((ROOT / "docs/studies.md").read_text().split())
+    of = [drawn["base"][100], drawn["sft"][100], drawn["sft"][101], drawn["sft_drawn"][100], drawn["sft_drawn"][101]]
+    assert "drawing fell from {} to {} and {} (GenEval-style".format(*of) in registration
+    assert "it ends at {} and {}.".format(*of[3:]) in registration
     # The headline is about the kinds that passed.
     assert tuple(g.kind for g in gates.kind_gates(found) if not g.failed) == headline.KINDS
 

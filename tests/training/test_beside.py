@@ -44,14 +44,14 @@ def find(c):
 
 
 def test_without_the_field_nothing_stands_beside():
-    assert find(config()) == (None, "")
+    assert find(config()) is None
 
 
 def test_a_run_scored_on_the_same_items_stands_beside_whatever_else_it_did(tmp_path):
     other = config(name="SFT", total_steps=7)
     other.data.mixture.proxy.weight = 0.0
     folder = run(tmp_path / "sft", other, [1, 0])
-    assert find(config(compare=str(folder))) == (Beside("SFT", folder), "")
+    assert find(config(compare=str(folder))) == Beside("SFT", folder)
 
 
 def test_what_is_no_run_or_not_scored_or_scored_otherwise_is_one_line(tmp_path):
@@ -68,19 +68,6 @@ def test_what_is_no_run_or_not_scored_or_scored_otherwise_is_one_line(tmp_path):
     moved.data.sources.held_out.seed = 77
     with pytest.raises(ConfigError, match="scored on other items .data.sources.held_out.seed: 77 -> "):
         find(config(compare=str(run(tmp_path / "d", moved, [1]))))
-
-
-def test_a_stored_run_is_left_out_with_a_line_where_settings_differ_and_an_arm_is_none(tmp_path, monkeypatch):
-    arm = config(name="SFT")
-    arm.data.mixture.proxy.weight = 0.0
-    folder = run(tmp_path / "stored", arm, [1, 0])
-    monkeypatch.setattr(beside, "resource", lambda name: str(folder))
-    assert find(config(compare="package:nano_sft", log_every=3))[0] == Beside("SFT", folder)
-    found, why = find(config(compare="package:nano_sft", total_steps=3))
-    assert found is None and "its settings are others: total_steps: 20 -> 3" in why
-    fewer = config(compare="package:nano_sft")
-    fewer.evaluators.answers.n = 5
-    assert "evaluators.answers.n: 100 -> 5" in find(fewer)[1]
 
 
 def test_scores_are_paired_item_by_item_and_stand_in_columns_of_their_own(tmp_path):
@@ -124,7 +111,7 @@ def test_a_variant_of_the_file_is_an_arm_with_the_same_overrides(file):
     c = config_file.split(arguments).config
     arm = config_file.arm_to_compare(c, arguments)
     assert (arm.name, arm.total_steps, arm.compare) == ("sft", 3, "")
-    for name in ("", "package:nano_sft", "runs/sft", str(file.parent)):
+    for name in ("", "runs/sft", str(file.parent)):
         c.compare = name
         assert config_file.arm_to_compare(c, arguments) is None
     c.compare = "stf"

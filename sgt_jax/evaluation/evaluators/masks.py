@@ -13,7 +13,7 @@ from sgt_jax.errors import DataError
 from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.rules import segmentation
 from sgt_jax.evaluation.statistics import Score, compare
-from sgt_jax.evaluation.subject import Params, Subject, paint_shapes
+from sgt_jax.evaluation.subject import Params, Subject, by_shape, paint_shapes
 
 
 class Masks:
@@ -82,14 +82,9 @@ class Masks:
             for key, label in (("miou", "mask mIoU"), ("pq", "panoptic quality (class-agnostic)"))
         ]  # fmt: skip
 
-    def _by_shape(self) -> list[tuple[tuple[int, int], list[int]]]:
-        """Each size (height, width) of the targets, with the numbers of those that have it."""
-        shapes = [target.shape[:2] for target in self._targets]
-        return [(shape, [i for i, other in enumerate(shapes) if other == shape]) for shape in sorted(set(shapes))]
-
     def _measure_references(self, params: Params) -> dict[str, list[float]]:
         through: list[Any] = [None] * len(self._targets)
-        for _, group in self._by_shape():
+        for _, group in by_shape([target.shape[:2] for target in self._targets]):
             pictures = self._subject.through_autoencoder(
                 params, [self._targets[i] for i in group], self._options["batch"]
             )
