@@ -44,6 +44,8 @@ TABLE: dict[str, list[str] | str] = {
     ".ci/site": CI,
     "mkdocs": CI,
     "python -m sgt_jax.main --config=configs/nano_sgt.py": CI,  # with every evaluator
+    # Scored once; training is nano_sgt's with other sources.
+    "python -m sgt_jax.main --config=configs/study/first_bed.py": ["--config.total_steps=0", *FEW_SCENES],
     "python -m sgt_jax parity": CI,
     "sgt train --config=nano_sgt": "tests/training/test_other_proxies.py",  # every proxy
     "python -m sgt_jax train --config=mine.py": CUT,

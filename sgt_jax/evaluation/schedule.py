@@ -87,10 +87,12 @@ class Beside(NamedTuple):
     Attributes:
       name: what tables call it.
       folder: its work directory; it was scored on the same items.
+      made_by: of a stored run, the command that makes it; "": the folder is the run itself.
     """
 
     name: str
     folder: epath.Path
+    made_by: str = ""
 
 
 def collect_scores(
@@ -118,6 +120,8 @@ def collect_scores(
         if other is not None:
             pairs = zip(found, evaluator.scores(after, other), strict=True)
             found = [_with(mine, beside.name, theirs) for mine, theirs in pairs]
+        if called := options.get("called"):
+            found = [dataclasses.replace(score, name=called) for score in found]
         scores += found
     return scores
 

@@ -17,7 +17,7 @@ from sgt_jax.evaluation.evaluators import by_name
 from sgt_jax.evaluation.items import evaluated_steps, first_picture
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import Beside, collect_scores
-from sgt_jax.reporting import metrics, run_page
+from sgt_jax.reporting import metrics, questions, run_page
 
 _OF_SCENES = "Held-out scenes are drawn by the same program as the training scenes, from a separate range of numbers."
 PACKAGES = ("sgt_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -45,7 +45,7 @@ def write(
         "title": f"SGT {config.name}",
         "run": _run(config, summary, params),
         "scores": collect_scores(workdir, evaluators, beside),
-        "pictures": _pictures(evaluators, results, workdir),
+        "pictures": _pictures(evaluators, results, workdir, beside),
         "data": _data(config, summary, workdir),
         "unscored": _unscored(config, workdir),
         "notes": _notes(config, workdir) + _other(beside),
@@ -95,9 +95,12 @@ def _version(package: str) -> str:
 
 
 def _pictures(
-    evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str, Result], workdir: epath.Path
+    evaluators: Mapping[str, Mapping[str, Any]], results: Mapping[str, Result], workdir: epath.Path, beside: Beside | None
 ) -> list[dict[str, Any]]:
-    """The grids of the evaluators that have one, segmentation first; before training and after it side by side."""
+    """The grids of the evaluators that have one, segmentation first; before training and after it side by side.
+
+    Where a question was asked about the same pictures, it stands below them with its answers.
+    """
     blocks = []
     for name, result in sorted(results.items(), key=lambda item: evaluators[item[0]]["type"] != "masks"):
         if not result.rows:
@@ -117,6 +120,8 @@ def _pictures(
         block = {"title": title, "caption": caption, "columns": columns, "rows": rows}
         if result.captions:
             block["captions"] = list(result.captions)
+        elif asked := questions.about(evaluators, evaluators[name].get("source"), workdir, beside):
+            questions.add(block, asked, result.items.get("picture", ()))
         blocks.append(block)
     return blocks
 
@@ -173,7 +178,12 @@ def _notes(config: ConfigDict, workdir: epath.Path) -> list[str]:
 
 
 def _other(beside: Beside | None) -> list[str]:
-    return [f"'{beside.name}' is another run, scored on the same items: {beside.folder}."] if beside else []
+    if beside is None:
+        return []
+    if beside.made_by:
+        words = "is a run stored in the package, scored on the same items; this makes it again:"
+        return [f"'{beside.name}' {words} {beside.made_by}"]
+    return [f"'{beside.name}' is another run, scored on the same items: {beside.folder}."]
 
 
 def _asked(config: ConfigDict) -> set[str]:

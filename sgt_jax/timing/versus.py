@@ -1,7 +1,7 @@
 """Times one thing in two versions of sgt_jax, in turns: this one, and a checkout of another.
 
     git worktree add ../before d58c5c3
-    python -m sgt_jax.timing.versus step configs/nano_sgt.py --before ../before
+    python -m sgt_jax.timing.versus step configs/study/first_bed.py --of-before configs/nano_sgt.py --before ../before
 
 Each version runs in a process of its own (`versus_worker.py`), with its own interpreter if --python names one. One is asked,
 then the other, A B A B ...; what counts is processor time of all threads, and the ratio of two rounds that follow each other,
@@ -120,7 +120,7 @@ def prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     told = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("before", "python", "backends", "change", "rounds")
+        if name not in ("before", "of_before", "python", "backends", "change", "rounds")
     }
     told["of"] = options.of
     if options.of and not options.of.startswith("package:") and not options.of.endswith(".py"):
@@ -153,8 +153,9 @@ def compare(options: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         told = prepared(options, Path(folder))
         before = options.before.resolve()
+        there = {"of": options.of_before} if options.of_before else {}
         sides = {
-            "before": (before, options.python, {"attention": options.backends[0], "changes": options.change}),
+            "before": (before, options.python, {**there, "attention": options.backends[0], "changes": options.change}),
             "this": (HERE, sys.executable, {"attention": options.backends[1], "changes": []}),
         }
         workers = {name: Worker(name, place, python, told | own) for name, (place, python, own) in sides.items()}
@@ -174,6 +175,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("what", choices=("step", "compile", "attention", "muon", "load", "sample"))
     flags.add_argument("of", nargs="?", help="a file or folder; a config is taken from each version's own checkout")
     flags.add_argument("--before", type=Path, required=True, metavar="CHECKOUT", help="of the version to compare with")
+    flags.add_argument("--of-before", metavar="FILE", help="the config of the other version, if its name was another there")
     flags.add_argument("--python", default=sys.executable, help="its interpreter; by default this one")
     flags.add_argument(
         "--change", nargs="+", default=[], metavar="FIELD=VALUE", help="of the config, on the side of --before alone"

@@ -81,7 +81,7 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     partitioning.check_rows(config.data.rows, mesh, config.accumulate)
     checks.check_proxies(config.to_dict(), PROXIES)
     task = experiment.build(config)
-    other = beside.find(config, resuming.settings(config, task.model_config.to_dict()))
+    other, apart = beside.find(config, resuming.settings(config, task.model_config.to_dict()))
     for name, sizes in task.divisible().items():
         partitioning.check_divides(mesh, name, sizes)
     check_remat(task.model_config.remat, jax.local_devices()[0])
@@ -98,7 +98,7 @@ def begin(config: ConfigDict, workdir: epath.Path, mesh: jax.sharding.Mesh) -> S
     checkpoints.check_space(adapter.kept(abstract, config))  # before anything is compiled
     rows = partitioning.own_rows(config.data.rows, mesh)
     batches = iter(prefetched(task.batches(rows), config.data.prefetch) if config.data.prefetch else task.batches(rows))
-    notes: list[str] = []
+    notes = [apart] if apart else []
     totals = Totals()
     if checkpoints.latest() is None:
         params, origin = task.initial_params(key, shardings.params)

@@ -55,7 +55,7 @@ def quick(model):
 
 
 # Not bagel_7b_sgt: it samples with the reference's interval of guidance, which evaluators have no field for.
-@pytest.mark.parametrize("name", ["nano", "nano_sgt", "nano_pretrain"])
+@pytest.mark.parametrize("name", ["nano", "study/first_bed", "nano_pretrain"])
 def test_a_config_samples_as_it_is_scored(name):
     """Runs from before there was a section `sampling` sampled as their evaluators did, and so do new ones."""
     settings = json.loads(config_file.load(f"{paths.REPOSITORY}/configs/{name}.py").to_json_best_effort())

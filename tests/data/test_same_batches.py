@@ -3,7 +3,7 @@
 import hashlib
 
 import numpy as np
-from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import first_bed
 
 from sgt_jax.training import experiment
 
@@ -13,7 +13,7 @@ RECORDED = "d107d82e9230a5754595ad826d98011616f044d6a22de295aa3193f53f6a021b"
 
 
 def test_drawn_scenes_and_packed_lanes():
-    batches = iter(experiment.build(nano_sgt.get_config()).batches())
+    batches = iter(experiment.build(first_bed.get_config()).batches())
     found = hashlib.sha256()
     for _ in range(2):
         batch, info = next(batches)

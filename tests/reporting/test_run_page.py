@@ -262,7 +262,7 @@ def test_before_and_after_stand_side_by_side(tmp_path):
     for step, result in ((0, first), (9, last)):
         items.save_first_pictures(workdir, step, "masks", result)
         items.save_items(workdir, step, "masks", result)
-        (block,) = run_results._pictures(evaluators, {"masks": result}, workdir)
+        (block,) = run_results._pictures(evaluators, {"masks": result}, workdir, None)
         columns = ["condition", "target", *(["before", "after"] if step else ["prediction"])]
         assert block["columns"] == columns and len(block["rows"][0]) == len(columns)
     assert block["rows"][0][2] == "pictures/first/masks_00_2.png" and (workdir / block["rows"][0][2]).exists()

@@ -71,5 +71,5 @@ def test_a_page_claims_only_what_this_run_did(tmp_path):
         and "of the source sam (records)" in text
         and "same program" not in text
     )
-    text = notes(nano_sgt.get_config(), tmp_path / "d", [0, 400])
-    assert "after step 400; 'before' is the model in package:nano" in text and "drawn by the same program" in text
+    text = notes(nano_sgt.get_config(), tmp_path / "d", [0, 500])
+    assert "after step 500; 'before' is the model in package:nano" in text and "drawn by the same program" in text

@@ -1,9 +1,10 @@
-"""One hash of all parameters after some steps of configs/nano_sgt.py: does a change of the code change a number?
+"""One hash of all parameters after some steps of configs/study/first_bed.py: does a change of the code change a number?
 
     python -m tests.support.fingerprint --steps 20
     python -m tests.support.fingerprint --steps 20 --repository ../before --python ../before/.venv/bin/python
 
-A process of its own trains in that checkout with that interpreter, so two versions can be compared on one machine.
+A process of its own trains in that checkout with that interpreter, so two versions can be compared on one machine. In an old
+checkout these settings are those of configs/nano_sgt.py.
 Nothing of sgt_jax is imported here: the checkpoint is read with Orbax alone.
 """
 
@@ -25,7 +26,7 @@ CONFIG = """
 import importlib.util
 
 def get_config():
-    spec = importlib.util.spec_from_file_location("nano_sgt", {file!r})
+    spec = importlib.util.spec_from_file_location("first_bed", {file!r})
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     c = module.get_config()
@@ -61,8 +62,9 @@ def fingerprint(steps: int, seed: int, repository: Path, python: str) -> str:
     """Trains in a process of its own; returns the hash."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "cut_short.py"
-        file = str(repository.absolute() / "configs" / "nano_sgt.py")
-        config.write_text(CONFIG.format(file=file, steps=steps, seed=seed))
+        files = [repository.absolute() / "configs" / name for name in ("study/first_bed.py", "nano_sgt.py")]
+        file = next(file for file in files if file.exists())
+        config.write_text(CONFIG.format(file=str(file), steps=steps, seed=seed))
         command = [python, "-m", "sgt_jax.main", f"--config={config}", f"--workdir={folder}/run"]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)

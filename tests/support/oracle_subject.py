@@ -10,7 +10,7 @@ TOKENIZER = Tokenizer.nano()
 
 
 class OracleSubject:
-    """Stands in for a model: `evaluation.subject.Subject` from the sources of configs/nano_sgt.py.
+    """Stands in for a model: `evaluation.subject.Subject` from the sources of configs/study/first_bed.py.
 
     Attributes:
       plans: those of the last call.

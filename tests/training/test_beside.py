@@ -1,6 +1,7 @@
 """config.compare: another run's scores beside a run's own, paired item by item, or one clear line why not."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -8,14 +9,20 @@ import pytest
 from etils import epath
 
 from sgt_jax import main
+from sgt_jax.assets import resource
 from sgt_jax.errors import ConfigError
-from sgt_jax.evaluation.items import save_items
+from sgt_jax.evaluation.items import load_items, save_items
 from sgt_jax.evaluation.result import Result
 from sgt_jax.evaluation.schedule import Beside, collect_scores
 from sgt_jax.reporting import run_page
-from sgt_jax.training import beside, config_file, loop
+from sgt_jax.training import beside, config_file, experiment, loop, resuming
 from tests.support import tiny_experiment
+from tests.support.paths import REPOSITORY
 
+LABELS = {
+    "masks": (("miou", "mask mIoU"), ("pq", "panoptic quality (class-agnostic)")),
+    "prompts": (("accuracy", "GenEval-style accuracy"),),
+}
 ASKED = dict(type="answers", source="held_out", n=100, train_source="asked", train_n=10, max_new_tokens=3, batch=10)
 
 
@@ -44,14 +51,14 @@ def find(c):
 
 
 def test_without_the_field_nothing_stands_beside():
-    assert find(config()) is None
+    assert find(config()) == (None, "")
 
 
 def test_a_run_scored_on_the_same_items_stands_beside_whatever_else_it_did(tmp_path):
     other = config(name="SFT", total_steps=7)
     other.data.mixture.proxy.weight = 0.0
     folder = run(tmp_path / "sft", other, [1, 0])
-    assert find(config(compare=str(folder))) == Beside("SFT", folder)
+    assert find(config(compare=str(folder))) == (Beside("SFT", folder), "")
 
 
 def test_what_is_no_run_or_not_scored_or_scored_otherwise_is_one_line(tmp_path):
@@ -68,6 +75,25 @@ def test_what_is_no_run_or_not_scored_or_scored_otherwise_is_one_line(tmp_path):
     moved.data.sources.held_out.seed = 77
     with pytest.raises(ConfigError, match="scored on other items .data.sources.held_out.seed: 77 -> "):
         find(config(compare=str(run(tmp_path / "d", moved, [1]))))
+
+
+def test_a_stored_run_stands_beside_any_proxy_and_is_left_out_with_a_line_where_else_settings_differ(tmp_path, monkeypatch):
+    arm = config(name="SFT")
+    arm.data.mixture.proxy.weight = 0.0
+    folder = run(tmp_path / "stored", arm, [1, 0])
+    (folder / "made_by.txt").write_text("sgt train --config=mine:sft\n")
+    monkeypatch.setattr(beside, "resource", lambda name: str(folder))
+    edges = config(compare="package:nano_sft", log_every=3)
+    edges.data.mixture.proxy.proxy = "edges"
+    assert find(edges) == (Beside("SFT", folder, "sgt train --config=mine:sft"), "")
+    found, why = find(config(compare="package:nano_sft", total_steps=3))
+    assert found is None and "SFT does not stand beside this run" in why and "total_steps: 20 -> 3" in why
+    fewer = config(compare="package:nano_sft")
+    fewer.evaluators.answers.n = 5
+    assert "evaluators.answers.n: 100 -> 5" in find(fewer)[1]
+    harder = config(compare="package:nano_sft")
+    harder.data.mixture.understanding.weight = 7.0
+    assert "data.mixture.understanding.weight: 2.0 -> 7.0" in find(harder)[1]
 
 
 def test_scores_are_paired_item_by_item_and_stand_in_columns_of_their_own(tmp_path):
@@ -111,7 +137,7 @@ def test_a_variant_of_the_file_is_an_arm_with_the_same_overrides(file):
     c = config_file.split(arguments).config
     arm = config_file.arm_to_compare(c, arguments)
     assert (arm.name, arm.total_steps, arm.compare) == ("sft", 3, "")
-    for name in ("", "runs/sft", str(file.parent)):
+    for name in ("", "package:nano_sft", "runs/sft", str(file.parent)):
         c.compare = name
         assert config_file.arm_to_compare(c, arguments) is None
     c.compare = "stf"
@@ -135,3 +161,25 @@ def test_the_arm_is_trained_first_and_the_run_compares_itself_with_it(file, tmp_
     stopped = tiny_experiment.config(name="stopped")
     c.compare = "sft"
     assert main.run(c, str(tmp_path / "w"), first=stopped) == 75 and len(trained) == 3
+
+
+def test_the_arm_stored_in_the_package_is_that_of_the_readmes_command_as_it_ships():
+    c = config_file.load("nano_sgt")
+    found, why = beside.find(c, resuming.settings(c, experiment.model_config(c).to_dict()))
+    assert why == "" and found.name == "SFT" and "configs/nano_sgt.py:sft" in found.made_by
+    for name, options in c.evaluators.items():
+        stored = load_items(found.folder, c.total_steps, name)
+        assert len(stored["accuracy" if options.type != "masks" else "pq"]) >= options.n
+
+
+def test_the_readme_prints_the_stored_scores():
+    lines = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if "[" in line and ", % (n = " in line]
+    c = config_file.load("nano_sgt")
+    folder = epath.Path(resource(c.compare))
+    shown = {line.split(", % (n = ")[0]: re.search(r"(\d+\.\d)  [−+]\d+\.\d \[[^\[]*\]$", line)[1] for line in lines}
+    means = {
+        options.get("called") or label: f"{100 * np.mean(load_items(folder, c.total_steps, name)[key]):.1f}"
+        for name, options in c.evaluators.items()
+        for key, label in LABELS.get(options.type, (("accuracy", ""),))
+    }
+    assert shown == means

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from sgt_jax.data.examples import Example, Turn
 from sgt_jax.data.tasks import IMAGE_MARKER
 from sgt_jax.errors import DataError
+from sgt_jax.evaluation import held_out
 from sgt_jax.evaluation.result import Items, Result, Title, by_kind
 from sgt_jax.evaluation.rules import answers as rules
 from sgt_jax.evaluation.statistics import Score
@@ -24,20 +24,19 @@ class Answers:
       train_source, train_n: the same for training questions, whose commonest answer per kind is the baseline.
       max_new_tokens: length at which an answer is cut off.
       batch: questions at a time.
+      called: what tables call this score; "answer accuracy" without it. Two evaluators of this type need different names.
       on_bad: "error" (default), or "skip": examples that the source refuses, such as scenes that fit none of its kinds of
-        questions, are passed over, counted in `passed_over`, and logged.
+        questions, are passed over, counted in `passed_over`, and logged (see held_out.py).
     """
 
     TITLE = Title("Answers to questions")
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
-        skip = options.get("on_bad", "error") == "skip"
-        self._questions, self.passed_over = _questions(subject.source(options["source"]), options["n"], skip)
-        training, _ = _questions(subject.source(options["train_source"]), options["train_n"], skip)
-        if self.passed_over:
-            words = "examples of source '%s' passed over, which it refuses; %d questions are asked"
-            logging.warning("%d " + words, self.passed_over, options["source"], len(self._questions))
+        on_bad = options.get("on_bad", "error")
+        self._questions, self.passed_over = _questions(subject.source(options["source"]), options["n"], on_bad)
+        training, _ = _questions(subject.source(options["train_source"]), options["train_n"], on_bad)
+        held_out.tell(self.passed_over, options["source"], len(self._questions))
         self.majority = rules.majority_answers([q.kind for q in training], [q.answer for q in training])
         task = subject.task({"task": "understanding"})
         self._plans = [task.condition(question.example) for question in self._questions]
@@ -77,29 +76,23 @@ class _Question(NamedTuple):
     kind: str
 
 
-def _questions(source: Sequence[Example], n: int, skip: bool = False) -> tuple[list[_Question], int]:
+def _questions(source: Sequence[Example], n: int, on_bad: str) -> tuple[list[_Question], int]:
     """The first question of each of the first n examples that have one and its answer, and how many were passed over."""
-    questions: list[_Question] = []
-    passed_over = 0
-    for i in range(len(source)):
-        try:
-            example = source[i]
-        except DataError:
-            if not skip:
-                raise
-            passed_over += 1
-            continue
-        end = next((k for k, turn in enumerate(example.turns) if turn.role == "assistant"), None)
-        if end is not None:
-            # One question a picture: questions about the same picture are not independent.
-            kinds = example.extra.get("kinds") or ()
-            asked = dataclasses.replace(example, turns=_pictures_first(example.turns[:end]))
-            questions.append(_Question(asked, example.turns[end].text, kinds[0] if kinds else example.kind or "all"))
-        if len(questions) == n:
-            return questions, passed_over
-    if not questions:
+    examples, passed_over = held_out.first(source, n, on_bad, lambda example: _answer(example) is not None)
+    if not examples:
         raise DataError(f"{source!r} holds no question with an answer")
+    questions = []
+    for example in examples:
+        end, kinds = _answer(example), example.extra.get("kinds") or ()
+        # One question a picture: questions about the same picture are not independent.
+        asked = dataclasses.replace(example, turns=_pictures_first(example.turns[:end]))
+        questions.append(_Question(asked, example.turns[end].text, kinds[0] if kinds else example.kind or "all"))
     return questions, passed_over
+
+
+def _answer(example: Example) -> int | None:
+    """The number of the first turn that answers."""
+    return next((k for k, turn in enumerate(example.turns) if turn.role == "assistant"), None)
 
 
 def _pictures_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:

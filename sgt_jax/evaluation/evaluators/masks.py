@@ -10,6 +10,7 @@ from sgt_jax.data.pictures import masks as masks_lib
 from sgt_jax.data.pictures.resizing import to_canvas
 from sgt_jax.data.tasks import Proxy
 from sgt_jax.errors import DataError
+from sgt_jax.evaluation import held_out
 from sgt_jax.evaluation.result import Items, Result, Title
 from sgt_jax.evaluation.rules import segmentation
 from sgt_jax.evaluation.statistics import Score, compare
@@ -27,6 +28,7 @@ class Masks:
       proxy_options: of the proxy "segmentation": palette, style of the wordings, ...
       palette, max_masks: colours ("": find them) and number of instances that painted maps are decoded with.
       show: pictures in the report.
+      on_bad: "error" (default), or "skip": pictures that the source refuses are passed over (see held_out.py).
       seed, steps, shift, text_scale, batch: of the sampler; picture i has the seed seed + i.
     """
 
@@ -38,7 +40,9 @@ class Masks:
 
     def __init__(self, subject: Subject, options: Mapping[str, Any]) -> None:
         self._subject, self._options = subject, options
-        self._examples = _first(subject.source(options["source"]), options["n"])
+        on_bad = options.get("on_bad", "error")
+        self._examples, passed_over = held_out.first(subject.source(options["source"]), options["n"], on_bad)
+        held_out.tell(passed_over, options["source"], len(self._examples))
         rng = np.random.default_rng(options["seed"])
         task: Proxy = subject.task(
             {"task": "proxy", "proxy": "segmentation", "options": dict(options["proxy_options"])}
@@ -53,7 +57,7 @@ class Masks:
         self._constant = None
         if options["train_n"]:
             training = subject.source(options["train_source"])
-            self._constant = _best_constant(training, options["train_n"], self._targets[0].shape[:2])
+            self._constant = _best_constant(training, options["train_n"], on_bad, self._targets[0].shape[:2])
         self._references: dict[str, list[float]] | None = None  # ceiling and constant map, measured once
 
     def __call__(self, params: Params) -> Result:
@@ -103,13 +107,9 @@ class Masks:
         return segmentation.per_picture(instances, self._truth)
 
 
-def _first(source: Sequence[Example], n: int) -> list[Example]:
-    return [source[i] for i in range(min(n, len(source)))]
-
-
-def _best_constant(source: Sequence[Example], n: int, shape: tuple[int, int]) -> np.ndarray:
+def _best_constant(source: Sequence[Example], n: int, on_bad: str, shape: tuple[int, int]) -> np.ndarray:
     """The map bool [K, H, W] that fits the first n pictures of a source best; of pictures of several sizes, at `shape`."""
-    examples = _first(source, n)
+    examples, _ = held_out.first(source, n, on_bad)
     if not examples:
         raise DataError(f"{source!r}: the best constant map needs training pictures, and there are none")
     known = [segmentation.true_instances(example) for example in examples]

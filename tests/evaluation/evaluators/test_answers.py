@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import first_bed
 
 from sgt_jax.data.examples import Example, Turn
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation.evaluators.answers import Answers
 from tests.support.oracle_subject import TOKENIZER, OracleSubject
 
-OPTIONS = dict(nano_sgt.evaluators()["answers"], n=60, train_n=100)
+OPTIONS = dict(first_bed.evaluators()["answers"], n=60, train_n=100)
 
 
 def test_answers_of_a_perfect_model_and_of_one_that_answers_other_questions(sources):

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from sgt_jax.configs import nano, nano_pretrain, nano_sgt, nano_vae
+from sgt_jax.configs.study import dots, first_bed
 
 from sgt_jax.errors import ConfigError
 from sgt_jax.evaluation import evaluators
@@ -24,7 +25,7 @@ def test_an_evaluator_has_a_title_scores_and_documented_options(kind):
 
 
 def test_options_of_the_shipped_configs_are_documented():
-    for config in (nano, nano_pretrain, nano_sgt, nano_vae):
+    for config in (nano, nano_pretrain, nano_sgt, nano_vae, first_bed, dots):
         for options in config.get_config().evaluators.to_dict().values():
             words = evaluators.by_name(options["type"]).__doc__
             assert [name for name in options if name != "type" and name not in words] == [], options["type"]
@@ -49,7 +50,7 @@ class _Log:
 def test_a_schedule_keeps_items_on_disk_and_scores_the_last_step_against_the_first(sources, tmp_path):
     options = {
         "loss": dict(type="loss", source="held_out", batches=3),
-        "masks": dict(nano_sgt.evaluators()["masks"], n=10, train_n=10),
+        "masks": dict(first_bed.evaluators()["masks"], n=10, train_n=10),
         "pictures": dict(nano_vae.get_config().evaluators.pictures.to_dict(), n=10),
     }
     log = _Log()

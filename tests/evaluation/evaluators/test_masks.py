@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sgt_jax.configs import nano_sgt, nano_vae
+from sgt_jax.configs import nano_vae
+from sgt_jax.configs.study import first_bed
 
 from sgt_jax.data.pictures.regions import Masks as Runs
 from sgt_jax.errors import DataError
@@ -13,7 +14,7 @@ from sgt_jax.evaluation.evaluators.reconstructions import Reconstructions
 from sgt_jax.evaluation.rules import segmentation
 from tests.support.oracle_subject import OracleSubject
 
-OPTIONS = dict(nano_sgt.evaluators()["masks"], n=20, train_n=20)
+OPTIONS = dict(first_bed.evaluators()["masks"], n=20, train_n=20)
 
 
 def test_masks_of_a_perfect_painter_and_of_one_that_paints_other_photos(sources):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import first_bed
 
 from sgt_jax.data.sources.scenes.edits import EDITS
 from sgt_jax.data.sources.scenes.source import Scenes
@@ -66,7 +66,7 @@ def test_planted_errors_are_told_apart():
 
 @pytest.mark.parametrize("see", [False, True])
 def test_edits_of_a_perfect_model_and_of_one_that_draws_other_edits(sources, see):
-    options, subject = dict(nano_sgt.evaluators()["edits"], n=60, see=see), OracleSubject(sources)
+    options, subject = dict(first_bed.evaluators()["edits"], n=60, see=see), OracleSubject(sources)
     result = Edits(subject, options)(None)
     assert [item.type for item in subject.plans[0]] == ["vae_image", *["vit_image"] * see, "text"]
     assert np.mean(result.items["exact"]) >= 0.95 and "copy" not in result.items["kind"]
@@ -78,6 +78,6 @@ def test_edits_of_a_perfect_model_and_of_one_that_draws_other_edits(sources, see
 
 
 def test_a_source_without_edits_is_refused(sources):
-    options = dict(nano_sgt.evaluators()["edits"], source="held_out")
+    options = dict(first_bed.evaluators()["edits"], source="held_out")
     with pytest.raises(DataError, match="has no edits; set `edits` in config.data.sources.held_out"):
         Edits(OracleSubject(sources), options)

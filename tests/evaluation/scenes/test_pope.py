@@ -1,12 +1,12 @@
 """POPE's questions put to a perfect model and to one that answers other questions."""
 
 import numpy as np
-from sgt_jax.configs import nano_sgt
+from sgt_jax.configs.study import first_bed
 
 from sgt_jax.evaluation.scenes.pope import Hallucination
 from tests.support.oracle_subject import OracleSubject
 
-OPTIONS = dict(nano_sgt.evaluators()["pope"], n=60, train_n=300)
+OPTIONS = dict(first_bed.evaluators()["pope"], n=60, train_n=300)
 
 
 def test_hallucination_of_a_perfect_model_and_of_one_that_answers_other_questions(sources):
