@@ -176,7 +176,7 @@ def test_the_readme_prints_the_stored_scores():
     lines = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if "[" in line and ", % (n = " in line]
     c = config_file.load("nano_sgt")
     folder = epath.Path(resource(c.compare))
-    shown = {line.split(", % (n = ")[0]: re.search(r"(\d+\.\d)  [−+]\d+\.\d \[[^\[]*\]$", line)[1] for line in lines}
+    shown = {line.split(", % (n = ")[0]: re.search(r"(\d+\.\d) +[−+]\d+\.\d \[[^\[]*\]$", line)[1] for line in lines}
     means = {
         options.get("called") or label: f"{100 * np.mean(load_items(folder, c.total_steps, name)[key]):.1f}"
         for name, options in c.evaluators.items()
