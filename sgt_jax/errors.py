@@ -115,6 +115,8 @@ def guarded(work: Callable[[], int | None]) -> int:
         found = int(work() or 0)
         sys.stdout.flush()  # a full disk behind it is an error of the command, too
         return found
+    except BrokenPipeError:
+        return unread()
     except (UserError, OSError) as error:
         words = one_line(error)
         if not words or os.environ.get("SGT_TRACEBACK"):
@@ -122,9 +124,16 @@ def guarded(work: Callable[[], int | None]) -> int:
         print(f"error: {words}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # what waits to be printed cannot be: let Python not try again at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError:
+            unread()
         return 1
+
+
+def unread() -> int:
+    """How a command ends whose output nobody takes any more, as behind `| head`: without a word, with status 1."""
+    # What waits to be printed cannot be: let Python not try again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...] = ()) -> int:
@@ -136,7 +145,11 @@ def status(work: Callable[[], int | None], also: tuple[type[BaseException], ...]
         SGT_TRACEBACK=1 in the environment shows where an error came from.
     """
     try:
-        return work() or 0
+        found = work() or 0
+        sys.stdout.flush()
+        return found
+    except BrokenPipeError:
+        return unread()
     except (UserError, *also) as error:
         if os.environ.get("SGT_TRACEBACK"):
             raise

@@ -59,3 +59,15 @@ def test_commands_show_a_users_error_as_one_line_and_no_other(capsys, monkeypatc
     with pytest.raises(ValueError, match="shapes"):
         errors.status(fail(ValueError("shapes differ")))
     assert errors.status(lambda: None) == 0 and errors.status(lambda: 3) == 3
+
+
+def test_a_command_whose_output_nobody_takes_ends_without_a_word(monkeypatch, capfd):
+    closed = []
+
+    def gone():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(errors.os, "dup2", lambda *to: closed.append(to))
+    for run in (errors.status, errors.guarded):
+        assert run(gone) == 1
+    assert len(closed) == 2 and capfd.readouterr() == ("", "")

@@ -5,11 +5,10 @@ by tensor, in buffers that JAX on CPU adopts without copying, so the peak is the
 megabytes: two threads each hold a block, so that one reads while the other turns and casts.
 """
 
-import ctypes
 import functools
 import math
-import mmap
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,9 +28,8 @@ Sharding = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 # (path of a leaf, the leaf) -> {path: array}: what the tree holds of it, such as smaller numbers.
 Kept = Callable[[str, jax.Array], Mapping[str, jax.Array]]
 _SHOWN = 4  # names of a kind in one message
-_BLOCK = 4 << 20  # bytes of a published tensor that a thread reads, turns and casts at a time
+_BLOCK = 1 << 20  # bytes of a published tensor that a thread reads, turns and casts at a time
 _THREADS = 2
-_MAPPED = 1 << 20  # bytes from which on a buffer is a mapping of its own
 
 
 class Renamed:
@@ -175,8 +173,6 @@ def load_leaf(
     array = jax.make_array_from_callback(leaf.shape, place, part, dtype=dtype)
     # Wait: otherwise the host buffers of leaves that are still on their way to a device would pile up.
     array.block_until_ready()
-    if array.nbytes >= _MAPPED and (trim := _malloc_trim()):
-        trim(0)
     return array
 
 
@@ -207,8 +203,9 @@ def _fill(files: Files, name: str, source: Source, index: Sequence[slice], out: 
 
     def block(start: int) -> None:
         stop = min(start + rows, len(target))
-        piece = files.read(name, [slice(first + start, first + stop), *wanted[1:]])
-        _place(piece, target[start:stop], source.turns)
+        part = target[start:stop]
+        piece = files.read(name, [slice(first + start, first + stop), *wanted[1:]], _scratch(part.shape, kind))
+        _place(piece, part, source.turns)
 
     first = wanted[0].start
     rows = max(_BLOCK // (math.prod(target.shape[1:]) * kind.itemsize), 1)
@@ -217,6 +214,17 @@ def _fill(files: Files, name: str, source: Source, index: Sequence[slice], out: 
         block(0)
     else:
         list(files.threads.map(block, starts))  # the list raises what a thread raised
+
+
+_own = threading.local()  # a buffer a thread
+
+
+def _scratch(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """This thread's buffer for one block: a new one would cost more in page faults than the block in copying."""
+    count = math.prod(shape) * dtype.itemsize
+    if not hasattr(_own, "buffer") or _own.buffer.nbytes < count:
+        _own.buffer = aligned_empty([max(count, _BLOCK)], np.uint8)  # more than a block: one row of a wide tensor
+    return _own.buffer[:count].view(dtype).reshape(shape)
 
 
 def _place(piece: np.ndarray, target: np.ndarray, turns: bool) -> None:
@@ -247,21 +255,9 @@ def _cpu() -> jax.Device | None:
         return None
 
 
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's function that gives freed memory back to the system, which it would do late; None elsewhere."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-
-
 def aligned_empty(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
     """Like np.empty, at an address that JAX on CPU adopts without copying."""
     count = math.prod(shape) * np.dtype(dtype).itemsize
-    if count >= _MAPPED:
-        # Outside malloc's heap: between buffers that stay, the heap cannot give back blocks that were freed.
-        pages = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        return np.frombuffer(pages, np.uint8).view(dtype).reshape(shape)
     raw = np.empty(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count].view(dtype).reshape(shape)

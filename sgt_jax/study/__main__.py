@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from sgt_jax.errors import ConfigError, hint, one_line
+from sgt_jax.errors import ConfigError, hint, one_line, unread
 from sgt_jax.training import config_file
 
 
@@ -29,11 +29,13 @@ def main(argv: list[str]) -> None:
         if options.dry_run or options.decide:
             from sgt_jax.study import decide, forecast
 
-            print(forecast.text(study) if options.dry_run else decide.markdown(study, options.results or ""))
+            print(forecast.text(study) if options.dry_run else decide.markdown(study, options.results or ""), flush=True)
         elif not options.workdir:
             raise ConfigError("a study needs --workdir=DIR, where its arms train; --dry-run and --decide do not")
         else:
             _run(study)
+    except BrokenPipeError:
+        sys.exit(unread())
     except Exception as error:
         words = one_line(error)
         if os.environ.get("SGT_TRACEBACK") or not words:

@@ -115,7 +115,6 @@ def test_many_small_blocks_on_two_threads_give_the_same_numbers(tmp_path, monkey
     tensors = some_tensors(np.dtype(stored))
     write_arrays(tmp_path / "a.safetensors", tensors)
     monkeypatch.setattr(importing, "_BLOCK", 100)
-    monkeypatch.setattr(importing, "_MAPPED", 1000)
     if not cpu:  # as where JAX has a TPU alone
         monkeypatch.setattr(importing, "_cpu", lambda: None)
     check(load(tmp_path / "a.safetensors", dtype="float32"), {k: x.astype("float32") for k, x in tensors.items()})
