@@ -20,8 +20,6 @@ from tests.support import run_many, tiny_many
 from tests.support.paths import REPOSITORY, helper
 
 GRACE = 60  # seconds: for saving and leaving, on a machine with fewer cores than processes
-# Of the processes of a run one compiles and hands its program to the others: they are on the same cores here.
-SHARED = {"JAX_SHARE_BINARY_BETWEEN_HOSTS": "true"}
 
 
 def free_port():
@@ -38,7 +36,7 @@ def train(workdir, processes, devices, signal="none", step=0, who=-1):
             helper("run_many", workdir, devices, coordinator, processes, i, signal if i == who else "none", step),
             cwd=REPOSITORY,
             stdout=open(workdir / f"out.{i}", "w"), stderr=open(workdir / f"err.{i}", "w"),
-            env={**os.environ, **SHARED, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         for i in range(processes)
     ]  # fmt: skip
