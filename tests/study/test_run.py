@@ -36,6 +36,8 @@ def run(folder, name, die="never", expect=0):
     child = subprocess.run(
         helper("run_tiny_study", folder / "silhouette.py", folder / name, die), cwd=ROOT,
         capture_output=True, text=True, timeout=900,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"},
     )  # fmt: skip
     assert child.returncode == expect, child.stdout + child.stderr
     return child.stdout
