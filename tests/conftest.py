@@ -27,7 +27,14 @@ LONGEST_FIRST = (
     "study/test_results.py",
     "parallel/test_partitioning.py",
     "planning/test_accounting.py",
-    "launch/test_launch.py",
+    # The slow tier's; of the default one they have next to nothing.
+    "parallel/test_distributed.py",
+    "test_blocks.py",
+    "training/test_killed.py",
+    "study/test_run.py",
+    "training/test_ends.py",
+    "training/test_whole_road.py",
+    "parity/omnigen2/test_golden.py",
 )
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

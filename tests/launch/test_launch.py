@@ -35,8 +35,19 @@ class World:
         return [c for c in self.asked() if all(w in " ".join([c["program"], *c["arguments"]]) for w in wanted)]
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A repository of one file, for git to pack as it packs ours: ours takes it a second, and nothing here looks inside."""
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "README.md").write_text("small\n")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return folder
+
+
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path, monkeypatch, sources):
     programs = tmp_path / "bin"
     programs.mkdir()
     for program in PROGRAMS:
@@ -45,7 +56,7 @@ def world(tmp_path, monkeypatch):
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("STAND_IN", str(tmp_path))
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(sources)
     monkeypatch.setattr(sys, "stdin", None)
     return World(tmp_path)
 

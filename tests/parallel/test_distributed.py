@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,14 +13,13 @@ import jax
 import pytest
 
 from sgt_jax import main
-from sgt_jax.parallel import distributed
+from sgt_jax.parallel import distributed, partitioning
 from sgt_jax.reporting.metrics import read_metrics
-from sgt_jax.training import experiment
+from sgt_jax.training import experiment, loop
 from tests.support import run_many, tiny_many
 from tests.support.paths import REPOSITORY, helper
 
 GRACE = 60  # seconds: for saving and leaving, on a machine with fewer cores than processes
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def free_port():
@@ -36,7 +36,7 @@ def train(workdir, processes, devices, signal="none", step=0, who=-1):
             helper("run_many", workdir, devices, coordinator, processes, i, signal if i == who else "none", step),
             cwd=REPOSITORY,
             stdout=open(workdir / f"out.{i}", "w"), stderr=open(workdir / f"err.{i}", "w"),
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         for i in range(processes)
     ]  # fmt: skip
@@ -162,17 +162,31 @@ def test_batches_draws_and_losses_do_not_depend_on_processes_and_devices(story, 
         assert abs(a[step] - b[step]) <= 1e-6 * a[step], (step, a[step], b[step])
 
 
-@pytest.mark.slow  # two devices and eight are a program each
+@pytest.mark.slow  # two devices and four are a program each
 @pytest.mark.parametrize("family", ["omnigen2"])  # the story above is BAGEL's, by several processes
-def test_a_run_goes_from_eight_devices_to_two_and_back(family, tmp_path):
-    child = subprocess.run(
-        helper("run_resized", family, tmp_path), cwd=REPOSITORY, capture_output=True, text=True, timeout=600
-    )
-    assert child.returncode == 0, child.stderr[-3000:]
-    found = json.loads(child.stdout.splitlines()[-1])
-    assert found["stopped"] == [9, 3, 6, 9] and len(found["alone"]) == len(found["told"]) == 9
-    for step, loss in found["alone"].items():
-        assert abs(loss - found["told"][step]) <= 1e-6 * loss, (step, loss, found["told"][step])
+def test_a_run_goes_from_four_devices_to_two_and_back(family, tmp_path, monkeypatch):
+    make_mesh, at, leg = partitioning.make_mesh, distributed.StopRequest.at, {}
+
+    def ask(self, number):
+        if number == leg["stop"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return at(self, number)
+
+    def train_on(devices, workdir, stop=None):
+        leg.update(devices=devices, stop=stop)
+        return int(loop.train(config, workdir).step)
+
+    monkeypatch.setattr(partitioning, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[: leg["devices"]]))
+    monkeypatch.setattr(distributed.StopRequest, "at", ask)
+    config = tiny_many.get_config(family)
+    config.total_steps, config.data.rows = 6, 4
+    alone, told = tmp_path / "alone", tmp_path / "told"
+    assert train_on(4, alone) == 6
+    assert [train_on(4, told, stop=2), train_on(2, told, stop=4), train_on(4, told)] == [2, 4, 6]
+    one, many = losses(alone), losses(told)
+    assert list(one) == list(many) == list(range(1, 7))
+    for step, loss in one.items():
+        assert abs(loss - many[step]) <= 1e-6 * loss, (step, loss, many[step])
 
 
 # -- Alone -------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What is committed under docs/results: whole, of the configs that stand here, and enough to rebuild the report."""
 
+import functools
 import importlib
 import json
 import shutil
@@ -36,6 +37,29 @@ def committed(request, tmp_path_factory):
     return epath.Path(folder), config_of(request.param)
 
 
+def once(function):
+    """`function` of results, computed once for each of them."""
+    known = {}
+
+    def remembered(found, *rest):
+        key = (id(found), *rest)
+        if key not in known:
+            known[key] = found, function(found, *rest)  # the results stay alive, so that ids stay their own
+        return known[key][1]
+
+    return remembered
+
+
+@pytest.fixture(scope="module")
+def read_once():
+    """A folder is read once, and its columns, which take a bootstrap each, are computed once for page, table and test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "read_results", functools.cache(tables.read_results))
+        for name in ("at_step", "columns"):
+            patch.setattr(tables, name, once(getattr(tables, name)))
+        yield
+
+
 @pytest.mark.parametrize("name", BEGUN)
 def test_results_are_of_the_settings_that_their_configs_have(name):
     config = config_of(name)
@@ -50,6 +74,7 @@ def test_every_run_is_there(committed):
     assert sorted(p.stem for p in (folder / records.RUNS).glob("*.json")) == sorted(r.name for r in arms.runs(config))
 
 
+@pytest.mark.usefixtures("read_once")
 def test_the_report_is_rebuilt_from_them(committed):
     folder, config = committed
     page = study_page.build(folder).read_text()
@@ -92,6 +117,7 @@ def test_docs_quote_what_the_gates_say_so_far():
     assert tuple(g.kind for g in gates.kind_gates(found) if not g.failed) == headline.KINDS
 
 
+@pytest.mark.usefixtures("read_once")
 def test_docs_quote_the_tables_that_the_results_give(committed):
     folder, _ = committed
     text = study_page.markdown(tables.read_results(folder))

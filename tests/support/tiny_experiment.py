@@ -29,6 +29,23 @@ def omnigen2(**changes):
 FAMILIES = {"bagel": config, "omnigen2": omnigen2}
 
 
+# Budgets of packs of one sample, by family.
+LACKING = {
+    "bagel": {"und": 112, "vit": 16, "gen": 16, "labels": 16, "pixels:32x32": 1},
+    "omnigen2": {"und": 128, "vit": 64, "gen": 16, "labels": 16, "text": 48, "flow": 1, "pixels:32x32": 1},
+}
+
+
+def lacking(family="bagel", **changes):
+    """One sample a row: it then lacks labels (a drawing, a proxy), latents (a question) or pictures seen (a drawing)."""
+    c = FAMILIES[family](**changes)
+    c.data.pool_size = 1
+    c.data.budgets = LACKING[family]
+    for kind in ("proxy", "understanding", "text_to_image"):
+        c.data.mixture[kind].weight = 1.0
+    return c
+
+
 def _small(c, changes):
     """Few steps of few scenes."""
     c.total_steps = 20

@@ -13,7 +13,7 @@ from tests.support import tiny_experiment as tiny
 
 def changed(**fields):
     """The tiny config of six steps with some fields, named by their path."""
-    config = tiny.config(total_steps=6)  # the program of test_loop.py: a warm cache has it
+    config = tiny.lacking(total_steps=6)  # the program of test_loop.py: a warm cache has it
     config.checkpoint.every = 3
     with config.unlocked():
         config.update_from_flattened_dict(fields)
@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
     ("total_steps", 9, "total_steps: 6 -> 9"),
     ("data.rows", 2, "data.rows: 4 -> 2"),
     ("data.mixture.proxy.proxy", "edges", 'data.mixture.proxy.proxy: "segmentation" -> "edges"'),
-    ("data.mixture.proxy.weight", 1.0, "data.mixture.proxy.weight: 3.0 -> 1.0"),
+    ("data.mixture.proxy.weight", 3.0, "data.mixture.proxy.weight: 1.0 -> 3.0"),
     ("optimizer.learning_rate", 0.01, "optimizer.learning_rate: 0.001 -> 0.01"),
     ("model.llm.intermediate_size", 64, "model.llm.intermediate_size: 48 -> 64"),
     ("freeze", ("^vae/",), "freeze: "),
