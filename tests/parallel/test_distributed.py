@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import jax
 import pytest
 
 from sgt_jax import main
-from sgt_jax.parallel import distributed, partitioning
+from sgt_jax.parallel import distributed
 from sgt_jax.reporting.metrics import read_metrics
-from sgt_jax.training import experiment, loop
+from sgt_jax.training import experiment
 from tests.support import run_many, tiny_many
 from tests.support.paths import REPOSITORY, helper
 
@@ -162,31 +161,17 @@ def test_batches_draws_and_losses_do_not_depend_on_processes_and_devices(story, 
         assert abs(a[step] - b[step]) <= 1e-6 * a[step], (step, a[step], b[step])
 
 
-@pytest.mark.slow  # two devices and four are a program each
+@pytest.mark.slow  # two devices and eight are a program each, and eight are a process of their own
 @pytest.mark.parametrize("family", ["omnigen2"])  # the story above is BAGEL's, by several processes
-def test_a_run_goes_from_four_devices_to_two_and_back(family, tmp_path, monkeypatch):
-    make_mesh, at, leg = partitioning.make_mesh, distributed.StopRequest.at, {}
-
-    def ask(self, number):
-        if number == leg["stop"]:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return at(self, number)
-
-    def train_on(devices, workdir, stop=None):
-        leg.update(devices=devices, stop=stop)
-        return int(loop.train(config, workdir).step)
-
-    monkeypatch.setattr(partitioning, "make_mesh", lambda shape: make_mesh(shape, jax.devices()[: leg["devices"]]))
-    monkeypatch.setattr(distributed.StopRequest, "at", ask)
-    config = tiny_many.get_config(family)
-    config.total_steps, config.data.rows = 6, 4
-    alone, told = tmp_path / "alone", tmp_path / "told"
-    assert train_on(4, alone) == 6
-    assert [train_on(4, told, stop=2), train_on(2, told, stop=4), train_on(4, told)] == [2, 4, 6]
-    one, many = losses(alone), losses(told)
-    assert list(one) == list(many) == list(range(1, 7))
-    for step, loss in one.items():
-        assert abs(loss - many[step]) <= 1e-6 * loss, (step, loss, many[step])
+def test_a_run_goes_from_eight_devices_to_two_and_back(family, tmp_path):
+    child = subprocess.run(
+        helper("run_resized", family, tmp_path), cwd=REPOSITORY, capture_output=True, text=True, timeout=600
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert found["stopped"] == [6, 2, 4, 6] and len(found["alone"]) == len(found["told"]) == 6
+    for step, loss in found["alone"].items():
+        assert abs(loss - found["told"][step]) <= 1e-6 * loss, (step, loss, found["told"][step])
 
 
 # -- Alone -------------------------------------------------------------------------------------------------------------
