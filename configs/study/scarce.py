@@ -20,6 +20,7 @@ from sgt_jax.configs.study import dots
 POOLS = (250, 1_000, 4_000)  # triples
 SEEDS = (300, 301, 302, 303)
 TURNS = 3
+KINDS = ("highest",)  # that passed the gates of configs/study/gates.py
 
 
 def pool(triples: int) -> dict:
@@ -49,4 +50,13 @@ def get_config() -> ml_collections.ConfigDict:
         arms[f"paint_{n:04d}"] = merged(dots.alone(after="painter"), pool(n))
         arms[f"strange_{n:04d}"] = merged(dots.alone(after="strange_painter"), pool(n))
     first = tuple(f"sft_{n:04d}" for n in POOLS)
-    return dots.study("scarce", arms, f"sgt_{POOLS[0]:04d}", about, SEEDS, first)
+    c = dots.study("scarce", arms, f"sgt_{POOLS[0]:04d}", about, SEEDS, first)
+    # How many answers does a painting replace? Each arm's score is placed on SFT's, over the size of the pool.
+    c.replaced = dict(
+        kinds=KINDS,
+        pools=POOLS,
+        curve="sft_{:04d}",
+        arms=("sgt_{:04d}", "paint_{:04d}", "strange_{:04d}"),
+        paintings=2 * 12 * dots.STEPS,
+    )
+    return c

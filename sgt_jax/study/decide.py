@@ -5,7 +5,7 @@ import os
 from ml_collections import ConfigDict
 
 from sgt_jax.errors import ConfigError
-from sgt_jax.study import conditional, gates, registered, tables
+from sgt_jax.study import conditional, gates, registered, replaced, tables
 
 
 def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
@@ -13,7 +13,7 @@ def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
 
     Raises:
       DataError: a file is not of the settings of its arm, a run fails a gate, or a gate's arms have no run yet.
-      ConfigError: no folder of results was named, or the study has neither gates of kinds nor registered contrasts.
+      ConfigError: no folder of results was named, or there is nothing to decide in the study.
     """
     if not results:
         raise ConfigError("--decide reads raw files: name their folder with --results=DIR")
@@ -29,6 +29,8 @@ def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
         parts.append(registered.markdown(found))
     if "conditional" in facts:
         parts.append(conditional.markdown(found, study))
+    if "replaced" in facts:
+        parts.append(replaced.markdown(found))
     if not parts:
-        raise ConfigError(f"study '{study.name}' has neither gates of kinds nor registered contrasts")
+        raise ConfigError(f"study '{study.name}' has nothing to decide: no `registered`, no `replaced`, no gates of kinds")
     return "\n\n".join(parts)

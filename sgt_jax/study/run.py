@@ -31,6 +31,9 @@ from sgt_jax.study.reuse import take_runs
 from sgt_jax.study.workers import Pace, claimed
 from sgt_jax.training import loop
 
+# Parts of a study that it may lack; see the module of each.
+OPTIONAL = ("curve", "gates", "registered", "conditional", "replaced", "cost")
+
 
 def run_study(
     study: ConfigDict,
@@ -102,7 +105,7 @@ def write_study(study: ConfigDict, results: epath.Path) -> None:
         "scores": {name: _as_dict(study.scores[name]) for name in study.columns},
         "splits": study.splits.to_dict(),
         **({"about": study.about} if "about" in study else {}),
-        **{name: _as_dict(study[name]) for name in ("curve", "gates", "registered", "conditional", "cost") if name in study},
+        **{name: _as_dict(study[name]) for name in OPTIONAL if name in study},
         "base": _as_dict(study.base),
     }
     (results / records.RUNS).mkdir(parents=True, exist_ok=True)
