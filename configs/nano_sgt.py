@@ -1,7 +1,7 @@
 """Post-trains the pretrained nano model with SGT, in minutes on two cores of a server CPU, with no download.
 
 Command:   python -m sgt_jax.main --config=configs/nano_sgt.py --workdir=/tmp/nano_sgt
-Hardware:  2 CPU cores, 2 GB of memory.
+Hardware:  2 CPU cores, 3 GB of memory.
 Reaches:   see the README (measured) and report.html in the work directory.
 
 It starts from the weights that ship with the package (configs/nano_pretrain.py made them, docs/results.md says how), in
@@ -18,6 +18,7 @@ import ml_collections
 from sgt_jax.configs import nano, nano_pretrain
 
 SIZE = nano.SIZE
+old = nano_pretrain.scenes  # of the world that the model was pretrained on: one to three objects of many shapes
 VARIANTS = ("sft",)
 # Two or three discs, called by their colours, all equally common: no question can be answered without the picture.
 DISCS = dict(min_objects=2, max_objects=3, prior=0.0, company=0.0, shapes=("circle",), pattern_rate=0.0)
@@ -25,24 +26,16 @@ TRAINED = ("left_right", "above_below", "leftmost", "highest", "larger", "nearer
 OTHERS = ("left_right", "above_below", "leftmost", "quadrant", "size")  # scored beside "highest"
 
 
-def old(**options) -> dict:
-    """A source of the scenes that the model was pretrained on: one to three objects of many shapes."""
-    return nano_pretrain.scenes(**options)
-
-
 def discs(kinds: tuple = TRAINED, **options) -> dict:
     """A source of discs, with questions of these kinds."""
     return old(**options) | DISCS | dict(kinds=kinds)
 
 
-def evaluators(share: float = 1.0) -> dict:
-    """Scores on pictures never trained on; `share` of the full number of items."""
+def evaluators() -> dict:
+    """Scores on pictures never trained on."""
 
-    def n(full: int) -> int:
-        return max(int(full * share), 2)
-
-    def told(called: str, source: str, known: str, full: int) -> dict:
-        return dict(type="answers", called=called, source=source, n=n(full), train_source=known, train_n=n(1_000),
+    def told(called: str, source: str, known: str, n: int) -> dict:
+        return dict(type="answers", called=called, source=source, n=n, train_source=known, train_n=1_000,
                     max_new_tokens=3, batch=500, on_bad="skip")  # some scenes fit no question of the kinds
 
     drawn = dict(shift=2.0, batch=64, seed=1)
@@ -52,10 +45,10 @@ def evaluators(share: float = 1.0) -> dict:
         old=told("answers, pretraining", "held_out_old", "asked_old", 500),
         # Read by panoptic quality: discs on grey are read as masks, too (a model that paints the photo has the higher mIoU),
         # but their colours are not those of the palette.
-        masks=dict(type="masks", source="held_out", n=n(150), train_source="known", train_n=n(64), text_scale=1.0,
+        masks=dict(type="masks", source="held_out", n=150, train_source="known", train_n=64, text_scale=1.0,
                    palette="distinct", max_masks=8, proxy_options=dict(palette="distinct", style="plain"), steps=4,
                    on_bad="skip", show=12, **drawn),
-        prompts=dict(type="prompts", source="held_out_old", n=n(50), max_count=4, text_scale=3.0, steps=8, show=8, **drawn),
+        prompts=dict(type="prompts", source="held_out_old", n=50, max_count=4, text_scale=3.0, steps=8, show=8, **drawn),
     )  # fmt: skip
 
 
@@ -69,7 +62,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     c.init_from = "package:nano"
     c.vae_from = ""  # part of that folder
 
-    # -- Optimizer: rates of pretraining, or masks come too late (docs/results.md tells the pilot); replay protects the rest.
+    # -- Optimizer: rates of pretraining, or masks come too late (docs/results/first_bed.md); replay protects the rest.
     c.schedule = dict(name="warmup_stable_decay", warmup_steps=50, decay_fraction=0.3, final_fraction=0.0)
     c.ema_decay = 0.98
 

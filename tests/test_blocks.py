@@ -33,7 +33,11 @@ SHORT = [
 ]
 FEW_SCENES = [f"--config.data.sources.{name}.num=64" for name in ("asked", "drawn", "edited")]
 CUT = [*SHORT, *FEW_SCENES, *(f"--config.evaluators.masks.{size}" for size in ("n=2", "batch=2", "train_n=4"))]
-KEPT = ("masks",)  # evaluators; .ci/run has the others
+SCORED = [  # with every evaluator of the first bed, each of few items; .ci/run has those of configs/nano_sgt.py
+    f"--config.evaluators.{name}.{size}"
+    for name in ("answers", "pope", "prompts", "edits", "masks")
+    for size in ("n=2", "batch=2", *(["train_n=4"] if name in ("answers", "pope", "masks") else []))
+]
 CI, PAGE = ".ci/run", "tests/inference/page/test_server.py"  # with the extra [serve], in .ci/run
 BY_HAND = "docs/performance.md"  # minutes of measuring: nobody runs these but by hand
 ANALYSES = "tests/commands/test_analysis_commands.py"
@@ -45,7 +49,7 @@ TABLE: dict[str, list[str] | str] = {
     "mkdocs": CI,
     "python -m sgt_jax.main --config=configs/nano_sgt.py": CI,  # with every evaluator
     # Scored once; training is nano_sgt's with other sources.
-    "python -m sgt_jax.main --config=configs/study/first_bed.py": ["--config.total_steps=0", *FEW_SCENES],
+    "python -m sgt_jax.main --config=configs/study/first_bed.py": ["--config.total_steps=0", *FEW_SCENES, *SCORED],
     "python -m sgt_jax parity": CI,
     "sgt train --config=nano_sgt": "tests/training/test_other_proxies.py",  # every proxy
     "python -m sgt_jax train --config=mine.py": CUT,
@@ -145,10 +149,11 @@ def run(words: list[str]) -> None:
 
 
 def train(rest: list[str]) -> None:
-    """`python -m sgt_jax.main` without its evaluators but `KEPT`: the report is there afterwards."""
+    """`python -m sgt_jax.main` with those evaluators alone that the table makes small: the report is there afterwards."""
     given = config_file.split(rest)
     (workdir,) = re.findall(r"--workdir=(\S+)", " ".join(given.rest))
-    given.config.evaluators = {name: given.config.evaluators[name] for name in given.config.evaluators if name in KEPT}
+    small = set(re.findall(r"--config\.evaluators\.(\w+)\.n=", " ".join(rest)))
+    given.config.evaluators = {name: given.config.evaluators[name] for name in given.config.evaluators if name in small}
     checks.before_anything(given.config)
     checks.check_places(given.config)
     assert training.run(given.config, workdir) == 0

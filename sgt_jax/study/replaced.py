@@ -82,10 +82,9 @@ def markdown(results: Results) -> str:
         "|---|---|---|---|",
     ]
     for r in found:
-        more = 2.0**r.as_good
         low, high = 2.0 ** np.asarray(registered.interval(r.as_good))
         between = "" if np.isnan(low) else f"{low:.2g} to {high:.2g}, "
-        seeds = f"{len(more)} seed{'' if len(more) == 1 else 's'}"
+        seeds = f"{len(r.as_good)} seed{'' if len(r.as_good) == 1 else 's'}"
         mean = 2.0 ** float(r.as_good.mean())
         lines.append(
             f"| {r.arm} | {r.pool} | {_bound(r.beyond)}{mean:.2g} ({between}{seeds}{_said(r.beyond)}) "
