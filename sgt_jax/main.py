@@ -85,23 +85,23 @@ def run(config: Any, workdir: str, steal_lock: bool = False, first: Any = None, 
 
     from sgt_jax.errors import one_line
     from sgt_jax.parallel import distributed
-    from sgt_jax.training.loop import train
+    from sgt_jax.training import loop
 
     try:
         distributed.start(distributed.Settings.from_environment(**processes), automatic=config.platform != "cpu")
         if first is not None:
             beside = os.path.join(workdir, config.compare)
-            if int(train(first, beside, steal_lock).step) < first.total_steps:
+            if not loop.run(first, beside, steal_lock).finished:
                 return STOPPED.value
             config.compare = beside
-        state = train(config, workdir, steal_lock)
+        ended = loop.run(config, workdir, steal_lock)
     except Exception as error:
         words = one_line(error) or (distributed.explain(error) if isinstance(error, jax.errors.JaxRuntimeError) else "")
         if os.environ.get("SGT_TRACEBACK") or not words:
             raise
         sys.exit(f"error: {words}")
     distributed.finish()
-    return 0 if int(state.step) >= config.total_steps else STOPPED.value
+    return 0 if ended.finished else STOPPED.value
 
 
 def leave(words: str, status: int) -> None:

@@ -19,7 +19,7 @@ def failing(monkeypatch):
         def train(config, workdir, steal_lock):
             raise error
 
-        monkeypatch.setattr("sgt_jax.training.loop.train", train)
+        monkeypatch.setattr("sgt_jax.training.loop.run", train)
         return main.run(CPU, "nowhere", coordinator=None, processes=None, process=None, timeout=1, heartbeat=1)
 
     return run

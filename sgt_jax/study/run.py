@@ -78,8 +78,7 @@ def run_study(
                 continue
             print(f"== {study.name}: run {number} of {len(wanted)}, {label}{pace.left()}", flush=True)
             folder = workdir / "arms" / run.name
-            state = loop.train(stages.started(study, run, config, workdir), os.fspath(folder), steal_lock)
-            if int(state.step) < config.total_steps:
+            if not loop.run(stages.started(study, run, config, workdir), os.fspath(folder), steal_lock).finished:
                 print("stopped; the same command continues", flush=True)
                 return False
             stages.keep(study, run, workdir)

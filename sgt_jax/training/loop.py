@@ -7,6 +7,7 @@ counters), `metrics` (fetched one step late), `finish` (summary and report).
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 from etils import epath
@@ -30,8 +31,25 @@ from sgt_jax.training.subject import RunSubject
 from sgt_jax.training.terminal import COMPILING, STEP
 
 
+class Ended(NamedTuple):
+    """How a call of `run` ended.
+
+    Attributes:
+      state: the newest one.
+      finished: False where a signal stopped it, be it in the evaluation after the last step; the same call continues.
+    """
+
+    state: TrainState
+    finished: bool
+
+
 def train(config: ConfigDict, workdir: epath.PathLike, steal_lock: bool = False) -> TrainState:
-    """Runs or resumes the experiment of `config` in `workdir`; returns the final state.
+    """`run`, for callers who send no signals; returns the final state."""
+    return run(config, workdir, steal_lock).state
+
+
+def run(config: ConfigDict, workdir: epath.PathLike, steal_lock: bool = False) -> Ended:
+    """Runs or resumes the experiment of `config` in `workdir`.
 
     With several processes all call it, with the same arguments.
 
@@ -53,8 +71,7 @@ def train(config: ConfigDict, workdir: epath.PathLike, steal_lock: bool = False)
         with start.checkpoints, contextlib.closing(start.batches):
             with RunLog(workdir, config.total_steps, jax.process_index() == 0, first_step=start.first) as log:
                 announce(start, workdir, log)
-                state = _run(config, workdir, start, log, stop, lock, began)
-    return state
+                return _run(config, workdir, start, log, stop, lock, began)
 
 
 def _made(workdir: epath.Path) -> epath.Path:
@@ -90,7 +107,7 @@ def _alone_in(workdir: epath.Path, steal: bool) -> Iterator[Lock | None]:
 def _run(
     config: ConfigDict, workdir: epath.Path, start: Start, log: RunLog, stop: distributed.StopRequest,
     lock: Lock | None, began: float,
-) -> TrainState:  # fmt: skip
+) -> Ended:  # fmt: skip
     task, state, batches = start.task, start.state, start.batches
     primary, total, opened = jax.process_index() == 0, config.total_steps, time.time()
     evaluate = Schedule(config.evaluators.to_dict(), RunSubject(task), workdir, log, primary=primary)
@@ -148,7 +165,7 @@ def _run(
         evaluate(start.first, state.weights(config.evaluate_weights))
     if not stopping:
         finish.close(start, workdir, log, meter, evaluate, began, opened)
-    return state
+    return Ended(state, not stopping)
 
 
 def _due(step: int, every: int) -> bool:

@@ -29,8 +29,8 @@ def study():
 def test_it_starts_from_the_averaged_weights_of_the_first_arm(tmp_path, monkeypatch):
     c, work, results = study(), epath.Path(tmp_path) / "work", epath.Path(tmp_path) / "results"
     began = []
-    train = loop.train
-    monkeypatch.setattr(loop, "train", lambda config, *more: began.append(config.init_from) or train(config, *more))
+    run = loop.run
+    monkeypatch.setattr(loop, "run", lambda config, *more: began.append(config.init_from) or run(config, *more))
     assert run_study(c, work, results)
     weights = work / "arms" / "first_5" / stages.WEIGHTS
     assert began == ["", str(weights)] and (weights / "ema.safetensors").exists()

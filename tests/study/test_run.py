@@ -98,7 +98,7 @@ def test_the_command_refuses_an_arm_where_a_run_works_in_one_line_or_steals_its_
         "import sys, runpy; from sgt_jax.training import loop; from sgt_jax.training.lock import locked\n"
         "def train(config, folder, steal):\n"
         "    with locked(folder, steal): sys.exit('it trained')\n"
-        "loop.train = train; runpy.run_module('sgt_jax.study', run_name='__main__', alter_sys=True)"
+        "loop.run = train; runpy.run_module('sgt_jax.study', run_name='__main__', alter_sys=True)"
     )
     command = [sys.executable, "-c", code, "--config=configs/study/baselines.py", f"--workdir={tmp_path}", "--only=base"]
     folder = tmp_path / "arms" / "base_0"
@@ -127,7 +127,7 @@ def test_the_time_left_goes_by_what_all_workers_have_done(tmp_path, monkeypatch)
 def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path, monkeypatch, capsys):
     config = proxies.get_config()
     trained = []
-    monkeypatch.setattr("sgt_jax.training.loop.train", lambda config, *_: trained.append(config.name) or 1 / 0)
+    monkeypatch.setattr("sgt_jax.training.loop.run", lambda config, *_: trained.append(config.name) or 1 / 0)
     with claimed(tmp_path / "arms" / "base_0.lock"):
         run_study(config, tmp_path, tmp_path / "results", only=["base"])
     assert not trained and "arm base, seed 0 is under way in another process" in capsys.readouterr().out

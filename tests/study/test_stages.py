@@ -51,7 +51,7 @@ def test_stages_history_report_and_reuse(tmp_path, monkeypatch, capsys):
     )
     assert "proxy" not in records["sft"]["samples"] and len(records["base"]["history"]) == 1
     # Another study with the same arms trains nothing.
-    monkeypatch.setattr("sgt_jax.training.loop.train", lambda *_: pytest.fail("it trained what another study has"))
+    monkeypatch.setattr("sgt_jax.training.loop.run", lambda *_: pytest.fail("it trained what another study has"))
     second = epath.Path(tmp_path / "second" / "results")
     assert run_study(tiny_study("second"), tmp_path / "second", second, reuse=[first])
     again = {r["arm"]: r for r in finished(second)}

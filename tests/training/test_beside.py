@@ -148,11 +148,11 @@ def test_a_variant_of_the_file_is_an_arm_with_the_same_overrides(file):
 def test_the_arm_is_trained_first_and_the_run_compares_itself_with_it(file, tmp_path, monkeypatch):
     trained = []
 
-    def train(c, workdir, steal):
+    def run(c, workdir, steal):
         trained.append((c.name, str(workdir), c.compare))
-        return type("State", (), {"step": c.total_steps if c.name != "stopped" else 1})
+        return loop.Ended(None, c.name != "stopped")
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(loop, "run", run)
     monkeypatch.setattr(sys, "argv", ["main", f"--config={file}", "--config.compare=sft"])
     c = config_file.split(sys.argv[1:]).config
     assert main.run(c, str(tmp_path / "w"), first=main.check_first(c)) == 0

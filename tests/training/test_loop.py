@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 
 from sgt_jax.checkpoints.runs import CheckpointError, RunCheckpoints, restore_params
 from sgt_jax.errors import DataError
+from sgt_jax.parallel.stopping import Interrupted, StopRequest
 from sgt_jax.reporting.metrics import read_metrics
 from sgt_jax.training import experiment, loop, optimizer, start
 from sgt_jax.training import state as state_lib
@@ -32,6 +34,20 @@ def test_a_finished_run_started_again_changes_nothing(straight, capsys):
     again = loop.train(tiny.lacking(), workdir)
     assert "resuming at step 20" in capsys.readouterr().out
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), state)
+
+
+def test_a_run_stopped_while_its_last_scores_are_made_is_not_finished(straight, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    shutil.copytree(straight[0], workdir)
+    shutil.rmtree(workdir / "checkpoints" / "20")
+    (workdir / "run.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "interrupting", lambda self: (_ for _ in ()).throw(Interrupted()))
+        ended = loop.run(tiny.lacking(), workdir)
+    assert not ended.finished and int(ended.state.step) == 20 and not (workdir / "run.json").exists()
+    again = loop.run(tiny.lacking(), workdir)
+    assert again.finished and (workdir / "run.json").exists()
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), straight[1])
 
 
 def test_weights_of_a_run_can_be_read_without_its_config(straight):
