@@ -180,6 +180,12 @@ class OmniGen2Config:
       template: "official", or "bare" for vocabularies without its words: marks alone stand around texts.
       min_pixels, max_pixels: of pictures that the language model reads; the reference's in training.
 
+    How a fresh language model begins (nothing of a model that is read from a checkpoint), as multiples of what
+    text.initializer_range says:
+      residual_init: the matrices that write into a residual stream. Below 1, every token begins as itself.
+      merger_init: the last matrix of the vision tower. Above 1, what is seen is not drowned by what attention adds; compare
+        `position_scale` of BAGEL. docs/results.md (OmniGen2) says what both do for a small model.
+
     How it is trained and computed:
       freeze_mllm: features reach the diffusion transformer without a gradient.
       scan_layers: layers stacked into one array and scanned (fast compilation), or unrolled (faster on CPU).
@@ -196,6 +202,8 @@ class OmniGen2Config:
     template: str = "official"
     min_pixels: int = 256 * 28 * 28
     max_pixels: int = 1280 * 28 * 28
+    residual_init: float = 1.0
+    merger_init: float = 1.0
     freeze_mllm: bool = False
     scan_layers: bool = False
     remat: str = "none"
@@ -241,6 +249,11 @@ class OmniGen2Config:
     def precision(self) -> Any:
         """float32 means float32, on accelerators that would round matmul inputs, too."""
         return jax.lax.Precision.HIGHEST if self.dtype == "float32" else None
+
+    def fresh_std(self, name: str | None) -> float:
+        """Standard deviation with which a matrix of this name begins in the language model or the vision tower."""
+        scales = {"o_proj": self.residual_init, "down_proj": self.residual_init, "mlp_2": self.merger_init}
+        return self.text.initializer_range * scales.get(name or "", 1.0)
 
     def replace(self, **changes: Any) -> "OmniGen2Config":
         """A copy with some fields changed."""

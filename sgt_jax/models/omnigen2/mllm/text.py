@@ -38,8 +38,8 @@ def rotary_angles(position: jax.Array, text: TextConfig) -> jax.Array:
 def _linear(cfg: OmniGen2Config, features: int, name: str | None = None, bias: bool = False) -> Linear:
     """A linear layer of the text model."""
     return Linear(
-        features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.text.initializer_range),
-        bias_init=nn.initializers.zeros, dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
+        features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.fresh_std(name)), bias_init=nn.initializers.zeros,
+        dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
     )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ _ROTARY_BASE = 10000.0
 def _linear(cfg: OmniGen2Config, features: int, name: str | None = None, bias: bool = True) -> Linear:
     """A linear layer of the tower."""
     return Linear(
-        features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.text.initializer_range),
-        bias_init=nn.initializers.zeros, dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
+        features, use_bias=bias, kernel_init=nn.initializers.normal(cfg.fresh_std(name)), bias_init=nn.initializers.zeros,
+        dtype=cfg.compute_dtype, precision=cfg.precision, name=name,
     )  # fmt: skip
 
 
