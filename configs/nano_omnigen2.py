@@ -1,8 +1,9 @@
 """Trains a small, real OmniGen2 with SGT from scratch, with no download.
 
 Command:   python -m sgt_jax.main --config=configs/nano_omnigen2.py --workdir=/tmp/nano_omnigen2
-Hardware:  2 CPU cores, 3 GB of memory.
-Reaches:   see docs/results.md (measured) and report.html in the work directory.
+Hardware:  2 CPU cores, 3 GB of memory; 14 minutes on idle ones.
+Reaches:   answers 56 % (majority 34), masks with a mIoU of 72 % and a panoptic quality of 73 % (best constant mask 31 and 5);
+           docs/results.md has the table.
 
 The second family at the size of configs/nano.py, with the same tokenizer and autoencoder: Qwen2.5-VL's architecture reads a
 32x32 picture in patches of 4 and answers questions; its states are all that the diffusion transformer sees of the picture
@@ -22,7 +23,7 @@ DISCS = dict(type="scenes", size=SIZE, min_objects=2, max_objects=3, prior=0.0, 
              pattern_rate=0.0, max_overlap=0.35, sizes=dict(small=(0.14, 0.17), large=(0.21, 0.26)))  # fmt: skip
 FIRST = ("exists", "count", "quadrant")  # kinds of questions in the lessons
 KINDS = (*FIRST, "left_right", "above_below", "leftmost", "highest")
-LESSONS = 500  # steps of them
+LESSONS = 600  # steps of them
 SHIFT = 10.0  # of sampling times: a multiple of what 32x32 pixels ask for (0.2), so that half of the steps are near noise
 
 
@@ -84,7 +85,7 @@ def model() -> dict:
         template="bare",  # the small vocabulary lacks the words of the official one
         min_pixels=64,
         max_pixels=SIZE * SIZE,
-        # How the fresh model begins: with 1 for both, answers about places were learnt several times later.
+        # How the fresh model begins; docs/results.md says what this does.
         residual_init=0.02,
         merger_init=3.0,
         freeze_mllm=False,
@@ -112,7 +113,7 @@ def get_config() -> ml_collections.ConfigDict:
     c = nano.get_config()
     c.name = "nano_omnigen2"
     c.family = "omnigen2"
-    c.total_steps = 1_500
+    c.total_steps = 1_700
     c.model = ml_collections.ConfigDict(model())
 
     # -- Objective: means over the whole step, as configs/omnigen2_sgt.py.
@@ -151,8 +152,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.on_bad = "skip"  # a few scenes fit no question of the kinds
 
     # -- Evaluation.
-    c.evaluate_every = 500
+    c.evaluate_every = 1_000
     e = c.evaluators
+    del e.loss  # of the lessons and what follows them together
     e.answers.on_bad = "skip"
     e.masks.n = e.drawings.n = 256
     for name in ("masks", "drawings"):

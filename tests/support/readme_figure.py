@@ -1,7 +1,8 @@
-"""The README's first figure from a finished run of configs/nano_sgt.py: python -m tests.support.readme_figure WORKDIR OUT.png
+"""Held-out pictures of a finished run as one figure: python -m tests.support.readme_figure WORKDIR OUT.png [COLUMN=WORD ...]
 
-Rows of held-out pictures: the photo, what the model painted before training, and what it painted afterwards; below each the
-question about it, and what was answered by whom.
+Without columns it is the README's first figure, of configs/nano_sgt.py: the photo, what the model painted before training,
+and what it painted afterwards; below each the question about it, and what was answered by whom. With columns of the report,
+each with the word that stands beside its row, there are no questions.
 """
 
 import json
@@ -23,14 +24,14 @@ class Shown(NamedTuple):
     captions: list[str]
 
 
-def pictures(workdir: Path) -> Shown:
-    """The first pictures of the masks in the report."""
+def pictures(workdir: Path, wanted: dict[str, str]) -> Shown:
+    """The first pictures of the masks in the report; `wanted` as `ROWS`."""
     blocks = json.loads((workdir / "results.json").read_text())["pictures"]
-    (block,) = [block for block in blocks if set(ROWS) <= set(block["columns"])]
-    places = {word: block["columns"].index(column) for column, word in ROWS.items()}
+    block = next(block for block in blocks if set(wanted) <= set(block["columns"]))
+    places = {word: block["columns"].index(column) for column, word in wanted.items()}
     chosen = block["rows"][:MOST]
     rows = {word: [np.asarray(Image.open(workdir / row[n])) for row in chosen] for word, n in places.items()}
-    return Shown(rows, [lines(caption) for caption in block["captions"][:MOST]])
+    return Shown(rows, [lines(caption) if wanted == ROWS else "" for caption in block["captions"][:MOST]])
 
 
 def lines(caption: str) -> str:
@@ -47,10 +48,13 @@ def draw(shown: Shown, out: Path) -> None:
     from matplotlib.figure import Figure
 
     columns = len(shown.captions)
-    figure = Figure(figsize=(8.5, 7.9 / columns * len(shown.rows) + 0.9), dpi=100)
+    below = 0.9 if any(shown.captions) else 0.05  # inches
+    height = 7.9 / columns * len(shown.rows) + below
+    figure = Figure(figsize=(8.5, height), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(shown.rows), columns, squeeze=False)
-    figure.subplots_adjust(left=0.065, right=0.998, top=0.995, bottom=0.22, wspace=0.06, hspace=0.06)
+    left = 0.013 * max(map(len, shown.rows))
+    figure.subplots_adjust(left=left, right=0.998, top=0.995, bottom=below / height, wspace=0.06, hspace=0.06)
     for line, (word, row) in zip(axes, shown.rows.items()):
         line[0].text(-0.08, 0.5, word, transform=line[0].transAxes, ha="right", va="center", fontsize=11)
         for axis, picture in zip(line, row):
@@ -62,4 +66,5 @@ def draw(shown: Shown, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(pictures(Path(sys.argv[1])), Path(sys.argv[2]))
+    workdir, out, *columns = sys.argv[1:]
+    draw(pictures(Path(workdir), dict(column.split("=") for column in columns) or ROWS), Path(out))

@@ -19,9 +19,18 @@ def config(**changes):
 
 
 def omnigen2(**changes):
-    """configs/nano_omnigen2.py made tiny."""
+    """configs/nano_omnigen2.py made tiny: on the pictures of configs/nano.py, and without its lessons."""
     c = nano_omnigen2.get_config()
     c.name = "tiny_omnigen2"
+    c.data.sources = nano.get_config().data.sources
+    c.data.stages, c.data.on_bad = (), "error"
+    m = c.data.mixture
+    m.photo.weight = m.lessons.weight = 0.0
+    m.lessons.source = "train"
+    m.proxy.weight, m.understanding.weight, m.text_to_image.weight = 2.0, 1.0, 1.0
+    c.data.budgets = {
+        "und": 160, "vit": 192, "labels": 12, "text": 64, "gen": 48, "flow": 3, "pixels:32x32": 3,
+    }  # fmt: skip
     c.model = ConfigDict(tiny_omnigen2.values() | dict(max_pixels=nano.SIZE**2))
     return _small(c, changes)
 

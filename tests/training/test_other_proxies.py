@@ -18,7 +18,10 @@ LACKING = {"semantic": "needs the option class_names", "stereo_view": "needs a s
 def batches(proxy, family="bagel"):
     config = CONFIGS[family].get_config()
     config.data.mixture.proxy.proxy = proxy
-    config.data.mixture.understanding.weight = config.data.mixture.text_to_image.weight = 0.0
+    config.data.stages = ()
+    for name, part in config.data.mixture.items():
+        if name not in ("proxy", "dropout"):
+            part.weight = 0.0
     config.data.sources.train.num, config.data.rows = 32, 1
     if proxy == "colourisation":  # a scene of white objects is grey
         config.data.on_bad = "skip"
