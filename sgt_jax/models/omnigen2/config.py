@@ -214,6 +214,10 @@ class OmniGen2Config:
     def __post_init__(self) -> None:
         checks = (
             (self.remat in REMAT, f"remat '{self.remat}' does not exist; {hint(self.remat, REMAT, 'choose one of')}"),
+            (
+                self.residual_init >= 0 and self.merger_init > 0,
+                f"residual_init {self.residual_init} and merger_init {self.merger_init}: multiples of a spread, not below 0",
+            ),
             (self.template in ("official", "bare"), f"template '{self.template}': choose official or bare"),
             (self.dtype in ("float32", "bfloat16"), f"dtype '{self.dtype}': choose float32 or bfloat16"),
             (
