@@ -11,7 +11,7 @@ its understanding encoder; it continues to draw, edit and answer what it could a
 
 Beside it stands SFT alone: the same questions at the same steps, nothing painted. Its scores are stored in the package;
 --config.compare=sft trains it here instead, in WORKDIR/sft, and --config.compare=FOLDER takes a finished run of yours.
-What the difference is over eight seeds, docs/results.md says: this is one arm, with a seed of its own, of the study there.
+What the difference is over many seeds, docs/results.md says: this is one arm, with a seed of its own, of the study there.
 """
 
 import ml_collections

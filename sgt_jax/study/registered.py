@@ -28,6 +28,7 @@ class Registered(NamedTuple):
       points, low, high: mean difference and its t-interval over seeds.
       p: of the paired t-test, two-sided, and `adjusted` after Holm's rule where that was registered.
       equivalence: p of the two one-sided tests against the margin.
+      width: of the interval at the registered number of seeds, in points; NaN before it is reached.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Registered(NamedTuple):
     p: float
     adjusted: float
     equivalence: float
+    width: float = float("nan")
 
 
 def score(results: Results, arm: str, kinds: Sequence[str]) -> dict[int, float]:
@@ -57,7 +59,10 @@ def contrasts(results: Results) -> list[Registered]:
         if arm in results.records and against in results.records:
             a, b = (score(results, each, plan["kinds"]) for each in (arm, against))
             if shared := sorted(set(a) & set(b)):
-                found.append(paired(name, arm, against, [a[s] - b[s] for s in shared], plan["margin"]))
+                differences = [a[s] - b[s] for s in shared]
+                low, high = interval(np.asarray(differences[: plan["seeds"]]))
+                width = high - low if len(shared) >= plan["seeds"] else float("nan")
+                found.append(paired(name, arm, against, differences, plan["margin"])._replace(width=width))
     together = [c for c in found if c.name in plan["holm"]]
     known = [None if np.isnan(c.p) else c.p for c in together]
     for c, p in zip(together, holm(known), strict=True):
@@ -88,9 +93,7 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 def wanted_seeds(first: Registered, plan: Mapping[str, Any]) -> int:
     """How many seeds decide: as registered, or more of them if the first contrast's interval is too wide at those."""
-    if first.seeds >= plan["seeds"] and first.high - first.low > plan["wide"]:
-        return plan["seeds"] + plan["more"]
-    return plan["seeds"]
+    return plan["seeds"] + (plan["more"] if first.width > plan["wide"] else 0)
 
 
 def sentence(found: Sequence[Registered], plan: Mapping[str, Any]) -> str:

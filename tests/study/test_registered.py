@@ -8,6 +8,7 @@ from sgt_jax.configs.study import headline
 
 from sgt_jax.study import decide, registered, tables
 from tests.support.dots_results import planted
+from tests.support.paths import REPOSITORY
 
 SEEDS = headline.SEEDS
 # Points that an arm has more than SFT has, a seed each: what is planted must come out.
@@ -25,7 +26,9 @@ def accuracy(arm, seed, kind):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return planted(epath.Path(tmp_path_factory.mktemp("headline")), headline.get_config(), accuracy, only=tuple(GAINS))
+    study = headline.get_config()
+    study.seeds = SEEDS
+    return planted(epath.Path(tmp_path_factory.mktemp("headline")), study, accuracy, only=tuple(GAINS))
 
 
 def test_what_is_planted_comes_out_with_the_tests_that_were_registered(folder):
@@ -61,6 +64,12 @@ def test_every_verdict_has_its_sentence():
     assert set(headline.SENTENCES) == {f"{name}_{v}" for name in order for v in verdicts}
 
 
+def test_four_more_seeds_are_run_because_the_rule_says_so():
+    study = headline.get_config()
+    first, *_ = registered.contrasts(tables.read_results(REPOSITORY / "docs" / "results" / "headline"))
+    assert registered.wanted_seeds(first, study.registered.to_dict()) == len(study.seeds) == 12
+
+
 @pytest.mark.parametrize("differences,expected", [
     ((2.9, 3.1, 3.0, 3.2), "more"), ((-2.9, -3.1, -3.0, -3.2), "less"),
     ((0.3, -0.2, 0.1, -0.3), "equal"), ((5.0, -6.0, 4.0, -2.0), "open"), ((1.0,), "open"),
@@ -77,8 +86,17 @@ def test_equivalence_is_two_one_sided_tests():
     assert c.equivalence == pytest.approx(max(sides))
 
 
-def test_a_wide_interval_at_the_registered_seeds_asks_for_more_of_them():
-    plan = headline.get_config().registered.to_dict()
-    wide = registered.paired("first", "sgt", "sft", [6, -5, 7, -3, 8, 0, 4, -2], 2.0)
-    narrow = registered.paired("first", "sgt", "sft", [1.0, 1.5] * 4, 2.0)
-    assert registered.wanted_seeds(wide, plan) == 12 and registered.wanted_seeds(narrow, plan) == 8
+def test_a_wide_interval_at_the_registered_seeds_asks_for_more_of_them(folder, monkeypatch):
+    results = tables.read_results(folder)
+    plan = results.facts["registered"]
+
+    def wanted(*gains):
+        """With these gains of `sgt`, a seed each."""
+        of = {"sgt": dict(enumerate(gains)), "sft": dict.fromkeys(range(len(gains)), 0.0)}
+        monkeypatch.setattr(registered, "score", lambda results, arm, kinds: of.get(arm, of["sft"]))
+        return registered.wanted_seeds(registered.contrasts(results)[0], plan)
+
+    wide, narrow = [6, -5, 7, -3, 8, 0, 4, -2], [1.0, 1.5] * 4
+    assert wanted(*wide) == 12 and wanted(*narrow) == wanted(*wide[:7]) == 8
+    assert wanted(*wide, *[1.0] * 400) == 12  # however narrow it became since
+    assert wanted(*narrow, 60.0, -60.0) == 8  # or wide
