@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[serve,serve_test]' to test the page")
-pytest.importorskip("uvicorn", reason="pip install -e '.[serve,serve_test]' to test the page")
+api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[serve,clients]' to test the page")
+pytest.importorskip("uvicorn", reason="pip install -e '.[serve,clients]' to test the page")
 
 from sgt_jax.inference import load  # noqa: E402
 from sgt_jax.inference.engine import Engine, Limits  # noqa: E402

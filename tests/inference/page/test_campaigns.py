@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-pytest.importorskip("uvicorn", reason="pip install -e '.[serve,serve_test]' to test the server")
+pytest.importorskip("uvicorn", reason="pip install -e '.[serve,clients]' to test the server")
 
 from sgt_jax.commands import bench_serve  # noqa: E402
 from tests.support import serve_fuzz  # noqa: E402

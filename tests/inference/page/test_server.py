@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-openai = pytest.importorskip("openai", reason="pip install -e '.[serve,serve_test]' to test the server")
-httpx = pytest.importorskip("httpx", reason="pip install -e '.[serve,serve_test]' to test the server")
-pytest.importorskip("uvicorn", reason="pip install -e '.[serve,serve_test]' to test the server")
+openai = pytest.importorskip("openai", reason="pip install -e '.[serve,clients]' to test the server")
+httpx = pytest.importorskip("httpx", reason="pip install -e '.[serve,clients]' to test the server")
+pytest.importorskip("uvicorn", reason="pip install -e '.[serve,clients]' to test the server")
 
 from sgt_jax.checkpoints import adapters_out  # noqa: E402
 from sgt_jax.commands import serve  # noqa: E402
