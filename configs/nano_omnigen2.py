@@ -15,12 +15,10 @@ masks take the photo's place, and all kinds are asked.
 """
 
 import ml_collections
-from sgt_jax.configs import nano
+from sgt_jax.configs import nano, nano_sgt
 
 SIZE = nano.SIZE
-# Two or three discs, called by their colours, all equally common: no question can be answered without the picture.
-DISCS = dict(type="scenes", size=SIZE, min_objects=2, max_objects=3, prior=0.0, company=0.0, shapes=("circle",),
-             pattern_rate=0.0, max_overlap=0.35, sizes=dict(small=(0.14, 0.17), large=(0.21, 0.26)))  # fmt: skip
+discs = nano_sgt.discs  # two or three, called by their colours: no question can be answered without the picture
 FIRST = ("exists", "count", "quadrant")  # kinds of questions in the lessons
 KINDS = (*FIRST, "left_right", "above_below", "leftmost", "highest")
 LESSONS = 600  # steps of them
@@ -103,11 +101,6 @@ def painting(steps: int, text_scale: float, condition: str) -> dict:
     return dict(steps=steps, shift=SHIFT, guidance=guidance, condition=condition)
 
 
-def discs(kinds: tuple = KINDS, **options) -> dict:
-    """A source of discs, with questions of these kinds."""
-    return DISCS | dict(kinds=kinds) | options
-
-
 def get_config() -> ml_collections.ConfigDict:
     """The experiment; see configs/nano.py for the fields that are not explained here."""
     c = nano.get_config()
@@ -129,9 +122,9 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.sources = ml_collections.ConfigDict(
         dict(
             lessons=discs(FIRST, seed=1, split="train", num=30_000, turns=6),
-            train=discs(seed=0, split="train", num=30_000, turns=6),
-            held_out=discs(seed=0, split="test", num=4_000, turns=1),
-            held_out_all=discs(seed=0, split="validation", num=2_000, turns=6),
+            train=discs(KINDS, seed=0, split="train", num=30_000, turns=6),
+            held_out=discs(KINDS, seed=0, split="test", num=4_000, turns=1),
+            held_out_all=discs(KINDS, seed=0, split="validation", num=2_000, turns=6),
         )
     )
     # Shares in samples: painting (the photo, then its masks) : understanding : text-to-picture = 2 : 2 : 1.

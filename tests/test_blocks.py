@@ -48,12 +48,12 @@ TABLE: dict[str, list[str] | str] = {
     ".ci/site": CI,
     "mkdocs": CI,
     "python -m sgt_jax.main --config=configs/nano_sgt.py": CI,  # with every evaluator
-    # Scored once; training is nano_sgt's with other sources.
     # Scored once, answers alone: the tiny experiments of the suite train its parts.
     "python -m sgt_jax.main --config=configs/nano_omnigen2.py": [
         "--config.total_steps=0", *(f"--config.evaluators.answers.{size}" for size in ("n=2", "batch=2", "train_n=4")),
         *(f"--config.data.sources.{name}.num=64" for name in ("train", "lessons")),
     ],
+    # Scored once; training is nano_sgt's with other sources.
     "python -m sgt_jax.main --config=configs/study/first_bed.py": ["--config.total_steps=0", *FEW_SCENES, *SCORED],
     "python -m sgt_jax parity": CI,
     "sgt train --config=nano_sgt": "tests/training/test_other_proxies.py",  # every proxy

@@ -2,7 +2,8 @@
 
 Without columns it is the README's first figure, of configs/nano_sgt.py: the photo, what the model painted before training,
 and what it painted afterwards; below each the question about it, and what was answered by whom. With columns of the report,
-each with the word that stands beside its row, there are no questions.
+each with the word that stands beside its row, there are no questions: docs/figures/nano_omnigen2_masks.png is
+`condition=photo target=masks after=painted` of a run of configs/nano_omnigen2.py.
 """
 
 import json

@@ -20,7 +20,7 @@ def batches(proxy, family="bagel"):
     config.data.mixture.proxy.proxy = proxy
     config.data.stages = ()
     for name, part in config.data.mixture.items():
-        if name not in ("proxy", "dropout"):
+        if name != "proxy":
             part.weight = 0.0
     config.data.sources.train.num, config.data.rows = 32, 1
     if proxy == "colourisation":  # a scene of white objects is grey
