@@ -28,7 +28,7 @@ ARROWS = {
     "analysis": (
         "study training inference models reporting checkpoints evaluation parallel data configs batch trees assets errors"
     ),
-    "planning": "training models checkpoints parallel data configs batch trees assets errors",
+    "planning": "training inference models checkpoints parallel data configs batch trees assets errors",
     "parity": "training inference models checkpoints evaluation parallel data batch trees assets errors",
     "study": "training inference models reporting checkpoints evaluation parallel data configs batch trees assets errors",
     "main": "training parallel errors",

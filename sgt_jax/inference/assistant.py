@@ -144,12 +144,8 @@ class Assistant:
           DataError: nothing to paint, or a picture or shape that the model has no positions for.
         """
         settings = settings or self.defaults[mode]
-        plan = self._plan(history, settings, vae=mode != "segment")
-        if not plan:
-            raise DataError("an empty history: give a text or a picture")
-        height, width = self._output_shape(history, shape)
-        canvases = tuple(sorted({item.data.shape[:2] for item in plan if item.type == "vae_image"}))
-        sampler, count = self.sampler(canvases), len(seeds)
+        plan, sampler, (height, width) = self.request(history, mode, shape, settings)
+        count = len(seeds)
         thoughts: list[list[int]] = [[]] * count
         if think:
             plan = self._thinking(THINK_TO_PAINT, plan)
@@ -168,6 +164,16 @@ class Assistant:
         if shape is None or not self.family.paints_any_size:
             return picture
         return resize(picture, (shape[1], shape[0]), smooth=Image.Resampling.BILINEAR)
+
+    def request(
+        self, history: History, mode: str, shape: tuple[int, int] | None, settings: Settings
+    ) -> tuple[list[PlanItem], Sampler, tuple[int, int]]:  # fmt: skip
+        """A plan, the sampler that paints after it, and the (height, width) it paints; arguments and errors as in `paint`."""
+        plan = self._plan(history, settings, vae=mode != "segment")
+        if not plan:
+            raise DataError("an empty history: give a text or a picture")
+        canvases = tuple(sorted({item.data.shape[:2] for item in plan if item.type == "vae_image"}))
+        return plan, self.sampler(canvases), self._output_shape(history, shape)
 
     # -- Pieces --------------------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
         config,
         jax.tree.map(jax.numpy.asarray, params),
         tokenizer,
-        defaults=_defaults_of_run(family, settings),
+        defaults=defaults_of_run(family, settings),
         palette=_palette_of_run(settings, proxy),
         wording=proxy.get("options", {}).get("style"),
         default_shape=tuple(canvases[0]) if canvases[0] else None,
@@ -187,7 +187,7 @@ def _palette_of_run(settings: Mapping[str, Any], proxy: Mapping[str, Any]) -> st
     return proxy.get("options", {}).get("palette") or _sampling(settings)["palette"] or None
 
 
-def _defaults_of_run(family: Family, settings: Mapping[str, Any]) -> dict[str, Settings]:
+def defaults_of_run(family: Family, settings: Mapping[str, Any]) -> dict[str, Settings]:
     """The settings of every mode that a run's config has, and the family's own for the others."""
     rule, said = settings["data"].get("vit_size"), _sampling(settings)
     out = {}

@@ -24,6 +24,10 @@ class Sampler:
     """Batched sampling with one model and layout.
 
     Every result has a seed of its own, and nothing is shared by the rows of a batch but the compiled program.
+
+    Attributes:
+      painting: the compiled (params, packed, seeds [B], times [N + 1], shape=, guidance=) -> latents [B, h, w, C].
+      showing: the compiled (params, latents) -> uint8 [B, H, W, 3].
     """
 
     def __init__(
@@ -38,9 +42,9 @@ class Sampler:
         self.family, self.model, self.layout, self._decode_text = family, model, layout, decode_text
         steps = self.steps = family.steps(model, layout, notify)
         self._write = jax.jit(self._write_impl, static_argnames=("max_length", "greedy"))
-        self._paint = jax.jit(self._paint_impl, static_argnames=("shape", "guidance"))
+        self.painting = jax.jit(self._paint_impl, static_argnames=("shape", "guidance"))
         # Apart from the loops, so that every kind of picture shares one compiled decoder.
-        self._show = jax.jit(steps.decode)
+        self.showing = jax.jit(steps.decode)
         self._mean = jax.jit(steps.encode)
 
     def answer(
@@ -119,22 +123,29 @@ class Sampler:
           thoughts: per picture, ids of a text that the model wrote after its plan.
         """
         guidance = self.family.guidance(text_scale=1.0) if guidance is None else guidance
+        times = jnp.asarray(self.steps.times(steps, shift, shape))
+        out = []
+        progress.count(len(plans))
+        for part, packed, numbers in self.rows(plans, seeds, guidance, batch, thoughts):
+            packed, numbers = self._spread((packed, numbers), batch)
+            with self._on_mesh():
+                latents = self.painting(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
+                out.append(fetch(self.showing(params, latents))[: len(part)])
+            progress.add(len(part))
+        return np.concatenate(out)
+
+    def rows(
+        self, plans: Sequence[Plan], seeds: Sequence[int], guidance: Any, batch: int,
+        thoughts: Sequence[Sequence[int]] | None = None,
+    ) -> Iterator[tuple[Sequence[Any], PackedBatch, np.ndarray]]:  # fmt: skip
+        """What `painting` is given, `batch` pictures at a time: (what is real of them, packed branches, seeds [batch])."""
         branches = [self.steps.branches(plan, t, guidance) for plan, t in zip(plans, thoughts or [()] * len(plans))]
         laid = [tuple(self.layout.lay_out(tuple(branch)) for branch in each) for each in branches]
         budgets = buckets.budgets([sample for each in laid for sample in each], self.layout.spec)
-        times = jnp.asarray(self.steps.times(steps, shift, shape))
-        out = []
-        progress.count(len(laid))
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]
-            packed = packing.stack_samples(rows, self.layout.spec, budgets)
-            packed, numbers = self._spread((packed, np.asarray([*numbers, *[0] * padding])), batch)
-            with self._on_mesh():
-                latents = self._paint(params, packed, numbers, times, shape=tuple(shape), guidance=guidance)
-                out.append(fetch(self._show(params, latents))[: len(part)])
-            progress.add(len(part))
-        return np.concatenate(out)
+            yield part, packing.stack_samples(rows, self.layout.spec, budgets), np.asarray([*numbers, *[0] * padding])
 
     def _on_mesh(self) -> AbstractContextManager:
         return nullcontext() if self._mesh is None else jax.set_mesh(self._mesh)
@@ -154,7 +165,7 @@ class Sampler:
         for start in range(0, len(pictures), batch):
             part = pictures[start : start + batch]
             padded = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), part.dtype)])
-            out.append(fetch(self._show(params, self._mean(params, padded)))[: len(part)])
+            out.append(fetch(self.showing(params, self._mean(params, padded)))[: len(part)])
         return np.concatenate(out)
 
     # -- Compiled ------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_a_config_samples_as_it_is_scored(name):
     settings = json.loads(config_file.load(f"{paths.REPOSITORY}/configs/{name}.py").to_json_best_effort())
     old = {key: value for key, value in settings.items() if key != "sampling"}
     family = families.of_config(settings)
-    assert load._defaults_of_run(family, settings) == load._defaults_of_run(family, old)
+    assert load.defaults_of_run(family, settings) == load.defaults_of_run(family, old)
     proxy = settings["data"]["mixture"].get("proxy", {})
     assert load._palette_of_run(settings, proxy) == load._palette_of_run(old, proxy)
 
@@ -71,7 +71,7 @@ def test_a_run_paints_as_its_config_says_whatever_scores_it():
     family = families.of_config(settings)
 
     def painted():
-        found = load._defaults_of_run(family, settings)
+        found = load.defaults_of_run(family, settings)
         return {mode: (s.steps, s.shift, s.guidance) for mode, s in found.items() if mode != "chat"}
 
     scales = dict(t2i=(8, 2.0, 3.0), edit=(8, 2.0, 1.5), segment=(4, 2.0, 1.0))

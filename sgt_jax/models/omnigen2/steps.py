@@ -62,13 +62,22 @@ class OmniGen2Steps:
     def read(
         self, params: Params, batch: PackedBatch, seeds: jax.Array, guidance: Guidance | None = None
     ) -> Context:  # fmt: skip
-        """References are the mean of their posteriors, or drawn by the seed of the result: a seed fixes an edit."""
+        """References are the mean of their posteriors, or drawn by the seed of the result: a seed fixes an edit.
+
+        Both encoders see the pictures of the main branch alone: the others have the same ones in the same slots, or none.
+        """
+        model, rows = self._model, len(batch["und"]["sample"])
+        main = jax.tree.map(lambda x: x[: len(seeds)], batch)
+
+        def repeated(x: jax.Array) -> jax.Array:
+            return jnp.tile(x, (rows // len(seeds), *(1 for _ in x.shape[1:])))
+
         drawn = guidance is not None and guidance.references == "drawn"
-        draws = {"vae": self._posteriors(batch, seeds)} if drawn else None
-        model, vit = self._model, batch["vit"]
-        seen = model.mllm.see(params["mllm"], vit) if vit["sample"].shape[1] else None
+        draws = {"vae": self._posteriors(main, seeds)} if drawn else None
+        vit = main["vit"]
+        seen = repeated(model.mllm.see(params["mllm"], vit)) if vit["sample"].shape[1] else None
         prompt = generation.read(model.mllm, params["mllm"], model.pointing(batch["und"]), seen)
-        latents = model.clean_latents(params, batch, draws)["ref"]
+        latents = repeated(model.clean_latents(params, main, draws)["ref"])
         features = model.features(prompt.hidden, batch["text"])
         text = model.dit.apply({"params": params["dit"]}, features, batch["text"], method="read")
         shift = (
@@ -149,10 +158,10 @@ class OmniGen2Steps:
         return shape[0] // stride, shape[1] // stride
 
     def _posteriors(self, batch: PackedBatch, seeds: jax.Array) -> dict[str, jax.Array]:
-        """Normals for the latents of all pictures, {"HxW": [R, n, h, w, C]}; a row depends on its own seed alone."""
+        """Normals for the latents of all pictures, {"HxW": [B, n, h, w, C]}; a row depends on its own seed alone."""
         config, found = self._model.config.vae, {}
         for name, (height, width) in canvases_of(batch).items():
-            rows, count = batch[PIXELS + name]["pixels"].shape[:2]
+            count = batch[PIXELS + name]["pixels"].shape[1]
             size = (height // config.downsample, width // config.downsample, config.z_channels)
 
             def draw(seed: jax.Array, size: tuple = size, count: int = count) -> jax.Array:
@@ -162,8 +171,7 @@ class OmniGen2Steps:
                 return jnp.stack([jax.random.normal(key, size) for key in keys])
 
             if count:
-                # Rows i, i + len(seeds), ... are the branches of one result.
-                found[name] = jnp.tile(jax.vmap(draw)(seeds), (rows // len(seeds), 1, 1, 1, 1))
+                found[name] = jax.vmap(draw)(seeds)
         return found
 
     def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:

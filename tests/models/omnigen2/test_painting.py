@@ -1,5 +1,8 @@
 """What OmniGen2 paints after: its own answers, latents drawn by a seed, and sizes that it does not paint itself."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -73,15 +76,15 @@ def test_a_chat_that_asks_for_a_picture_paints_it_after_the_same_history(assista
     assert settings.guidance.text_scale == assistant.defaults["edit"].guidance.text_scale
 
 
-def test_latents_are_drawn_by_the_seed_of_a_result_and_shared_by_its_branches(assistant, monkeypatch):
+def test_latents_are_drawn_by_the_seed_of_a_result(assistant, monkeypatch):
     steps = assistant.sampler(((SIZE, SIZE),)).steps
 
-    def normals(seeds, rows, count):
-        batch = {f"pixels:{SIZE}x{SIZE}": {"pixels": np.zeros((rows, count, SIZE, SIZE, 3), np.uint8)}}
+    def normals(seeds, count):
+        batch = {f"pixels:{SIZE}x{SIZE}": {"pixels": np.zeros((len(seeds), count, SIZE, SIZE, 3), np.uint8)}}
         return np.asarray(steps._posteriors(batch, jnp.asarray(seeds))[f"{SIZE}x{SIZE}"])
 
-    one, two = normals([5], 3, 1), normals([4, 5], 6, 2)
-    assert one.shape == (3, 1, 4, 4, 2) and np.array_equal(one[0], one[2])
+    one, two = normals([5], 1), normals([4, 5], 2)
+    assert one.shape == (1, 1, 4, 4, 2)
     np.testing.assert_array_equal(one[0], two[1, :1])  # whatever stands beside it
     assert len({x.tobytes() for x in (two[0, 0], two[0, 1], two[1, 0], two[1, 1])}) == 4
 
@@ -93,13 +96,47 @@ def test_latents_are_drawn_by_the_seed_of_a_result_and_shared_by_its_branches(as
 
     monkeypatch.setattr(steps._model, "clean_latents", clean)
     monkeypatch.setattr(generation, "read", lambda *_: None)
-    batch = {"vit": {"sample": jnp.zeros((1, 0), jnp.int32)}, "und": {"image": None}}
+    batch = {"vit": {"sample": jnp.zeros((1, 0), jnp.int32)}, "und": {"sample": jnp.zeros((1, 0)), "image": None}}
     for guidance in (None, Guidance(), Guidance(references="drawn")):
         with pytest.raises(StopIteration):
             steps.read({"mllm": None}, batch, jnp.zeros(1, jnp.int32), guidance)
     assert given == [None, None, {"vae": {}}]
     with pytest.raises(ConfigError, match="references 'median' does not exist"):
         Guidance(references="median")
+
+
+def test_pictures_are_encoded_once_for_all_branches(assistant, monkeypatch):
+    settings = dataclasses.replace(assistant.defaults["edit"], condition="both")
+    plan, sampler, _ = assistant.request([PHOTO, "a red circle"], "edit", None, settings)
+    steps, model = sampler.steps, sampler.model
+    params = tiny_omnigen2.random_params(model)
+    seeds = jnp.asarray([3, 4])
+    _, packed, _ = next(sampler.rows([plan] * 2, [3, 4], settings.guidance, 2))
+    packed = jax.tree.map(jnp.asarray, packed)
+    assert len(packed["und"]["sample"]) == 6  # three branches
+    rows = {}
+
+    def noted(name, method, of):
+        def noting(*arguments):
+            rows[name] = of(arguments)
+            return method(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(model, "encode_moments", noted("vae", model.encode_moments, lambda a: len(a[1])))
+    monkeypatch.setattr(model.mllm, "see", noted("vit", model.mllm.see, lambda a: len(a[1]["sample"])))
+    found = jax.jit(steps.read)(params, packed, seeds)
+    assert rows == {"vae": 2, "vit": 2}
+
+    # As if every branch had been read alone.
+    read = jax.jit(steps.read)
+    for i in range(0, 6, 2):
+        part = jax.tree.map(lambda x, i=i: x[i : i + 2], packed)
+        alone = read(params, part, seeds)
+        np.testing.assert_allclose(found.text[i : i + 2], alone.text, atol=1e-5)
+        seen = part["ref"]["sample"] > 0
+        assert seen.any() == (i < 4)
+        np.testing.assert_allclose(found.references[i : i + 2][seen], alone.references[seen], atol=1e-5)
 
 
 def test_a_size_that_is_asked_for_is_painted_near_it_and_resized_back(assistant):
