@@ -26,6 +26,8 @@ import ml_collections
 from sgt_jax.configs import bagel_7b_sgt
 
 TPUS = {"v5p_2x2x1": 4, "v6e_4x4": 16, "v5e_8x8": 64}
+# More devices than divide a width of 2520: kernels are cut along both of their dimensions.
+MESHES = {"v6e_4x4": dict(fsdp=8, fsdp_transpose=2), "v5e_8x8": dict(fsdp=8, fsdp_transpose=8)}
 GPUS = {"8xh200": 8, "1xh200_lora": 1, "1x80gb_lora": 1, "1x24gb_lora": 1}
 # Adapters on one device (rank, targets, base_dtype): of both models, or of the diffusion transformer.
 ADAPTERS = {"1xh200_lora": (32, "both", ""), "1x80gb_lora": (64, "gen", ""), "1x24gb_lora": (32, "gen", "int8")}
@@ -221,7 +223,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     )
 
     # -- Running.
-    c.mesh = dict(data=1, fsdp=-1, tensor=1, context=1)
+    c.mesh = dict(data=1, fsdp=-1, fsdp_transpose=1, tensor=1, context=1)
     c.platform = ""
     c.cpu_devices = 0
     c.compilation_cache = ""
@@ -241,6 +243,7 @@ def _apply(c: ml_collections.ConfigDict, variants: list[str]) -> None:
             c.data.rows = (TPUS | GPUS)[name]
         if name in TPUS:
             c.model.attention, c.model.attention_block = "tpu", 256
+            c.mesh.update(MESHES.get(name, {}))
         if name in ADAPTERS:
             bagel_7b_sgt.train_adapters(c, *ADAPTERS[name])
     if "benchmarks" in variants:

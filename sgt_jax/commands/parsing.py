@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from sgt_jax.errors import nearest
+from sgt_jax.errors import ConfigError, nearest
 
 _NO_DEFAULT = (None, False, "", argparse.SUPPRESS)
 
@@ -51,3 +51,13 @@ class Parser(argparse.ArgumentParser):
                 return
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 self.error(f"no option {name}; {nearest(name, known) or f'{self.prog} --help lists them'}")
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """ "WxH" -> (height, width)."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise ConfigError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
+    return int(sides[1]), int(sides[0])

@@ -27,7 +27,7 @@ from typing import Any
 
 from sgt_jax import errors
 from sgt_jax.commands.adapter_options import add_adapter, check_folders
-from sgt_jax.commands.parsing import Parser
+from sgt_jax.commands.parsing import Parser, size_of
 from sgt_jax.errors import ConfigError, beside, hint
 from sgt_jax.parallel import progress
 
@@ -152,10 +152,10 @@ def _sampled(options: argparse.Namespace, history: list[Any], prompts: list[str]
         photo = next(entry for entry in history if not isinstance(entry, str))
         text = next((entry for entry in history if isinstance(entry, str)), None)
         found = model.segment(
-            photo, text, palette=options.palette, shape=_size(options.size), max_think_tokens=words, **common
+            photo, text, palette=options.palette, shape=size_of(options.size), max_think_tokens=words, **common
         )
     else:
-        paintings = model.paint(history, options.mode, shape=_size(options.size), max_think_tokens=words, **common)
+        paintings = model.paint(history, options.mode, shape=size_of(options.size), max_think_tokens=words, **common)
     for number in range(options.num):
         out = options.out if options.num == 1 else options.out.with_stem(f"{options.out.stem}_{number}")
         if options.mode == "chat":
@@ -192,7 +192,7 @@ def _sample_batch(options: argparse.Namespace, model: Any, histories: list[list[
             history,
             options.mode,
             options.seed + n,
-            _size(options.size),
+            size_of(options.size),
             settings,
             options.max_new_tokens or 500,
             options.temperature,
@@ -271,21 +271,11 @@ def _check(options: argparse.Namespace) -> None:
     for bad, message in wrong:
         if bad:
             raise ConfigError(message)
-    _size(options.size)
+    size_of(options.size)
 
 
 def _finite(value: float | None) -> bool:
     return value is None or math.isfinite(value)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """ "WxH" -> (height, width)."""
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise ConfigError(f"--size {text}: write it as WIDTHxHEIGHT, such as 1024x768")
-    return int(sides[1]), int(sides[0])
 
 
 def _settings(options: argparse.Namespace, settings: Any) -> Any:

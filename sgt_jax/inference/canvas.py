@@ -18,6 +18,7 @@ from sgt_jax.inference.assistant import THINK_TO_PAINT, Assistant
 from sgt_jax.inference.jobs import Job, Request, Result
 from sgt_jax.inference.offered import Fitted, Offered
 from sgt_jax.inference.programs import Programs
+from sgt_jax.inference.sampler import show
 from sgt_jax.models import guiding
 from sgt_jax.models.family import Settings
 from sgt_jax.parallel.distributed import fetch
@@ -245,4 +246,4 @@ def _step(
 
 
 def _close(steps: Any, params: Any, state: Any, shape: tuple[int, int]) -> Any:
-    return steps.decode(params, steps.close_picture(state, shape))
+    return show(steps, params, steps.close_picture(state, shape))

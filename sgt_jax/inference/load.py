@@ -29,6 +29,7 @@ from sgt_jax.errors import CheckpointError, DataError
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
 from sgt_jax.models import lora
+from sgt_jax.models.attention import AUTO
 from sgt_jax.models.family import Family, Settings
 from sgt_jax.parallel import partitioning
 
@@ -95,12 +96,17 @@ def _opened(
     def spread(path: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
         return jax.sharding.NamedSharding(mesh, partitioning.spec_for(path, shape, mesh))
 
-    config = family.config_of_folder(checkpoint, base, strip_prefix, dtype=dtype)
+    config = family.config_of_folder(checkpoint, base, strip_prefix, **computing(family, dtype))
     tokenizer = Tokenizer.from_file(_tokenizer(checkpoint, base))
     spreading = {} if mesh is None else {"sharding": spread}
     loaded = family.load(checkpoint, config, base=base, weights=weights, dtype=dtype, strip_prefix=strip_prefix, **spreading)
     report(loaded.summary)
     return Assistant(family, config, loaded.params, tokenizer)
+
+
+def computing(family: Family, dtype: str) -> dict[str, str]:
+    """How it is computed here: a run may have had a kernel that this machine lacks, and "xla" holds all pairs of slots."""
+    return {"dtype": dtype} | {name: AUTO for name in ("attention",) if name in family.compute_fields}
 
 
 def _tokenizer(folder: Any, base: Any) -> Path:
@@ -117,7 +123,7 @@ def _load_run(workdir: Any, weights: str, dtype: str, report: Callable[[str], No
     try:
         settings = json.loads(regular(path).read_text())
         family = families.of_config(settings)
-        config = family.config(settings["model"]).replace(dtype=dtype)
+        config = family.config(settings["model"]).replace(**computing(family, dtype))
         tokenizer_file = resource(settings["data"]["tokenizer"])
     except DataError:
         raise

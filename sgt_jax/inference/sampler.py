@@ -1,5 +1,6 @@
 """Answers and paintings for lists of plans: lays out, pads to fixed batches, compiles each loop once per shape."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,10 +15,12 @@ from sgt_jax.data.examples import PlanItem
 from sgt_jax.errors import ConfigError
 from sgt_jax.inference import buckets
 from sgt_jax.models.family import Family, Layout, Model, Notify, Params
+from sgt_jax.models.sampling import SamplingSteps
 from sgt_jax.parallel import partitioning, progress
 from sgt_jax.parallel.distributed import fetch
 
 Plan = Sequence[PlanItem]
+_SHOWN_AT_ONCE = 1 << 20  # pixels: the autoencoder's arrays take about 1.5 kB a pixel
 
 
 class Sampler:
@@ -36,7 +39,7 @@ class Sampler:
     ) -> None:  # fmt: skip
         """`notify` is called on the host in every step of a loop (with the step or the time), for progress bars.
 
-        With a mesh, on which the parameters must lie, the rows of every batch are spread over its axes data and fsdp.
+        With a mesh, on which the parameters must lie, the rows of every batch are spread over its axes of rows.
         """
         self._mesh = mesh
         self.family, self.model, self.layout, self._decode_text = family, model, layout, decode_text
@@ -44,7 +47,7 @@ class Sampler:
         self._write = jax.jit(self._write_impl, static_argnames=("max_length", "greedy"))
         self.painting = jax.jit(self._paint_impl, static_argnames=("shape", "guidance"))
         # Apart from the loops, so that every kind of picture shares one compiled decoder.
-        self.showing = jax.jit(steps.decode)
+        self.showing = jax.jit(functools.partial(show, steps))
         self._mean = jax.jit(steps.encode)
 
     def answer(
@@ -183,6 +186,18 @@ class Sampler:
     ) -> jax.Array:  # fmt: skip
         context = self.steps.read(params, batch, seeds, guidance)
         return self.steps.denoise(params, context, seeds, times, shape, guidance)
+
+
+def show(steps: SamplingSteps, params: Params, latents: jax.Array) -> jax.Array:
+    """Latents [B, h, w, C] decoded to uint8 [B, H, W, 3], large pictures one after another, so that memory is not B times.
+
+    On a mesh all at once: there the rows lie on several devices.
+    """
+    _, height, width, _ = jax.eval_shape(steps.decode, params, latents).shape
+    at_once = max(1, _SHOWN_AT_ONCE // (height * width))
+    if at_once >= len(latents) or not jax.sharding.get_abstract_mesh().empty:
+        return steps.decode(params, latents)
+    return jax.lax.map(lambda z: steps.decode(params, z[None])[0], latents, batch_size=at_once)
 
 
 def _batches(items: Sequence[Any], seeds: Sequence[int], batch: int) -> Iterator[tuple[Sequence[Any], list[int]]]:

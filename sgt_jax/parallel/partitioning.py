@@ -1,8 +1,9 @@
 """Sharding as data: a mesh, one table from logical axes to mesh axes, one from parameter paths to logical axes.
 
-Four mesh axes: `data` (copies of the model), `fsdp` (parameters, gradients and optimizer state cut up, gathered where
-they are used), `tensor` (heads, MLP widths and the vocabulary cut up), `context` (the slots of a row cut up: queries stay
-where they are, keys and values are gathered). Rows of a batch are spread over data and fsdp.
+Five mesh axes: `data` (copies of the model), `fsdp` (parameters, gradients and optimizer state cut up, gathered where
+they are used), `fsdp_transpose` (the same along the other dimension of each kernel: for more devices than divide a width),
+`tensor` (heads, MLP widths and the vocabulary cut up), `context` (the slots of a row cut up: queries stay where they are,
+keys and values are gathered). Rows of a batch are spread over data, fsdp and fsdp_transpose.
 
 Models call `constrain` and `per_shard` with logical names; both look at the mesh that `jax.set_mesh` has made current and
 do nothing without one, so a model knows no device.
@@ -23,11 +24,11 @@ from sgt_jax.batch import PackedBatch
 from sgt_jax.errors import ConfigError
 from sgt_jax.trees import path_name
 
-AXES = ("data", "fsdp", "tensor", "context")
+AXES = ("data", "fsdp", "fsdp_transpose", "tensor", "context")
 
 # Logical axis -> mesh axes. The first group names dimensions of batches and activations, the second of parameters.
 LOGICAL: Mapping[str, tuple[str, ...]] = {
-    "rows": ("data", "fsdp"),
+    "rows": ("data", "fsdp", "fsdp_transpose"),
     "copies": ("data",),
     "slots": ("context",),
     "embed": ("fsdp",),
@@ -36,6 +37,11 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
     "heads": ("tensor",),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
+    # Of kernels: what `tensor` cuts up for good, and `fsdp_transpose`, where it divides it, until it is used.
+    "kept heads": ("tensor", "fsdp_transpose"),
+    "kept mlp": ("tensor", "fsdp_transpose"),
+    "kept vocab": ("tensor", "fsdp_transpose"),
+    "kept width": ("fsdp_transpose",),
     # Whole matrices of a stack, which the optimizer works on one by one: shared out over all devices.
     "matrices": AXES,
 }
@@ -43,14 +49,14 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
 # Parameter path (joined by "/") -> logical axes of its last dimensions; the first match wins, no match replicates.
 # Kernels are [in, out]. Leading dimensions that a rule does not name (stacked layers) are not sharded.
 PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
-    (r"(q|k|v)_proj/kernel$", ("embed", "heads")),
-    (r"(o|out)_proj/kernel$", ("heads", "embed")),
-    (r"(gate|up)_proj/kernel$|mlp/fc1/kernel$", ("embed", "mlp")),
-    (r"down_proj/kernel$|mlp/fc2/kernel$", ("mlp", "embed")),
-    (r"embed_tokens/embedding$|embed/embedding$", ("vocab", "embed")),
-    (r"lm_head/kernel$", ("embed", "vocab")),
-    (r"(norm1/linear|norm_out/linear_[12]|timestep_embedder/linear_2)/kernel$", ("embed", None)),
-    (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", None)),
+    (r"(q|k|v)_proj/kernel$", ("embed", "kept heads")),
+    (r"(o|out)_proj/kernel$", ("kept heads", "embed")),
+    (r"(gate|up)_proj/kernel$|mlp/fc1/kernel$", ("embed", "kept mlp")),
+    (r"down_proj/kernel$|mlp/fc2/kernel$", ("kept mlp", "embed")),
+    (r"embed_tokens/embedding$|embed/embedding$", ("kept vocab", "embed")),
+    (r"lm_head/kernel$", ("embed", "kept vocab")),
+    (r"(norm1/linear|norm_out/linear_[12]|timestep_embedder/linear_2)/kernel$", ("embed", "kept width")),
+    (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", "kept width")),
     (r"(^|/)vae/.*kernel$|_pos_embed/table$|position_embedding/embedding$", ("stored",)),
 )
 
@@ -59,7 +65,7 @@ PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
 
 
 def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | int | None = None) -> Mesh | AbstractMesh:
-    """A mesh with the axes data, fsdp, tensor, context.
+    """A mesh with the axes in AXES.
 
     Args:
       shape: size per axis; absent axes are 1, and at most one may be -1: whatever is left.
@@ -97,7 +103,7 @@ def check_rows(rows: int, mesh: Mesh | AbstractMesh, accumulate: int = 1) -> Non
     """Raises ValueError if the rows of the batch cannot be spread evenly over micro-batches and the mesh."""
     parts = shards("rows", mesh)
     if rows % (parts * accumulate):
-        what = f"{parts} devices (mesh axes data x fsdp)"
+        what = f"{parts} devices (mesh axes {' x '.join(LOGICAL['rows'])})"
         if accumulate > 1:
             what = f"{accumulate} micro-batches (config.accumulate) on {what}"
         raise ConfigError(f"config.data.rows={rows} cannot be shared by {what}; use a multiple of {parts * accumulate}")
@@ -141,10 +147,14 @@ def spec_for(path: str, shape: Sequence[int], mesh: Mesh) -> P:
     for size, name in zip(shape[len(shape) - len(logical) :], logical):
         axes = tuple(a for a in LOGICAL[name] if mesh.shape[a] > 1) if name else ()
         parts = math.prod(mesh.shape[a] for a in axes)
+        if size % parts and axes[-1] == "fsdp_transpose":
+            axes = axes[:-1]
+            parts //= mesh.shape["fsdp_transpose"]
         if name == "stored" and size % parts:
             axes = ()
         elif size % parts:
-            raise ConfigError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}")
+            hint = "; cut the other dimension, too, with mesh.fsdp_transpose" if axes == ("fsdp",) else ""
+            raise ConfigError(f"mesh axes {axes} ({parts} parts) do not divide {size} in {path} {tuple(shape)}{hint}")
         if taken := set(axes) & {a for entry in spec for a in entry or ()}:
             raise ConfigError(f"the table splits two dimensions of {path} {logical} over mesh axes {sorted(taken)}")
         spec.append(axes if axes else None)
@@ -207,7 +217,7 @@ def per_shard(function: Callable[..., Any], arguments: Sequence[Any], logical: S
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of every array of a batch and of the draws: rows over data and fsdp, the rest whole."""
+    """Sharding of every array of a batch and of the draws: rows over their mesh axes, the rest whole."""
     return NamedSharding(mesh, P(LOGICAL["rows"]))
 
 

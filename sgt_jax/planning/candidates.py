@@ -9,6 +9,7 @@ from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning import estimate
 
 TENSOR = CONTEXT = ACCUMULATE = (1, 2, 4)
+TRANSPOSE = (1, 2, 4, 8)  # the first that divides the model
 REMAT = ("dots", "full", "full_offload")
 
 
@@ -23,9 +24,10 @@ class Candidate(NamedTuple):
 def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: int) -> list[Candidate]:
     """Candidates, the most promising first: what should fit, then what the roofline says is fastest.
 
-    What is left of the chips is `fsdp`. Weights travel while products run; activations that tensor and context exchange
-    are waited for. Where products hide the rest, the candidate that moves and sends less is before. That offloaded layer
-    inputs travel to the host is not counted; "full_offload" stands behind "full" for it.
+    What is left of the chips is `fsdp`, and `fsdp_transpose` if that alone does not divide a width. Weights travel while
+    products run; activations that tensor and context exchange are waited for. Where products hide the rest, the candidate
+    that moves and sends less is before. That offloaded layer inputs travel to the host is not counted; "full_offload" stands
+    behind "full" for it.
 
     Args:
       analyse: overrides -> facts, as `planning.analyse` gives them; ValueError if the mesh divides something badly.
@@ -34,12 +36,17 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
     for tensor, context, remat, accumulate in itertools.product(TENSOR, CONTEXT, REMAT, ACCUMULATE):
         if chips % (tensor * context):
             continue
-        mesh = dict(data=1, fsdp=chips // (tensor * context), tensor=tensor, context=context)
-        changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
-        try:
-            facts = analyse(changes)
-        except ConfigError:
-            continue  # this mesh does not divide the model or the rows
+        for transpose in TRANSPOSE:
+            fsdp = chips // (tensor * context * transpose)
+            mesh = dict(data=1, fsdp=fsdp, fsdp_transpose=transpose, tensor=tensor, context=context)
+            changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
+            try:
+                facts = analyse(changes)
+                break
+            except ConfigError:
+                continue  # this mesh does not divide the model or the rows
+        else:
+            continue
         sent = facts["sent"]
         line = estimate.roofline(chip, facts["executed"], facts["needed"], facts["moved"], sent["weights"])
         waited = sent["activations"] / chip.link

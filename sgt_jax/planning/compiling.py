@@ -1,4 +1,4 @@
-"""Compiles a config's training step for a TPU slice that need not exist, and reports what it needs, in its own process.
+"""Compiles a config's training step, or a program of its sampler, for a TPU slice that need not exist, in its own process.
 
 libtpu compiles for a named topology on any Linux machine, but it holds a lock file, reads its settings from the environment,
 and is slow to start. So `plan` starts `python -m sgt_jax.planning.compiling` with an environment of its own and reads one
@@ -39,12 +39,16 @@ def require_compiler() -> None:
 
 
 def compile_elsewhere(
-    config_file: str, overrides: list[str], topology: str, thorough: bool = False, timeout: float = 3600
-) -> dict[str, Any]:
-    """Compiles in a child process.
+    config_file: str, overrides: list[str], topology: str, thorough: bool = False, timeout: float = 3600,
+    painted: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Compiles in a child process: the training step, or of the sampler what `painted` says.
 
     `thorough` goes on to machine code, which shows that every kernel compiles, too, and how large the program is; otherwise
     the compiler is stopped when memory, schedule and collectives are settled, which takes a fraction of the time.
+
+    Args:
+      painted: {"program": one of `requests.PROGRAMS`, "request": the fields of a `requests.Request`}.
 
     Returns:
       {"seconds", "fits", "over": bytes beyond the chip's memory, "memory": {...}, "collectives": [...]}; see `measure`.
@@ -69,6 +73,7 @@ def compile_elsewhere(
         config_file,
         topology,
         str(int(thorough)),
+        json.dumps(painted),
         *overrides,
     ]
     with _one_at_a_time():
@@ -119,15 +124,13 @@ def out_of_memory(message: str) -> float | None:
 
 
 def main(arguments: list[str]) -> int:
-    """The child: config file, topology, "1" if thorough, overrides."""
+    """The child: config file, topology, "1" if thorough, what is painted as JSON, overrides."""
     import jax
     from jax.experimental import topologies
 
-    from sgt_jax.parallel import partitioning
-    from sgt_jax.planning.step import plan_step
     from sgt_jax.training.config_file import load
 
-    config_file, topology, thorough, *overrides = arguments
+    config_file, topology, thorough, painted, *overrides = arguments
     began = time.time()
 
     def say(**result: Any) -> int:
@@ -139,20 +142,31 @@ def main(arguments: list[str]) -> int:
     except (RuntimeError, jax.errors.JaxRuntimeError) as error:
         return say(error=f"no topology {topology} here ({str(error).splitlines()[0]}); pip install 'sgt_jax[plan]'")
     try:
-        config = load(config_file, overrides)
-        planned = plan_step(config, partitioning.make_mesh(config.mesh, devices))
+        lowered, shape = _lowered(load(config_file, overrides), json.loads(painted), devices)
     except UserError as error:
         return say(error=str(error))
-    lowered, shape = planned.lower(), dict(planned.mesh.shape)
     try:
         facts = measure(lowered.compile(), shape) if thorough == "1" else _settled(lowered, shape)
     except jax.errors.JaxRuntimeError as error:
         over = out_of_memory(str(error))
         if over is None:
-            return say(error=f"the step does not compile for {topology}: {str(error)[:800]}")
+            return say(error=f"the program does not compile for {topology}: {str(error)[:800]}")
         return say(fits=False, over=over, largest=_largest(str(error)))
     say(fits=True, over=0.0, thorough=thorough == "1", **facts)
     os._exit(0)  # does not wait for a compiler that is still at work
+
+
+def _lowered(config: Any, painted: dict[str, Any] | None, devices: Any) -> tuple[Any, dict[str, int]]:
+    """What is to be compiled, and the sizes of its mesh."""
+    from sgt_jax.parallel import partitioning
+    from sgt_jax.planning import requests, sampling
+    from sgt_jax.planning.step import plan_step
+
+    if painted is None:
+        step = plan_step(config, partitioning.make_mesh(config.mesh, devices))
+        return step.lower(), dict(step.mesh.shape)
+    request = requests.Request(**painted["request"] | {"size": tuple(painted["request"]["size"])})
+    return sampling.plan_sampling(config, request).lower(painted["program"], devices[0]), {}
 
 
 def _settled(lowered: Any, mesh_shape: dict[str, int]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from sgt_jax.models.attention.work import attention_work
+from sgt_jax.parallel import partitioning
 from sgt_jax.parallel.hardware import Chip
 from sgt_jax.planning.accounting import Work, count
 from sgt_jax.planning.step import PlannedStep
@@ -51,8 +52,8 @@ def sent_bytes(planned: PlannedStep, accumulate: int) -> dict[str, float]:
     summed after each, copies of the model once more.
     """
     shape = planned.mesh.shape
-    rows = planned.batch["labels"]["target"].shape[0] / (shape["data"] * shape["fsdp"])
-    part = per_chip(planned.state.params) * (shape["fsdp"] - 1)
+    rows = planned.batch["labels"]["target"].shape[0] / partitioning.shards("rows", planned.mesh)
+    part = per_chip(planned.state.params) * (shape["fsdp"] * shape["fsdp_transpose"] - 1)
     weights = accumulate * part * (2 * 2 / 4 + 1)
     if shape["data"] > 1:
         weights += 2 * per_chip(planned.state.params) * (shape["data"] - 1) / shape["data"]

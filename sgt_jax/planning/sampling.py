@@ -16,34 +16,13 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from ml_collections import ConfigDict
 
-from sgt_jax.data.text.tokenizer import SMALL
 from sgt_jax.errors import ConfigError
 from sgt_jax.inference import load
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
+from sgt_jax.planning.requests import TASKS, Request
 
-PROGRAMS = ("painting", "decoding")
-TASKS = ("t2i", "edit", "segment")
 _LETTERS = 4  # a token
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is asked of the model.
-
-    Attributes:
-      task: one of TASKS.
-      size: (height, width) of the drawing, or of the picture that is edited or segmented.
-      tokens: of the prompt.
-      pictures: painted as one batch, all of one request.
-      dtype: of parameters and products.
-    """
-
-    task: str = "t2i"
-    size: tuple[int, int] = (1024, 1024)
-    tokens: int = 128
-    pictures: int = 1
-    dtype: str = "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +30,7 @@ class PlannedSampling:
     """Programs that can be traced, lowered and compiled.
 
     Attributes:
-      programs: {name in PROGRAMS: (function, its arguments as ShapeDtypeStructs, the parameters first)}.
+      programs: {name in `requests.PROGRAMS`: (function, its arguments as ShapeDtypeStructs, the parameters first)}.
       params: shapes of all parameters.
       size: (height, width) that is painted; steps: of it; branches: of guidance; slots: of every lane of a row.
     """
@@ -79,7 +58,7 @@ class PlannedSampling:
 class _Lengths:
     """Stands where a tokenizer is wanted and only lengths matter."""
 
-    bos, eos, soi, eoi, size, style = 0, 1, 2, 3, SMALL, "general"
+    bos, eos, soi, eoi, size, style = 0, 1, 2, 3, 4, "general"
 
     def encode(self, text: str) -> list[int]:
         """One id for every four letters."""
@@ -99,7 +78,7 @@ def plan_sampling(config: ConfigDict, request: Request) -> PlannedSampling:
     if request.task not in TASKS:
         raise ConfigError(f"task '{request.task}' cannot be planned; choose one of {', '.join(TASKS)}")
     family = families.of_config(config)
-    model = family.config(config.model.to_dict()).replace(dtype=request.dtype)
+    model = family.config(config.model.to_dict()).replace(**load.computing(family, request.dtype))
     params = jax.eval_shape(family.model(model).init, jax.eval_shape(lambda: jax.random.key(0)))
     params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _kept(x.dtype, request.dtype)), params)
     assistant = Assistant(family, model, params, _Lengths(), defaults=load.defaults_of_run(family, config.to_dict()))

@@ -1,14 +1,18 @@
 """`plan` without a compiler: topologies, out-of-memory messages, tables and errors; with libtpu, two shipped configs."""
 
+import functools
 import importlib.util
 import json
+import math
 
+import jax
 import pytest
 from sgt_jax.configs import bagel_7b_sgt, omnigen2_sgt
 
 from sgt_jax.commands import plan
-from sgt_jax.parallel import hardware
-from sgt_jax.planning import compiling, planning
+from sgt_jax.models import family as families
+from sgt_jax.parallel import hardware, partitioning
+from sgt_jax.planning import compiling, planning, requests
 from sgt_jax.training.config_file import load
 
 CONFIG = "configs/bagel_7b_sgt.py"
@@ -36,6 +40,14 @@ def test_messages_of_the_compiler():
     assert compiling.out_of_memory("INVALID_ARGUMENT: no") is None
 
 
+@functools.cache
+def shapes_of(file):
+    """The family of a config, and the shapes of its parameters."""
+    config = load(file)
+    family = families.of_config(config)
+    return family, jax.eval_shape(family.model(family.config(config.model.to_dict())).init, jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     "file, document, slots, name",
     [
@@ -52,6 +64,16 @@ def test_hardware_variants_have_a_row_per_chip(file, document, slots, name):
         assert config.model.attention == "tpu"
     # Rows that a chip does not hold at once, it takes one after the other.
     assert config.data.rows == chips * config.accumulate
+    # Its mesh divides rows, heads and every kernel.
+    mesh = partitioning.make_mesh(config.mesh, chips)
+    family, shapes = shapes_of(file)
+    partitioning.check_rows(config.data.rows, mesh, config.accumulate)
+    for axis, sizes in family.divisible(family.config(config.model.to_dict())).items():
+        partitioning.check_divides(mesh, axis, sizes)
+    shardings = partitioning.tree_shardings(shapes, mesh)
+    parts = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    held = sum(math.prod(sharding.shard_shape(x.shape)) for x, sharding in parts)
+    assert held < 2 / chips * sum(x.size for x in jax.tree.leaves(shapes))
     small = name == "1x24gb_lora" and file == CONFIG  # rows of a quarter, four times as many
     assert config.data.budgets.und + config.data.budgets.gen == (slots // 4 if small else slots)
 
@@ -159,12 +181,100 @@ def test_shipped_configs_fit(name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'sgt_jax[plan]'")
+@pytest.mark.parametrize("name", omnigen2_sgt.TPUS)
+def test_shipped_configs_of_omnigen2_fit(name):
+    result = compiling.compile_elsewhere(f"configs/omnigen2_sgt.py:{name}", [], name.replace("_", ":", 1))
+    assert result["fits"] and result["arguments"] > 2**30
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("file, gib", [(CONFIG, 22.0), ("configs/omnigen2_sgt.py", 22.0)])
 def test_a_card_of_24_gb_holds_adapters_over_integers(file, gib, capsys):
     assert plan.main(["--config", f"{file}:1x24gb_lora", "--topology", "rtx4090:1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["peak"] <= gib * 2**30 and not found["masters"]
     assert found["checkpoint"] < 1.2 * 2**30  # adapters and their moments alone
+
+
+SAMPLE = ["--mode", "sample", "--config", "configs/omnigen2_sgt.py"]
+OF_WIDTH = 1024 * 1024 * 128 * 2  # bytes of an array of the decoder's last stage
+
+
+def test_a_picture_on_a_gpu_is_counted(capsys):
+    assert plan.main([*SAMPLE, "--topology", "h200:1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["size"] == [1024, 1024] and (found["steps"], found["branches"]) == (50, 2) and not found["compiled"]
+    # 3.97 and 3.75 billion parameters, and 84 million of the autoencoder.
+    assert found["parameters"] == pytest.approx(2 * 7.806e9, rel=1e-3)
+    painting, decoding = (found["programs"][name] for name in ("painting", "decoding"))
+    assert found["peak"] == max(painting["guess"], decoding["guess"]) and 4 * OF_WIDTH < decoding["beside"] < 6 * OF_WIDTH
+    # Parameters of the joint layers times tokens, steps and branches, and attention on top.
+    assert painting["flops"]["matmul"] == pytest.approx(2 * 3e9 * (4096 + 192) * 50 * 2, rel=0.1)
+
+    # The same, as if it were eight in float32, on a smaller card.
+    found["request"] |= {"pictures": 8, "dtype": "float32"}
+    found |= {"capacity": 15 * 2**30, "fits": False, "over": found["peak"] - 15 * 2**30}
+    text = requests.table(found | {"advice": requests.advice(found)})
+    assert "8 pictures of 1024 x 1024" in text and "DOES NOT FIT by" in text and "rule of thumb" in text
+    assert text.count("advice: ") == 4 and "--num 1" in text and "--dtype bfloat16" in text
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--topology", "v5p:2x2x1"], "a request is sampled on one chip; give v5p:1x1x1"),
+        (["--topology", "h200:8"], "give h200:1"),
+        (["--topology", "h200:1", "--size", "1024"], "--size 1024: write it as WIDTHxHEIGHT"),
+        (["--topology", "h200:1", "--num", "0"], "--num and --prompt-tokens count from 1"),
+        (["--topology", "v5p:1x1x1", "--search"], "--search ranks training steps"),
+    ],
+)
+def test_a_picture_that_cannot_be_planned_is_one_line(options, message, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "require_compiler", lambda: None)
+    assert plan.main([*SAMPLE, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_a_size_that_the_model_does_not_paint_is_one_line(capsys):
+    local = ["--mode", "sample", "--config", "configs/omnigen2_sgt.py:local", "--topology", "h200:1", "--size"]
+    assert plan.main([*local, "4096x4096"]) == 2
+    assert "error: this model paints pictures of 8 to 2048 pixels a side, not 4096x4096" in capsys.readouterr().err
+
+
+def test_a_picture_on_a_tpu_is_what_the_compiler_says(monkeypatch, capsys):
+    asked = []
+
+    def compile_elsewhere(config, overrides, topology, thorough, painted):
+        asked.append((painted["program"], painted["request"]["size"], thorough))
+        if painted["program"] == "decoding" and thorough:
+            return {"fits": False, "over": 2**30, "largest": []}
+        found = dict(arguments=15 * 2**30, outputs=2**20, temporaries=2**30, program=0, host=0, collectives=[])
+        return found | {"fits": True, "over": 0.0}
+
+    monkeypatch.setattr(requests, "compile_elsewhere", compile_elsewhere)
+    for module in (plan, requests):
+        monkeypatch.setattr(module, "require_compiler", lambda: None)
+    local = ["--mode", "sample", "--config", "configs/omnigen2_sgt.py:local", "--topology", "v5p:1x1x1", "--size", "32x16"]
+    config, chip = local[3], hardware.CHIPS["v5p"]
+    known = json.dumps(requests.counted(config, [], chip, requests.Request(size=(16, 32))))
+    monkeypatch.setattr(requests, "counted", lambda *_: json.loads(known))
+    assert plan.main(local) == 0
+    text = capsys.readouterr().out
+    assert asked == [("painting", (16, 32), False), ("decoding", (16, 32), False)]
+    assert "peak            16.00   of 95.74: FITS, 79.74 free" in text and "% too little" in text
+    assert plan.main([*local, "--thorough"]) == 1
+    assert "DOES NOT FIT by 1.00 GiB" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'sgt_jax[plan]'")
+def test_a_picture_of_omnigen2_is_painted_on_one_chip(capsys):
+    assert plan.main([*SAMPLE, "--topology", "v5p:1x1x1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["compiled"] and found["peak"] < 20 * 2**30
+    assert found["guess"] == pytest.approx(found["peak"], rel=0.05)  # the rule of thumb that GPUs are planned by
 
 
 def test_what_is_compiled_is_refused_for_gpus(capsys):

@@ -19,28 +19,24 @@ from sgt_jax.training import step as training_step
 from tests.support import golden_rows, tiny_experiment
 from tests.support.paths import REPOSITORY, helper
 
-# Everything that 8 devices can be cut into: the golden has 2 key-value heads, so `tensor` is at most 2.
+# Every pair of axes beside each other; the golden has 2 key-value heads, so `tensor` is at most 2.
 MESHES = [
     {"data": 8},
     {"fsdp": 8},
-    {"data": 2, "fsdp": 4},
-    {"data": 4, "tensor": 2},
-    {"fsdp": 4, "tensor": 2},
+    {"fsdp": 4, "fsdp_transpose": 2},
     {"data": 2, "fsdp": 2, "tensor": 2},
-    {"data": 4, "context": 2},
-    {"fsdp": 4, "context": 2},
-    {"data": 2, "fsdp": 2, "context": 2},
+    {"fsdp": 2, "fsdp_transpose": 2, "tensor": 2},
+    {"data": 2, "fsdp_transpose": 2, "context": 2},
     {"data": 2, "tensor": 2, "context": 2},
     {"fsdp": 2, "tensor": 2, "context": 2},
     {"fsdp": 2, "context": 4},
-    {"tensor": 2, "context": 4},
 ]
 
 
 # Those of OmniGen2's golden, whose two towers have 2 key-value heads, too.
 FEW_MESHES = [
     {"data": 2, "fsdp": 4},
-    {"fsdp": 4, "tensor": 2},
+    {"fsdp": 2, "fsdp_transpose": 2, "tensor": 2},
     {"data": 4, "context": 2},
     {"fsdp": 2, "tensor": 2, "context": 2},
 ]
@@ -132,6 +128,18 @@ def test_every_large_parameter_is_sharded_by_the_table():
             assert partitioning.spec_for(name, leaf.shape, mesh) != P(), name
 
 
+def test_a_second_axis_cuts_the_other_dimension_where_it_divides_it():
+    mesh = partitioning.make_mesh({"fsdp": 2, "fsdp_transpose": 4, "tensor": 2}, 16)
+
+    def spec(name, *shape):
+        return partitioning.spec_for(f"decoder/layers_0/und/{name}/kernel", shape, mesh)
+
+    assert spec("q_proj", 6, 16) == P(("fsdp",), ("tensor", "fsdp_transpose"))
+    assert spec("down_proj", 16, 6) == P(("tensor", "fsdp_transpose"), ("fsdp",))
+    assert spec("q_proj", 6, 12) == P(("fsdp",), ("tensor",))  # 12 is not divided by 8
+    assert partitioning.shards("rows", mesh) == 8
+
+
 def test_impossible_meshes_are_one_line_errors():
     devices = jax.devices()[:4]
     with pytest.raises(ValueError, match="needs 3 devices, here are 4"):
@@ -140,6 +148,8 @@ def test_impossible_meshes_are_one_line_errors():
         partitioning.make_mesh({"rows": 4}, devices)
     mesh = partitioning.make_mesh({"tensor": -1}, devices)
     assert mesh.shape["tensor"] == 4
+    with pytest.raises(ValueError, match="fsdp.*do not divide 6 .* cut the other dimension, too, with mesh.fsdp_transpose"):
+        partitioning.spec_for("decoder/layers_0/und/k_proj/kernel", (6, 8), partitioning.make_mesh({"fsdp": 4}, devices))
     with pytest.raises(ValueError, match="do not divide 6"):
         partitioning.spec_for("decoder/layers_0/und/k_proj/kernel", (8, 6), mesh)
     with pytest.raises(ValueError, match="use a multiple of 4"):
@@ -175,7 +185,7 @@ def test_rows_go_to_the_devices_that_hold_them_in_any_order():
     batch = {"a": {"x": np.arange(12).reshape(6, 2)}}
     placed = partitioning.to_devices(batch, mesh)["a"]["x"]
     np.testing.assert_array_equal(np.asarray(placed), batch["a"]["x"])
-    assert placed.sharding.spec == P(("data", "fsdp")) and placed.addressable_shards[0].data.shape == (3, 2)
+    assert placed.sharding.spec == P(("data", "fsdp", "fsdp_transpose")) and placed.addressable_shards[0].data.shape == (3, 2)
 
 
 def test_lanes_are_joined_part_by_part_and_taken_apart_again():

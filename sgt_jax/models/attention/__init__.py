@@ -19,7 +19,7 @@ from sgt_jax.batch import NOISE, TokenInfo, may_attend
 from sgt_jax.errors import ConfigError, hint
 from sgt_jax.models.attention import blockwise, tpu, xla
 from sgt_jax.models.attention.xla import dense_attention
-from sgt_jax.parallel.partitioning import per_shard
+from sgt_jax.parallel.partitioning import LOGICAL, per_shard
 
 __all__ = ("BACKENDS", "attend", "attend_heads_first", "dense_attention", "packed_attention", "prepare", "segment_info")
 
@@ -156,7 +156,7 @@ def _mesh() -> Any:
 
 def _axes(mesh: Any, rows: int, queries: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Mesh axes over which rows are spread, and over which the queries of a row are."""
-    return _used(mesh, rows, "data", "fsdp"), _used(mesh, queries, "context")
+    return _used(mesh, rows, *LOGICAL["rows"]), _used(mesh, queries, *LOGICAL["slots"])
 
 
 def _used(mesh: Any, size: int, *axes: str) -> tuple[str, ...]:
