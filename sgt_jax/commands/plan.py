@@ -18,9 +18,10 @@ import sys
 from sgt_jax.commands.parsing import Parser, size_of
 from sgt_jax.errors import PlanError, UserError
 from sgt_jax.parallel import hardware, progress
-from sgt_jax.planning import requests
+from sgt_jax.planning import painting
 from sgt_jax.planning.compiling import require_compiler
 from sgt_jax.planning.planning import estimated, plan, search, table
+from sgt_jax.planning.request import TASKS, Request
 from sgt_jax.training import checks, config_file
 
 
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="rank meshes, remat policies and micro-batches; compile the best until three fit",
     )
     # With --mode sample.
-    flags.add_argument("--task", choices=requests.TASKS, default="t2i", help="sample: what is asked of the model")
+    flags.add_argument("--task", choices=TASKS, default="t2i", help="sample: what is asked of the model")
     flags.add_argument("--size", metavar="WxH", default="1024x1024",
         help="sample: of the drawing, or of the picture that is edited or segmented")  # fmt: skip
     flags.add_argument("--num", type=int, default=1, help="sample: pictures of one request, painted as one batch")
@@ -85,18 +86,18 @@ def main(arguments: list[str]) -> int:
     return 0 if result["fits"] else 1
 
 
-def _request(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> requests.Request:
-    requests.check_chips(options.topology, chip, chips)
+def _request(options: argparse.Namespace, chip: hardware.Chip, chips: int) -> Request:
+    painting.check_chips(options.topology, chip, chips)
     if options.search:
         raise PlanError("--search ranks training steps; leave it out with --mode sample")
     if min(options.num, options.prompt_tokens) < 1:
         raise PlanError("--num and --prompt-tokens count from 1")
-    return requests.Request(options.task, size_of(options.size), options.prompt_tokens, options.num, options.dtype)
+    return Request(options.task, size_of(options.size), options.prompt_tokens, options.num, options.dtype)
 
 
-def _sample(options: argparse.Namespace, chip: hardware.Chip, request: requests.Request, compiled: bool) -> int:
-    result = requests.plan_request(
+def _sample(options: argparse.Namespace, chip: hardware.Chip, request: Request, compiled: bool) -> int:
+    result = painting.plan_request(
         options.config, options.overrides, options.topology, chip, request, compiled=compiled, thorough=options.thorough
     )
-    print(json.dumps(result, indent=1) if options.json else requests.table(result))
+    print(json.dumps(result, indent=1) if options.json else painting.table(result))
     return 0 if result["fits"] else 1

@@ -34,11 +34,12 @@ def ranked(analyse: Callable[[list[str]], dict[str, Any]], chip: Chip, chips: in
     """
     found = []
     for tensor, context, remat, accumulate in itertools.product(TENSOR, CONTEXT, REMAT, ACCUMULATE):
-        if chips % (tensor * context):
-            continue
         for transpose in TRANSPOSE:
-            fsdp = chips // (tensor * context * transpose)
-            mesh = dict(data=1, fsdp=fsdp, fsdp_transpose=transpose, tensor=tensor, context=context)
+            fsdp, left = divmod(chips, tensor * context * transpose)
+            if left:
+                continue
+            second = dict(fsdp_transpose=transpose) if transpose > 1 else {}
+            mesh = dict(data=1, fsdp=fsdp, **second, tensor=tensor, context=context)
             changes = [f"mesh={mesh}", f"model.remat={remat}", f"accumulate={accumulate}"]
             try:
                 facts = analyse(changes)

@@ -48,7 +48,7 @@ def compile_elsewhere(
     the compiler is stopped when memory, schedule and collectives are settled, which takes a fraction of the time.
 
     Args:
-      painted: {"program": one of `requests.PROGRAMS`, "request": the fields of a `requests.Request`}.
+      painted: {"program": one of `request.PROGRAMS`, "request": the fields of a `request.Request`}.
 
     Returns:
       {"seconds", "fits", "over": bytes beyond the chip's memory, "memory": {...}, "collectives": [...]}; see `measure`.
@@ -159,14 +159,14 @@ def main(arguments: list[str]) -> int:
 def _lowered(config: Any, painted: dict[str, Any] | None, devices: Any) -> tuple[Any, dict[str, int]]:
     """What is to be compiled, and the sizes of its mesh."""
     from sgt_jax.parallel import partitioning
-    from sgt_jax.planning import requests, sampling
+    from sgt_jax.planning import request, sampling
     from sgt_jax.planning.step import plan_step
 
     if painted is None:
         step = plan_step(config, partitioning.make_mesh(config.mesh, devices))
         return step.lower(), dict(step.mesh.shape)
-    request = requests.Request(**painted["request"] | {"size": tuple(painted["request"]["size"])})
-    return sampling.plan_sampling(config, request).lower(painted["program"], devices[0]), {}
+    asked = request.Request(**painted["request"] | {"size": tuple(painted["request"]["size"])})
+    return sampling.plan_sampling(config, asked).lower(painted["program"], devices[0]), {}
 
 
 def _settled(lowered: Any, mesh_shape: dict[str, int]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sgt_jax.errors import ConfigError
 from sgt_jax.inference import load
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
-from sgt_jax.planning.requests import TASKS, Request
+from sgt_jax.planning.request import TASKS, Request
 
 _LETTERS = 4  # a token
 
@@ -30,7 +30,7 @@ class PlannedSampling:
     """Programs that can be traced, lowered and compiled.
 
     Attributes:
-      programs: {name in `requests.PROGRAMS`: (function, its arguments as ShapeDtypeStructs, the parameters first)}.
+      programs: {name in `request.PROGRAMS`: (function, its arguments as ShapeDtypeStructs, the parameters first)}.
       params: shapes of all parameters.
       size: (height, width) that is painted; steps: of it; branches: of guidance; slots: of every lane of a row.
     """

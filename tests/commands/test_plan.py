@@ -12,7 +12,8 @@ from sgt_jax.configs import bagel_7b_sgt, omnigen2_sgt
 from sgt_jax.commands import plan
 from sgt_jax.models import family as families
 from sgt_jax.parallel import hardware, partitioning
-from sgt_jax.planning import compiling, planning, requests
+from sgt_jax.planning import compiling, painting, planning
+from sgt_jax.planning.request import Request
 from sgt_jax.training.config_file import load
 
 CONFIG = "configs/bagel_7b_sgt.py"
@@ -207,15 +208,15 @@ def test_a_picture_on_a_gpu_is_counted(capsys):
     assert found["size"] == [1024, 1024] and (found["steps"], found["branches"]) == (50, 2) and not found["compiled"]
     # 3.97 and 3.75 billion parameters, and 84 million of the autoencoder.
     assert found["parameters"] == pytest.approx(2 * 7.806e9, rel=1e-3)
-    painting, decoding = (found["programs"][name] for name in ("painting", "decoding"))
-    assert found["peak"] == max(painting["guess"], decoding["guess"]) and 4 * OF_WIDTH < decoding["beside"] < 6 * OF_WIDTH
+    paint, decode = (found["programs"][name] for name in ("painting", "decoding"))
+    assert found["peak"] == max(paint["guess"], decode["guess"]) and 4 * OF_WIDTH < decode["beside"] < 6 * OF_WIDTH
     # Parameters of the joint layers times tokens, steps and branches, and attention on top.
-    assert painting["flops"]["matmul"] == pytest.approx(2 * 3e9 * (4096 + 192) * 50 * 2, rel=0.1)
+    assert paint["flops"]["matmul"] == pytest.approx(2 * 3e9 * (4096 + 192) * 50 * 2, rel=0.1)
 
     # The same, as if it were eight in float32, on a smaller card.
     found["request"] |= {"pictures": 8, "dtype": "float32"}
     found |= {"capacity": 15 * 2**30, "fits": False, "over": found["peak"] - 15 * 2**30}
-    text = requests.table(found | {"advice": requests.advice(found)})
+    text = painting.table(found | {"advice": painting.advice(found)})
     assert "8 pictures of 1024 x 1024" in text and "DOES NOT FIT by" in text and "rule of thumb" in text
     assert text.count("advice: ") == 4 and "--num 1" in text and "--dtype bfloat16" in text
 
@@ -253,13 +254,13 @@ def test_a_picture_on_a_tpu_is_what_the_compiler_says(monkeypatch, capsys):
         found = dict(arguments=15 * 2**30, outputs=2**20, temporaries=2**30, program=0, host=0, collectives=[])
         return found | {"fits": True, "over": 0.0}
 
-    monkeypatch.setattr(requests, "compile_elsewhere", compile_elsewhere)
-    for module in (plan, requests):
+    monkeypatch.setattr(painting, "compile_elsewhere", compile_elsewhere)
+    for module in (plan, painting):
         monkeypatch.setattr(module, "require_compiler", lambda: None)
     local = ["--mode", "sample", "--config", "configs/omnigen2_sgt.py:local", "--topology", "v5p:1x1x1", "--size", "32x16"]
     config, chip = local[3], hardware.CHIPS["v5p"]
-    known = json.dumps(requests.counted(config, [], chip, requests.Request(size=(16, 32))))
-    monkeypatch.setattr(requests, "counted", lambda *_: json.loads(known))
+    known = json.dumps(painting.counted(config, [], chip, Request(size=(16, 32))))
+    monkeypatch.setattr(painting, "counted", lambda *_: json.loads(known))
     assert plan.main(local) == 0
     text = capsys.readouterr().out
     assert asked == [("painting", (16, 32), False), ("decoding", (16, 32), False)]

@@ -9,7 +9,7 @@ from sgt_jax.errors import ConfigError
 from sgt_jax.inference import load
 from sgt_jax.inference.assistant import Assistant
 from sgt_jax.models import family as families
-from sgt_jax.planning.requests import Request
+from sgt_jax.planning.request import Request
 from sgt_jax.planning.sampling import plan_sampling
 from sgt_jax.training.config_file import load as load_config
 

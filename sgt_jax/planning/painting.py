@@ -7,29 +7,9 @@ from typing import Any
 from sgt_jax.errors import ConfigError
 from sgt_jax.parallel import hardware, progress
 from sgt_jax.planning.compiling import compile_elsewhere, require_compiler
+from sgt_jax.planning.request import PROGRAMS, Request
 
 GIB = hardware.GIB
-PROGRAMS = ("painting", "decoding")
-TASKS = ("t2i", "edit", "segment")
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is asked of the model.
-
-    Attributes:
-      task: one of TASKS.
-      size: (height, width) of the drawing, or of the picture that is edited or segmented.
-      tokens: of the prompt.
-      pictures: painted as one batch, all of one request.
-      dtype: of parameters and products.
-    """
-
-    task: str = "t2i"
-    size: tuple[int, int] = (1024, 1024)
-    tokens: int = 128
-    pictures: int = 1
-    dtype: str = "bfloat16"
 
 
 def check_chips(topology: str, chip: hardware.Chip, chips: int) -> None:
