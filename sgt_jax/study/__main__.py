@@ -29,7 +29,10 @@ def main(argv: list[str]) -> None:
         if options.dry_run or options.decide:
             from sgt_jax.study import decide, forecast
 
-            print(forecast.text(study) if options.dry_run else decide.markdown(study, options.results or ""), flush=True)
+            if options.dry_run:
+                print(forecast.text(study), flush=True)
+            else:
+                print(decide.markdown(study, options.results or "", options.figure), flush=True)
         elif not options.workdir:
             raise ConfigError("a study needs --workdir=DIR, where its arms train; --dry-run and --decide do not")
         else:
@@ -68,6 +71,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes. Needed unless nothing is run.")
     flags.DEFINE_bool("dry_run", False, "Run nothing: print arms, seeds, gates, cost, smallest effect (--dry-run).")
     flags.DEFINE_bool("decide", False, "Run nothing: check --results, print gates and registered contrasts.")
+    flags.DEFINE_string("figure", "", "With --decide: a PNG of the registered contrasts.")
     flags.DEFINE_string("results", None, "Folder of the results; default WORKDIR/results.")
     flags.DEFINE_list("only", [], "Names of arms to run now (default: all); the others wait for another call.")
     flags.DEFINE_list("reuse", [], "Results folders of other studies: runs of the same settings are taken from there.")

@@ -5,11 +5,17 @@ import os
 from ml_collections import ConfigDict
 
 from sgt_jax.errors import ConfigError
-from sgt_jax.study import conditional, gates, registered, replaced, tables
+from sgt_jax.study import conditional, figures, gates, registered, replaced, tables
+
+# What a registered contrast holds equal, for its picture.
+WORDS = {"first": "equal answers", "strange": "masks of another scene", "compute": "equal compute"}
 
 
-def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
+def markdown(study: ConfigDict, results: str | os.PathLike, figure: str | os.PathLike = "") -> str:
     """Gates and registered contrasts for a document, from the raw files alone.
+
+    Args:
+      figure: a file that gets a picture of the registered contrasts; "" draws none.
 
     Raises:
       DataError: a file is not of the settings of its arm, a run fails a gate, or a gate's arms have no run yet.
@@ -27,6 +33,8 @@ def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
         parts.append(gates.markdown(found))
     if "registered" in facts:
         parts.append(registered.markdown(found))
+        if figure:
+            _draw(figure, found)
     if "conditional" in facts:
         parts.append(conditional.markdown(found, study))
     if "replaced" in facts:
@@ -34,3 +42,9 @@ def markdown(study: ConfigDict, results: str | os.PathLike) -> str:
     if not parts:
         raise ConfigError(f"study '{study.name}' has nothing to decide: no `registered`, no `replaced`, no gates of kinds")
     return "\n\n".join(parts)
+
+
+def _draw(path: str | os.PathLike, found: tables.Results) -> None:
+    plan = found.facts["registered"]
+    title = f"Answers right, {' and '.join(plan['kinds'])}: paired differences"
+    figures.contrasts_picture(path, registered.contrasts(found), title, plan["margin"], WORDS)

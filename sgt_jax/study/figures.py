@@ -1,15 +1,18 @@
 """Figures of a study: forest plots of what each arm gains, and lines with intervals."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
 from sgt_jax.evaluation.statistics import Contrast, Estimate
 from sgt_jax.reporting import drawing, forest
 from sgt_jax.reporting.words import verdict
+from sgt_jax.study.registered import Registered
 from sgt_jax.study.tables import Column, Results
 
 
@@ -29,6 +32,34 @@ def gain_forests(results: Results, columns: Sequence[Column], reference: str) ->
 def judged(contrast: Contrast) -> str:
     """The verdict on an arm; "" with one seed, whose interval says nothing about other runs."""
     return verdict(contrast.difference) if contrast.seeds > 1 else ""
+
+
+def contrasts_picture(
+    path: str | os.PathLike, found: Sequence[Registered], title: str, margin: float, words: Mapping[str, str]
+) -> None:  # fmt: skip
+    """Writes a picture of paired differences in points: a dot a seed, their mean with its interval, the margin as a band.
+
+    Args:
+      found: the contrasts, from top to bottom; words: contrast -> what it holds equal, under its arms.
+    """
+    figure = Figure(figsize=(7.2, 0.85 * len(found) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-margin, margin, color="#eeeeee", linewidth=0)
+    axes.axvline(0, color="#888888", linewidth=0.8)
+    for row, c in enumerate(found):
+        axes.plot(c.differences, [row - 0.2] * c.seeds, "o", color="#7fa8d1", markersize=4, alpha=0.8, markeredgewidth=0)
+        axes.plot((c.low, c.high), (row + 0.12,) * 2, color="#1d4f84", linewidth=2.2, solid_capstyle="butt")
+        axes.plot(c.points, row + 0.12, "D", color="#1d4f84", markersize=5)
+        numbers = f"{c.points:+.1f} ({c.low:+.1f} to {c.high:+.1f})"
+        axes.annotate(numbers, (c.points, row + 0.12), (0, -13), textcoords="offset points", ha="center", fontsize=8.5)
+    labels = [f"{c.arm} \N{MINUS SIGN} {c.against}\n{words.get(c.name, '')}".strip() for c in found]
+    axes.set_yticks(range(len(found)), labels, fontsize=9)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlabel(f"points; a dot is a seed, grey is within {margin:g} points", fontsize=9)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(title, fontsize=10, loc="left")
+    figure.savefig(path, dpi=130)
 
 
 # -- Lines -------------------------------------------------------------------------------------------------------------

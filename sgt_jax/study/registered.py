@@ -29,6 +29,7 @@ class Registered(NamedTuple):
       p: of the paired t-test, two-sided, and `adjusted` after Holm's rule where that was registered.
       equivalence: p of the two one-sided tests against the margin.
       width: of the interval at the registered number of seeds, in points; NaN before it is reached.
+      differences: of each seed, in points.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Registered(NamedTuple):
     adjusted: float
     equivalence: float
     width: float = float("nan")
+    differences: tuple[float, ...] = ()
 
 
 def score(results: Results, arm: str, kinds: Sequence[str]) -> dict[int, float]:
@@ -73,14 +75,15 @@ def contrasts(results: Results) -> list[Registered]:
 def paired(name: str, arm: str, against: str, differences: Sequence[float], margin: float) -> Registered:
     """One contrast from its differences, a seed each, in points."""
     d = np.asarray(differences, float)
+    each = tuple(float(x) for x in d)
     if len(d) < 2 or not d.std():
-        unknown = float("nan")
-        return Registered(name, arm, against, len(d), float(d.mean()), *[unknown] * 5)
+        return Registered(name, arm, against, len(d), float(d.mean()), *[float("nan")] * 5, differences=each)
     low, high = interval(d)
     below = stats.ttest_1samp(d, -margin, alternative="greater").pvalue
     above = stats.ttest_1samp(d, margin, alternative="less").pvalue
     p = float(stats.ttest_1samp(d, 0.0).pvalue)
-    return Registered(name, arm, against, len(d), float(d.mean()), low, high, p, p, float(max(below, above)))
+    equivalence = float(max(below, above))
+    return Registered(name, arm, against, len(d), float(d.mean()), low, high, p, p, equivalence, differences=each)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
