@@ -256,7 +256,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     )
 
     # -- Running.
-    c.mesh = dict(data=1, fsdp=-1, fsdp_transpose=1, tensor=1, context=1)  # devices per axis; -1: all that are left
+    c.mesh = dict(data=1, fsdp=-1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = ""  # JAX's choice
     c.cpu_devices = 0
     c.compilation_cache = ""  # folder for compiled programs; "": the user's (see docs/performance.md)

@@ -5,11 +5,12 @@ import importlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from etils import epath
 from sgt_jax.configs.study import headline
 
-from sgt_jax.study import arms, gates, records, tables
+from sgt_jax.study import arms, decide, gates, records, registered, tables
 from sgt_jax.study import page as study_page
 from tests.support.paths import REPOSITORY as ROOT
 
@@ -115,6 +116,33 @@ def test_docs_quote_what_the_gates_say_so_far():
     assert "it ends at {} and {}.".format(*of[3:]) in registration
     # The headline is about the kinds that passed.
     assert tuple(g.kind for g in gates.kind_gates(found) if not g.failed) == headline.KINDS
+
+
+def quoted(c):
+    """A contrast as documents quote it."""
+    return f"{c.points:+.1f} points ({c.low:+.1f} to {c.high:+.1f})".replace("-", "\N{MINUS SIGN}")
+
+
+def test_the_page_and_the_readme_say_what_the_seeds_decide():
+    study, folder = config_of("headline"), epath.Path(RESULTS / "headline")
+    found = tables.read_results(folder)
+    page, words = (ROOT / "docs/results.md").read_text(), (ROOT / "README.md").read_text()
+    tables_of_page = [part for part in decide.markdown(study, folder).split("\n\n") if part.startswith("|")]
+    assert len(tables_of_page) == 2 and all(table in page for table in tables_of_page)
+    text = study_page.markdown(found)
+    assert (folder / "tables.md").read_text() == f"{text}\n", "report docs/results/headline --markdown"
+    _, *scores = text.split("\n\n")
+    assert scores and all(part in page for part in scores)
+    first, strange, compute = registered.contrasts(found)
+    assert first.seeds == strange.seeds == compute.seeds == registered.wanted_seeds(first, study.registered.to_dict()) == 12
+    answer, told = (" ".join(text.split()) for text in (page[: page.index("\n## ")], words))
+    for said in registered.sentence([first, strange, compute], study.registered.to_dict()).split(". "):
+        assert said.rstrip(".") in answer and said.rstrip(".") in told
+    assert all(quoted(c) in answer for c in (first, strange, compute)) and quoted(first) in told
+    # What is told of the arms beside.
+    means = {arm: np.mean(list(registered.score(found, arm, headline.KINDS).values())) for arm in found.records}
+    told = "{sft:.1f} % with SFT, {sgt:.1f} % with SGT, {sgt_strange:.1f} % with masks of another scene, and {sft_long:.1f} %"
+    assert told.format(**means) in answer
 
 
 @pytest.mark.usefixtures("read_once")
