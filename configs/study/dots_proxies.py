@@ -19,4 +19,4 @@ def get_config() -> ml_collections.ConfigDict:
         "Is it segmentation, or does any painting of what is seen help? All arms see the same conversations about discs and "
         "paint as much."
     )
-    return dots.study("dots_proxies", dict(sft=dots.alone(), sgt={}, **ARMS), "sgt", about, headline.SEEDS)
+    return dots.study("dots_proxies", dict(sft=dots.alone(), sgt={}, **ARMS), "sgt", about, headline.SEEDS + headline.MORE)

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from etils import epath
 from sgt_jax.configs.study import headline
 
+from sgt_jax.commands import mechanism
 from sgt_jax.study import arms, decide, gates, records, registered, tables
 from sgt_jax.study import page as study_page
 from tests.support.paths import REPOSITORY as ROOT
@@ -143,6 +145,22 @@ def test_the_page_and_the_readme_say_what_the_seeds_decide():
     means = {arm: np.mean(list(registered.score(found, arm, headline.KINDS).values())) for arm in found.records}
     told = "{sft:.1f} % with SFT, {sgt:.1f} % with SGT, {sgt_strange:.1f} % with masks of another scene, and {sft_long:.1f} %"
     assert told.format(**means) in answer
+
+
+def test_the_page_says_what_differs_inside(tmp_path):
+    first, *others = sorted((RESULTS / "headline/inside").iterdir())
+    page = tmp_path / "inside.html"
+    assert mechanism.main([str(first), "--out", str(page), "--runs", *map(str, others)]) == 0
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).split())
+    words = " ".join((ROOT / "docs/results.md").read_text().split())
+    said = r"of (\d+) feature spaces .*? better after tuning in (\d+), worse in (\d+)"
+    told = "Of {} feature spaces a linear rule separates the classes better after SGT in {} and worse in {}"
+    assert told.format(*re.search(said, text).groups()) in words
+    said = r"in (\d+) of the (\d+) layers the interval of the change over 10 runs excludes zero"
+    assert "In {} of the {} layers the attention".format(*re.search(said, text).groups()) in words
+    said = r"the probe of (.*?), layer 3, changed by (\S+) points \(95 % interval (\S+) to (\S+?)\)"
+    assert "{} in the last layer, {} points ({} to {})".format(*re.search(said, text).groups()) in words
+    assert f"--runs {' '.join(other.name for other in others)}" in words
 
 
 @pytest.mark.usefixtures("read_once")
