@@ -26,6 +26,8 @@ GIB = hardware.GIB
 _MARK = "SGT_PLAN_RESULT "
 # What the cloud calls a chip when it counts in accelerator types; libtpu wants one.
 _TYPES = {"v5e": "v5litepod-{chips}", "v6e": "v6e-{chips}", "v5p": "v5p-{cores}"}
+# One chip is taken from a whole host: some versions of libtpu know no smaller slice.
+_HOSTS = {"v5e": "v5e:2x2", "v6e": "v6e:2x2", "v5p": "v5p:2x2x1"}
 
 
 def require_compiler() -> None:
@@ -57,6 +59,9 @@ def compile_elsewhere(
       PlanError: libtpu is absent, the topology does not exist, or the step cannot be built.
     """
     chip, sides = hardware.parse_topology(topology)
+    if painted is not None:
+        topology = _HOSTS[chip.name]
+        chip, sides = hardware.parse_topology(topology)
     chips = hardware.chips_in(sides)
     environment = dict(
         os.environ,

@@ -275,7 +275,7 @@ def test_a_picture_of_omnigen2_is_painted_on_one_chip(capsys):
     assert plan.main([*SAMPLE, "--topology", "v5p:1x1x1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["compiled"] and found["peak"] < 20 * 2**30
-    assert found["guess"] == pytest.approx(found["peak"], rel=0.05)  # the rule of thumb that GPUs are planned by
+    assert found["guess"] == pytest.approx(found["peak"], rel=0.15)  # the rule of thumb that GPUs are planned by
 
 
 def test_what_is_compiled_is_refused_for_gpus(capsys):
