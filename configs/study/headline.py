@@ -47,6 +47,8 @@ def register(c: ml_collections.ConfigDict) -> None:
         wide=4.0,
         more=len(MORE),
         sentences=SENTENCES,
+        # What each holds equal, or changes: for its picture.
+        equal=dict(first="equal answers", strange="masks of another scene", compute="equal compute"),
     )
 
 

@@ -106,7 +106,7 @@ def _opened(
 
 def computing(family: Family, dtype: str) -> dict[str, str]:
     """How it is computed here: a run may have had a kernel that this machine lacks, and "xla" holds all pairs of slots."""
-    return {"dtype": dtype} | {name: AUTO for name in ("attention",) if name in family.compute_fields}
+    return {"dtype": dtype} | ({"attention": AUTO} if "attention" in family.compute_fields else {})
 
 
 def _tokenizer(folder: Any, base: Any) -> Path:

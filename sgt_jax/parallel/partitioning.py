@@ -38,10 +38,8 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
     "mlp": ("tensor",),
     "vocab": ("tensor",),
     # Of kernels: what `tensor` cuts up for good, and `fsdp_transpose`, where it divides it, until it is used.
-    "kept heads": ("tensor", "fsdp_transpose"),
-    "kept mlp": ("tensor", "fsdp_transpose"),
-    "kept vocab": ("tensor", "fsdp_transpose"),
-    "kept width": ("fsdp_transpose",),
+    "kept parts": ("tensor", "fsdp_transpose"),
+    "kept whole": ("fsdp_transpose",),
     # Whole matrices of a stack, which the optimizer works on one by one: shared out over all devices.
     "matrices": AXES,
 }
@@ -49,14 +47,14 @@ LOGICAL: Mapping[str, tuple[str, ...]] = {
 # Parameter path (joined by "/") -> logical axes of its last dimensions; the first match wins, no match replicates.
 # Kernels are [in, out]. Leading dimensions that a rule does not name (stacked layers) are not sharded.
 PARAMETERS: Sequence[tuple[str, tuple[str | None, ...]]] = (
-    (r"(q|k|v)_proj/kernel$", ("embed", "kept heads")),
-    (r"(o|out)_proj/kernel$", ("kept heads", "embed")),
-    (r"(gate|up)_proj/kernel$|mlp/fc1/kernel$", ("embed", "kept mlp")),
-    (r"down_proj/kernel$|mlp/fc2/kernel$", ("kept mlp", "embed")),
-    (r"embed_tokens/embedding$|embed/embedding$", ("kept vocab", "embed")),
-    (r"lm_head/kernel$", ("embed", "kept vocab")),
-    (r"(norm1/linear|norm_out/linear_[12]|timestep_embedder/linear_2)/kernel$", ("embed", "kept width")),
-    (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", "kept width")),
+    (r"(q|k|v)_proj/kernel$", ("embed", "kept parts")),
+    (r"(o|out)_proj/kernel$", ("kept parts", "embed")),
+    (r"(gate|up)_proj/kernel$|mlp/fc1/kernel$", ("embed", "kept parts")),
+    (r"down_proj/kernel$|mlp/fc2/kernel$", ("kept parts", "embed")),
+    (r"embed_tokens/embedding$|embed/embedding$", ("kept parts", "embed")),
+    (r"lm_head/kernel$", ("embed", "kept parts")),
+    (r"(norm1/linear|norm_out/linear_[12]|timestep_embedder/linear_2)/kernel$", ("embed", "kept whole")),
+    (r"(connector/fc[12]|time_embedder/mlp_2)/kernel$", ("embed", "kept whole")),
     (r"(^|/)vae/.*kernel$|_pos_embed/table$|position_embedding/embedding$", ("stored",)),
 )
 

@@ -74,10 +74,10 @@ def _walk(jaxpr: Any, times: float, visited: Mapping[int, float], work: Work) ->
 def _moved(eqn: Any, name: str) -> float:
     """Bytes that an equation reads and writes: all of its operands, but of what is sliced the slice alone."""
     if name == "dynamic_slice":
-        return 2 * _size(eqn.outvars[0].aval)
+        return 2 * size_of(eqn.outvars[0].aval)
     if name == "dynamic_update_slice":
-        return 2 * _size(eqn.invars[1].aval)
-    return sum(_size(v.aval) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
+        return 2 * size_of(eqn.invars[1].aval)
+    return sum(size_of(v.aval) for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape"))
 
 
 def _walk_inner(eqn: Any, name: str, times: float, visited: Mapping[int, float], work: Work) -> None:
@@ -103,11 +103,11 @@ def _walk_inner(eqn: Any, name: str, times: float, visited: Mapping[int, float],
         # Inside, shapes are one device's.
         mesh = eqn.params["mesh"]
         times = times * math.prod(mesh.shape[a] for a in eqn.params.get("manual_axes", mesh.axis_names))
-    for inner in _jaxprs(eqn.params):
+    for inner in jaxprs(eqn.params):
         _walk(inner, times, visited, work)
 
 
-def _jaxprs(params: dict[str, Any]) -> list[Any]:
+def jaxprs(params: dict[str, Any]) -> list[Any]:
     """The programs inside an equation, opened."""
     found = []
     for value in params.values():
@@ -119,10 +119,11 @@ def _jaxprs(params: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _size(aval: Any) -> float:
+def size_of(aval: Any) -> float:
+    """Bytes of an array; 0 of what has none, such as a random key."""
     try:
         return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize
-    except TypeError:  # a random key
+    except TypeError:
         return 0.0
 
 

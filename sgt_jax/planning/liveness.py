@@ -5,12 +5,13 @@ the last one that reads them. Everything element-wise is taken to be computed in
 memory but keeps its own operands alive. A loop adds what one round of its body needs.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jax.extend import core
+
+from sgt_jax.planning.accounting import jaxprs, size_of
 
 # What a compiler computes inside of whatever reads it. All other results are arrays of their own.
 _FUSED = {
@@ -57,8 +58,7 @@ class _Program:
         for eqn in jaxpr.eqns:
             name, read = eqn.primitive.name, self._behind(eqn.invars, held)
             if name in _CALLS:
-                inner = _inner(eqn.params)
-                body = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
+                body = jaxprs(eqn.params)[0]
                 inside = dict.fromkeys(body.constvars, frozenset())
                 for outer, var in zip(eqn.invars[len(eqn.invars) - len(body.invars) :], body.invars, strict=True):
                     inside[var] = self._behind([outer], held)
@@ -84,7 +84,7 @@ class _Program:
             behind = self._behind(eqn.invars[:1], held) if in_place else frozenset()
             if not behind:
                 behind = frozenset([len(self.sizes)])
-                self.sizes.append(_size(var.aval))
+                self.sizes.append(size_of(var.aval))
                 self.born.append(now)
                 self.died.append(now)
             held[var] = behind
@@ -100,22 +100,8 @@ def _inside(eqn: Any) -> float:
     if eqn.primitive.name == "scan":
         # Each round reads its part of what the loop runs over, such as the parameters of one layer, into an array.
         parts = zip(eqn.invars, eqn.params["jaxpr"].jaxpr.invars, strict=True)
-        sliced = sum(_size(part.aval) for whole, part in parts if whole.aval.shape != part.aval.shape)
-    for value in eqn.params.values():
-        for x in value if isinstance(value, list | tuple) else (value,):
-            body = x.jaxpr if isinstance(x, core.ClosedJaxpr) else x
-            if isinstance(body, core.Jaxpr):
-                held = {var: frozenset() for var in (*body.invars, *body.constvars)}
-                most = max(most, _Program().peak(body, held))
+        sliced = sum(size_of(part.aval) for whole, part in parts if whole.aval.shape != part.aval.shape)
+    for body in jaxprs(eqn.params):
+        held = {var: frozenset() for var in (*body.invars, *body.constvars)}
+        most = max(most, _Program().peak(body, held))
     return sliced + most
-
-
-def _inner(params: Mapping[str, Any]) -> Any:
-    return next(v for v in params.values() if isinstance(v, core.ClosedJaxpr | core.Jaxpr))
-
-
-def _size(aval: Any) -> float:
-    try:
-        return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize
-    except TypeError:  # a random key
-        return 0.0

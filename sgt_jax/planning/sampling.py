@@ -92,7 +92,7 @@ def plan_sampling(config: ConfigDict, request: Request) -> PlannedSampling:
     _, packed, seeds = next(sampler.rows([plan] * count, range(count), settings.guidance, count))
     times = sampler.steps.times(settings.steps, settings.shift, size)
     painting = functools.partial(sampler.painting, shape=size, guidance=settings.guidance)
-    given = (params, *jax.tree.map(_shape, (packed, seeds.astype(np.int32), np.asarray(times, np.float32))))
+    given = (params, *jax.eval_shape(lambda *given: given, packed, seeds.astype(np.int32), np.asarray(times, np.float32)))
     latents = jax.eval_shape(painting, *given)
     return PlannedSampling(
         {"painting": (painting, given), "decoding": (sampler.showing, (params, latents))},
@@ -103,7 +103,3 @@ def plan_sampling(config: ConfigDict, request: Request) -> PlannedSampling:
 
 def _kept(own: Any, wanted: str) -> Any:
     return jnp.dtype(wanted) if jnp.issubdtype(own, jnp.floating) else own
-
-
-def _shape(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)

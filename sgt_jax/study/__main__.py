@@ -26,6 +26,8 @@ def main(argv: list[str]) -> None:
             raise ConfigError("--config is no study: train it with sgt train --config=... --workdir=...")
         if unknown := [name for name in options.only if name not in study.arms]:
             raise ConfigError(f"--only: no arm '{unknown[0]}'; {hint(unknown[0], study.arms, 'config.arms has')}")
+        if options.figure and not options.decide:
+            raise ConfigError("--figure draws what --decide finds: give both")
         if options.dry_run or options.decide:
             from sgt_jax.study import decide, forecast
 

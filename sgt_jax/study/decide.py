@@ -7,9 +7,6 @@ from ml_collections import ConfigDict
 from sgt_jax.errors import ConfigError
 from sgt_jax.study import conditional, figures, gates, registered, replaced, tables
 
-# What a registered contrast holds equal, for its picture.
-WORDS = {"first": "equal answers", "strange": "masks of another scene", "compute": "equal compute"}
-
 
 def markdown(study: ConfigDict, results: str | os.PathLike, figure: str | os.PathLike = "") -> str:
     """Gates and registered contrasts for a document, from the raw files alone.
@@ -19,7 +16,7 @@ def markdown(study: ConfigDict, results: str | os.PathLike, figure: str | os.Pat
 
     Raises:
       DataError: a file is not of the settings of its arm, a run fails a gate, or a gate's arms have no run yet.
-      ConfigError: no folder of results was named, or there is nothing to decide in the study.
+      ConfigError: no folder of results was named, or there is nothing to decide or to draw in the study.
     """
     if not results:
         raise ConfigError("--decide reads raw files: name their folder with --results=DIR")
@@ -33,8 +30,8 @@ def markdown(study: ConfigDict, results: str | os.PathLike, figure: str | os.Pat
         parts.append(gates.markdown(found))
     if "registered" in facts:
         parts.append(registered.markdown(found))
-        if figure:
-            _draw(figure, found)
+    if figure:
+        _draw(figure, found, study)
     if "conditional" in facts:
         parts.append(conditional.markdown(found, study))
     if "replaced" in facts:
@@ -44,7 +41,9 @@ def markdown(study: ConfigDict, results: str | os.PathLike, figure: str | os.Pat
     return "\n\n".join(parts)
 
 
-def _draw(path: str | os.PathLike, found: tables.Results) -> None:
-    plan = found.facts["registered"]
-    title = f"Answers right, {' and '.join(plan['kinds'])}: paired differences"
-    figures.contrasts_picture(path, registered.contrasts(found), title, plan["margin"], WORDS)
+def _draw(path: str | os.PathLike, found: tables.Results, study: ConfigDict) -> None:
+    plan = study.get("registered")
+    if plan is None:
+        raise ConfigError(f"study '{study.name}' has no `registered` contrasts to draw: leave --figure out")
+    title = f"Answers right, {' and '.join(plan.kinds)}: paired differences"
+    figures.contrasts_picture(path, registered.contrasts(found), title, plan.margin, plan.get("equal", {}))

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 from scipy import stats
 from sgt_jax.configs.study import headline
 
+from sgt_jax.errors import ConfigError
 from sgt_jax.study import decide, registered, tables
 from tests.support.dots_results import planted
 from tests.support.paths import REPOSITORY
@@ -56,6 +58,22 @@ def test_the_sentence_is_the_registered_one_and_only_at_the_registered_number_of
     )
     lone = {arm: fewer[arm] for arm in ("sft", "sgt")}
     assert registered.markdown(results._replace(records=lone)).endswith("nothing is decided.")
+
+
+def test_a_picture_of_the_contrasts(folder, tmp_path):
+    path = tmp_path / "contrasts.png"
+    decide.markdown(headline.get_config(), folder, path)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert pixels.shape[1] == 936 and pixels.shape[0] > 400
+    dots = np.abs(pixels - (0x7F, 0xA8, 0xD1)).sum(axis=2) < 60
+    rows = np.flatnonzero(dots.any(axis=1))
+    assert 1 + int((np.diff(rows) > 1).sum()) == 3  # a line of dots for each contrast
+    plain = headline.get_config()
+    with plain.unlocked():
+        del plain.registered
+    with pytest.raises(ConfigError, match="no `registered` contrasts to draw: leave --figure out"):
+        decide.markdown(plain, folder, path)
 
 
 def test_every_verdict_has_its_sentence():

@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 from etils import epath
-from sgt_jax.configs.study import headline
+from sgt_jax.configs.study import dots, headline
 
 from sgt_jax.commands import mechanism
-from sgt_jax.study import arms, decide, gates, records, registered, tables
+from sgt_jax.study import arms, decide, forecast, gates, records, registered, tables
 from sgt_jax.study import page as study_page
 from tests.support.paths import REPOSITORY as ROOT
 
@@ -145,6 +145,15 @@ def test_the_page_and_the_readme_say_what_the_seeds_decide():
     means = {arm: np.mean(list(registered.score(found, arm, headline.KINDS).values())) for arm in found.records}
     told = "{sft:.1f} % with SFT, {sgt:.1f} % with SGT, {sgt_strange:.1f} % with masks of another scene, and {sft_long:.1f} %"
     assert told.format(**means) in answer
+    # Of how the seeds differ.
+    by_seed = {arm: list(registered.score(found, arm, headline.KINDS).values()) for arm in ("sft", "sgt")}
+    assert "SFT from {:.0f} to {:.0f} %, SGT from {:.0f} to {:.0f}.".format(
+        *(limit(by_seed[arm]) for arm in ("sft", "sgt") for limit in (min, max))
+    ) in answer
+    spread = float(np.std(first.differences, ddof=1))
+    assert f"vary by {spread:.1f} points" in answer and f"{spread:.1f}" == f"{dots.COST['sd'][-1]:.1f}"
+    effect = forecast.smallest_effect(12, spread)
+    assert f"see an effect of {effect:.0f} points with {100 * forecast.POWER:.0f} % power" in answer
 
 
 def test_the_page_says_what_differs_inside(tmp_path):
