@@ -91,6 +91,9 @@ TABLE: dict[str, list[str] | str] = {
     "python -m sgt_jax embed": ANALYSES,
     "python -m sgt_jax attention": ANALYSES,
     "python -m sgt_jax align": ANALYSES,
+    # Bootstraps over all seeds: another file rebuilds these pages, and one small one is rebuilt here by the command.
+    "python -m sgt_jax report docs/results": "tests/study/test_results.py",
+    "python -m sgt_jax report docs/results/adapters": [],
     "python -m sgt_jax mechanism": "tests/analysis/mechanism/test_mechanism.py",
     "python -m sgt_jax mechanism docs/results/mechanism": [],
     "python -m sgt_jax evaluate": "tests/evaluation/benchmarks/test_command.py",

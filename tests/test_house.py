@@ -6,6 +6,7 @@ and module names in strings count as imports.
 
 import configparser
 import fnmatch
+import shutil
 import subprocess
 import sys
 
@@ -200,3 +201,10 @@ def test_the_top_of_the_package_stays_easy_to_survey():
 
 def test_tests_find_modules_by_their_package():
     assert house.uses_of_sys_path(house.read_files(REPOSITORY, "tests")) == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_reads_ci_to_its_end():
+    """Bash reads a script as it runs it: what is wrong at the end would be found after twenty minutes."""
+    found = subprocess.run(["bash", "-n", REPOSITORY / ".ci/run"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

@@ -9,6 +9,8 @@ picture shows one large thing that covers its middle, so every quarter says by i
   sft      the question, and replay
   sgt      the same, and two pictures put in order for each question
   copied   the same, but what is painted is the picture as it is shown: as many paintings of the same pixels, in no order
+  base     nothing is trained, and
+  oracle   SFT for 500 steps: the two ends between which the others lie. --decide judges the bed by them
 """
 
 import ml_collections
@@ -16,6 +18,7 @@ from sgt_jax.configs.study import dots
 
 SEEDS = (400, 401, 402)
 STEPS = 220  # of pilot seed 100, which is not used again: SFT told nothing after 150 steps and all but everything after 500
+ORACLE_STEPS = 500
 # A triangle's tip may miss a quarter of the picture.
 THING = dict(shapes=("circle", "square"), sizes=dict(large=(0.33, 0.38)), min_objects=1, max_objects=1)
 LARGE = dict(type="scenes", size=dots.SIZE, turns=0, **THING)
@@ -29,6 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
         "at the same steps."
     )
     arms = dict(sft=dots.alone(), sgt={}, copied=dict(data=dict(mixture=dict(proxy=dict(photo_as_target=True)))))
+    arms |= dict(base=dict(total_steps=0), oracle=dots.alone(total_steps=ORACLE_STEPS))
     c = dots.study("jigsaw", arms, "sgt", about, SEEDS)
     c.base.total_steps = STEPS
     sources, asked = c.base.data.sources, LARGE | dict(type="puzzles")
@@ -51,5 +55,6 @@ def get_config() -> ml_collections.ConfigDict:
         tiles=dict(title="tiles in their places", evaluator="tiles", item="in_place"),
     )
     c.columns, c.headline, c.understanding = ("order", "old", "geneval", "tiles"), "order", ("order",)
-    c.gates = dict(chance=dict(jigsaw=100 / 24), headroom=5.0, oracle=90.0, way=(0.3, 0.7), controls={}, spared=(), roles={})
+    c.gates = dict(chance=dict(jigsaw=100 / 24), headroom=5.0, oracle=90.0, way=(0.3, 0.7), controls={}, spared=(),
+                   roles=dict(base="base", sft="sft", oracle="oracle"))
     return c

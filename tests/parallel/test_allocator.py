@@ -1,0 +1,53 @@
+"""What a process frees it keeps: the kernel maps no page twice."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sgt_jax.parallel import allocator
+
+CHILD = """
+import ctypes, resource
+from sgt_jax.parallel.allocator import keep_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, int_, size]
+libc.malloc.argtypes = [size]
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        held = libc.malloc(64 << 20)
+        libc.memset(held, 1, 64 << 20)
+        libc.free(held)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), keep_freed_memory(), faults(), faults())
+""".replace("int_", "ctypes.c_int").replace("size]", "ctypes.c_size_t]")
+
+
+@pytest.fixture
+def free(monkeypatch):
+    for name in ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_pages_are_mapped_once(free):
+    found = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    before, told, _, after = found.stdout.split()
+    if told == "False":
+        pytest.skip("not glibc")
+    assert int(before) >= 5 * (64 << 20) // (1 << 16)  # pages of 64 kB at most
+    assert int(after) < int(before) // 50
+
+
+def test_what_a_person_has_chosen_stays(free):
+    free.setenv("MALLOC_ARENA_MAX", "2")
+    assert not allocator.keep_freed_memory()
+
+
+def test_another_c_library_is_left_alone(free):
+    free.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    assert not allocator.keep_freed_memory()
