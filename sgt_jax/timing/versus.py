@@ -14,6 +14,7 @@ so that other work on the machine disturbs little. Beside the times stand number
     muon FILE.py     the optimizer's update of the matrices in a config's model
     load [FOLDER]    a published folder into float32 parameters; without FOLDER one of 1.7 GB is made
     sample [FOLDER]  a picture from text, or an edit of one; without FOLDER with a model of 47 M parameters that is made
+    run FILE.py      a whole run by `sgt_jax.main`, from start to report, with nothing compiled before; --steps cuts it short
 """
 
 import argparse
@@ -37,7 +38,7 @@ from sgt_jax.timing import rounds
 
 HERE = Path(sgt_jax.__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("versus_worker.py")
-NEEDS_FILE = {"step": ".py .npz", "compile": ".py .npz", "muon": ".py"}
+NEEDS_FILE = {"step": ".py .npz", "compile": ".py .npz", "muon": ".py", "run": ".py"}
 MADE = {
     "load": ("850m", "bfloat16"),
     "sample": ("47m", "float32"),
@@ -172,7 +173,7 @@ def compare(options: argparse.Namespace) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("what", choices=("step", "compile", "attention", "muon", "load", "sample"))
+    flags.add_argument("what", choices=("step", "compile", "attention", "muon", "load", "sample", "run"))
     flags.add_argument("of", nargs="?", help="a file or folder; a config is taken from each version's own checkout")
     flags.add_argument("--before", type=Path, required=True, metavar="CHECKOUT", help="of the version to compare with")
     flags.add_argument("--of-before", metavar="FILE", help="the config of the other version, if its name was another there")
@@ -195,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--kv-heads", type=int, default=2)
     flags.add_argument("--head-size", dest="head_size", type=int, default=64)
     flags.add_argument("--request", default="t2i", choices=("t2i", "edit"), help="of sample")
-    flags.add_argument("--steps", type=int, default=20, help="of sample")
+    flags.add_argument("--steps", type=int, default=20, help="of sample, or of a run, where 0 is as many as its config says")
     flags.add_argument("--side", type=int, default=256, help="of a sampled picture, in pixels")
     return flags
 

@@ -9,7 +9,10 @@ import importlib
 import json
 import os
 import resource
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -290,12 +293,42 @@ def sample(options: dict[str, Any]) -> Thing:
     )
 
 
+def run(options: dict[str, Any]) -> Thing:
+    """A whole run of a config by its command, in a process and a work directory of its own, with nothing compiled before."""
+
+    def call() -> Path:
+        folder = Path(tempfile.mkdtemp())
+        command = [sys.executable, "-m", "sgt_jax.main", f"--config={options['of']}", f"--workdir={folder / 'run'}"]
+        cut = [f"--config.total_steps={options['steps']}"] if options["steps"] else []
+        chosen = ("JAX_COMPILATION_CACHE_DIR", "SGT_COMPILATION_CACHE")
+        kept = {name: value for name, value in os.environ.items() if name not in chosen}
+        done = subprocess.run([*command, *cut], env=kept | {"XDG_CACHE_HOME": str(folder / "cache")})
+        if done.returncode:
+            raise RuntimeError(f"the run ended with status {done.returncode}")
+        return folder
+
+    def facts(folder: Path) -> dict[str, float]:
+        lines = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())
+        losses = [line["loss"] for line in lines if "loss" in line]
+        shutil.rmtree(folder)
+        return {"first loss": losses[0], "last loss": losses[-1]}
+
+    return Thing(call, facts)
+
+
 THINGS: dict[str, Callable[[dict[str, Any]], Thing]] = {
     "step": step, "compile": compiling, "muon": muon, "attention": attention, "load": load, "sample": sample,
+    "run": run,
 }  # fmt: skip
 
 
 # -- The process -------------------------------------------------------------------------------------------------------
+
+
+def processor_time() -> float:
+    """Seconds of all threads, and of processes that were started and have ended."""
+    spent = os.times()
+    return time.process_time() + spent.children_user + spent.children_system
 
 
 def main(text: str) -> None:
@@ -313,9 +346,9 @@ def main(text: str) -> None:
     thing = THINGS[options["what"]](options)
     print(json.dumps({}), file=answers, flush=True)
     for _ in sys.stdin:
-        cpu, wall = time.process_time(), time.perf_counter()
+        cpu, wall = processor_time(), time.perf_counter()
         found = thing.call()
-        times = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        times = {"cpu": processor_time() - cpu, "wall": time.perf_counter() - wall}
         print(json.dumps(times | {"facts": thing.facts(found)}), file=answers, flush=True)
         del found  # before the next one is made
 

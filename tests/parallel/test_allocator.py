@@ -11,18 +11,17 @@ CHILD = """
 import ctypes, resource
 from sgt_jax.parallel.allocator import keep_freed_memory
 
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.free.argtypes, libc.memset.argtypes = ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p, int_, size]
-libc.malloc.argtypes = [size]
+libc, size = ctypes.CDLL(None), 64 << 20
+libc.malloc.restype = ctypes.c_void_p
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
-        held = libc.malloc(64 << 20)
-        libc.memset(held, 1, 64 << 20)
+        held = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
+        libc.memset(held, 1, ctypes.c_size_t(size))
         libc.free(held)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults(), keep_freed_memory(), faults(), faults())
-""".replace("int_", "ctypes.c_int").replace("size]", "ctypes.c_size_t]")
+"""
 
 
 @pytest.fixture

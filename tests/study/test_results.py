@@ -156,6 +156,28 @@ def test_the_page_and_the_readme_say_what_the_seeds_decide():
     assert f"see an effect of {effect:.0f} points with {100 * forecast.POWER:.0f} % power" in answer
 
 
+def test_the_page_says_what_the_jigsaw_shows():
+    study, folder = config_of("jigsaw"), epath.Path(RESULTS / "jigsaw")
+    found, page = tables.read_results(folder), (ROOT / "docs/results.md").read_text()
+    assert decide.markdown(study, folder) in page  # the gates
+    assert not gates.kind_gates(found)[0].failed
+    text = study_page.markdown(found)
+    assert (folder / "tables.md").read_text() == f"{text}\n", "report docs/results/jigsaw --markdown"
+    _, *scores = text.split("\n\n")
+    assert scores and all(part in page for part in scores)
+    known, words = {arm: gates.accuracies(found, arm, "jigsaw") for arm in study.arms}, " ".join(page.split())
+    assert all(sorted(known[arm]) == list(study.seeds) for arm in ("sft", "sgt", "copied"))
+    means = {arm: np.mean(list(by_seed.values())) for arm, by_seed in known.items()}
+    told = "SFT tells {sft:.1f} %, SGT {sgt:.1f} %, and with the picture painted as it is shown {copied:.1f} %"
+    assert told.format(**means) in words
+    for against, called in (("sft", "SFT"), ("copied", "painting what is shown")):
+        differences = [known["sgt"][seed] - known[against][seed] for seed in study.seeds]
+        c = registered.paired("", "sgt", against, differences, 2.0)
+        assert f"SGT against {called} {quoted(c)}" in words
+    alone = known["sft"].values()
+    assert f"SFT lies between {min(alone):.0f} and {max(alone):.0f} % by seed" in words
+
+
 def test_the_page_says_what_differs_inside(tmp_path):
     first, *others = sorted((RESULTS / "headline/inside").iterdir())
     page = tmp_path / "inside.html"
