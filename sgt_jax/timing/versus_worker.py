@@ -168,9 +168,11 @@ def step(options: dict[str, Any]) -> Thing:
 def compiling(options: dict[str, Any]) -> Thing:
     """Tracing, lowering and compiling a step, with nothing kept from the time before."""
     import jax
+    from jax.experimental.compilation_cache import compilation_cache
 
     given = step_of(options)
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # JAX asks for the setting once: a cache in use would stay in use
 
     def call() -> Any:
         jax.clear_caches()

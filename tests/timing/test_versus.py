@@ -1,6 +1,8 @@
 """Two versions in turns: the order, the ratios, the errors, and one measurement of this checkout against itself."""
 
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +105,24 @@ def test_this_checkout_against_itself_computes_the_same(capsys):
         error.splitlines()[-1] == "error: this: its process ended with status 1, as it says above"
         and "'blocks'" in error
     )
+
+
+def test_a_whole_run_is_cut_short_and_finds_nothing_compiled(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere")
+    asked = []
+
+    def runs(command, env):
+        asked.append(command)
+        workdir = Path(next(word for word in command if word.startswith("--workdir=")).partition("=")[2])
+        assert "JAX_COMPILATION_CACHE_DIR" not in env and not Path(env["XDG_CACHE_HOME"]).exists()
+        workdir.mkdir(parents=True)
+        (workdir / "metrics.jsonl").write_text('{"kind": "eval"}\n{"loss": 2.5}\n{"loss": 1.5}\n')
+        return subprocess.CompletedProcess(command, 0 if len(asked) == 1 else 3)
+
+    monkeypatch.setattr(versus_worker.subprocess, "run", runs)
+    thing = versus_worker.run({"of": "configs/nano.py", "steps": 4})
+    folder = thing.call()
+    assert thing.facts(folder) == {"first loss": 2.5, "last loss": 1.5} and not folder.exists()
+    assert asked[0][1:4] == ["-m", "sgt_jax.main", "--config=configs/nano.py"] and asked[0][-1] == "--config.total_steps=4"
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        thing.call()
