@@ -30,6 +30,9 @@ LONGEST_FIRST = (
     # The slow tier's; of the default one they have next to nothing.
     "parallel/test_distributed.py",
     "test_blocks.py",
+    "training/test_adapter_run.py",
+    "models/bagel/test_memory.py",
+    "commands/test_bench.py",
     "training/test_killed.py",
     "study/test_run.py",
     "training/test_ends.py",
