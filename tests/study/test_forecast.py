@@ -1,12 +1,13 @@
 """What a study would cost and could see is told before it is run."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from scipy import stats
-from sgt_jax.configs.study import dots, headline
+from sgt_jax.configs.study import dots, dots_proxies, headline, jigsaw, scarce
 
 from sgt_jax.study import arms, forecast
 from tests.support.paths import REPOSITORY as ROOT
@@ -46,3 +47,15 @@ def test_a_dry_run_is_a_flag_and_needs_no_work_directory():
     assert "registered, in order: sgt - sft" in dry.stdout
     without = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert without.returncode == 1 and "error: a study needs --workdir=DIR" in without.stderr
+
+
+def test_the_documents_costs_are_those_that_the_command_prints():
+    page = " ".join((ROOT / "docs/studies.md").read_text().split())
+    studies = (headline, dots_proxies, scarce, jigsaw)
+    printed = [forecast.text(study.get_config()) for study in studies]
+    cost = {s.__name__.rpartition(".")[2]: re.search(r"about (\S+) core-hours", t)[1] for s, t in zip(studies, printed)}
+    told = (
+        "{headline} core-hours for the headline with its bare arms, {dots_proxies} for `dots_proxies` (less with the "
+        "headline's runs reused), {scarce} for `scarce` and {jigsaw} for `jigsaw`"
+    )
+    assert told.format(**cost) in page
