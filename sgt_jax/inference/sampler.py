@@ -86,7 +86,7 @@ class Sampler:
     ) -> list[list[int]]:
         """Ids of the texts after each plan, without the marks around them."""
         laid = [self.layout.lay_out(tuple(plan)) for plan in plans]
-        own = dict.fromkeys(self.layout.spec, 0) if budgets else buckets.budgets(laid, self.layout.spec)
+        own = dict.fromkeys(self.layout.spec, 0) if budgets else buckets.budgets(laid, self.layout.spec, batch)
         budgets = {**own, **(budgets or {})}
         seeds = list(seeds) if seeds is not None else [0] * len(laid)
         out: list[list[int]] = []
@@ -144,7 +144,7 @@ class Sampler:
         """What `painting` is given, `batch` pictures at a time: (what is real of them, packed branches, seeds [batch])."""
         branches = [self.steps.branches(plan, t, guidance) for plan, t in zip(plans, thoughts or [()] * len(plans))]
         laid = [tuple(self.layout.lay_out(tuple(branch)) for branch in each) for each in branches]
-        budgets = buckets.budgets([sample for each in laid for sample in each], self.layout.spec)
+        budgets = buckets.budgets([sample for each in laid for sample in each], self.layout.spec, batch)
         for part, numbers in _batches(laid, list(seeds), batch):
             padding = batch - len(part)
             rows = [s for branch in zip(*part) for s in [*branch, *[{}] * padding]]

@@ -17,6 +17,7 @@ from optax.contrib import MuonDimensionNumbers, MuonState
 from sgt_jax.parallel.partitioning import constrain, shards
 
 _MATRICES = "matrices"  # the logical axis of a stack
+_CUT = ("embed", "kept parts")  # those of its matrices
 
 
 def _optax(**settings: Any) -> optax.GradientTransformation:
@@ -54,7 +55,7 @@ def orthogonalised(tree: Any) -> Any:
         groups[tuple(sorted(leaf.shape[-2:]))].append(i)
     for shape, members in groups.items():
         stacks = [_wide(leaves[i]).reshape(-1, *shape) for i in members]
-        done = _iterate(jnp.concatenate(stacks))
+        done = _iterate(_everywhere(jnp.concatenate(stacks)))
         start = 0
         for i, stack in zip(members, stacks):
             mine = done[start : start + len(stack)]
@@ -75,4 +76,13 @@ def _iterate(stack: jax.Array) -> jax.Array:
     padded = jnp.pad(stack, ((0, -count % shards(_MATRICES)), (0, 0), (0, 0)))
     padded = constrain(padded, _MATRICES, None, None)
     done, _ = _ITERATION.update(padded, _ITERATION.init(padded))
-    return constrain(done, _MATRICES, None, None)[:count]
+    return _everywhere(constrain(done, _MATRICES, None, None)[:count])
+
+
+def _everywhere(stack: jax.Array) -> jax.Array:
+    """A stack that every device holds, where every device holds the matrices.
+
+    There it is joined and cut up again on the spot. Left to itself XLA joins each device's share out of padded pieces, in
+    many small programs, and sends the results matrix by matrix. Where the mesh cuts matrices up it must do so.
+    """
+    return constrain(stack, None, None, None) if all(shards(axis) == 1 for axis in _CUT) else stack

@@ -152,3 +152,9 @@ def test_a_parameter_that_exists_is_taken_without_its_initialiser_and_only_in_it
     assert drawn == [(3,)]
     with pytest.raises(ScopeParamShapeError, match="scale"):
         Scaled(4).apply(params, jnp.ones(4))
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+def test_a_flat_draw_has_the_numbers_of_jax(lead):
+    key, shape = jax.random.key(3), (5, 3, 4, 7)
+    np.testing.assert_array_equal(layers.normal(key, shape, lead), jax.random.normal(key, shape))

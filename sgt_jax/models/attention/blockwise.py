@@ -50,8 +50,13 @@ class _Call(NamedTuple):
 
 
 def block_size(slots: int, largest: int) -> int:
-    """Slots of a block of a lane: the largest allowed, less in a lane that would have fewer than 16 blocks, 64 at least."""
-    return min(largest, max(_SMALLEST, 1 << max(slots // _FEWEST, 1).bit_length() - 1))
+    """Slots of a block of a lane: the largest allowed, less in a lane that would have fewer than 16 blocks (64 do then).
+
+    As many blocks as that gives share the slots evenly, in eighths of a block, so that little of the last one is empty.
+    """
+    size = min(largest, max(_SMALLEST, 1 << max(slots // _FEWEST, 1).bit_length() - 1))
+    even, step = -(-slots // -(-slots // size)) if slots else size, max(size // 8, 1)
+    return min(-(-even // step) * step, size)
 
 
 def make_plan(query: TokenInfo, key: TokenInfo, block: int) -> Plan:

@@ -19,6 +19,7 @@ from sgt_jax.models.bagel.decoder import Decoder
 from sgt_jax.models.bagel.vision import Connector, VisionTransformer
 from sgt_jax.models.layers import (
     Linear,
+    normal,
     patchify_latents,
     random_code_table,
     shift_time,
@@ -144,10 +145,10 @@ class Bagel:
         if "moments" in batch["gen"]:
             shapes["moments"] = (*slots, cfg.latent_width)
         return {
-            "time": jax.random.normal(time_key, slots),
-            "noise": jax.random.normal(noise_key, (*slots, cfg.latent_width)),
+            "time": normal(time_key, slots, lead=1),
+            "noise": normal(noise_key, (*slots, cfg.latent_width), lead=1),
             "vae": {
-                name: jax.random.normal(jax.random.fold_in(vae_key, i), shape)
+                name: normal(jax.random.fold_in(vae_key, i), shape, lead=1)
                 for i, (name, shape) in enumerate(sorted(shapes.items()))
             },
         }

@@ -17,7 +17,7 @@ from sgt_jax.models.bagel.guidance import Guidance, branch_names, branch_plans, 
 from sgt_jax.models.bagel.model import Bagel
 from sgt_jax.models.family import Notify
 from sgt_jax.models.guiding import with_numbers
-from sgt_jax.models.layers import unpatchify_latents
+from sgt_jax.models.layers import normal, unpatchify_latents
 
 Params = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ class BagelSteps:
                     # One key per canvas: what is drawn must not depend on how many the fullest row of a batch has.
                     key = jax.random.fold_in(jax.random.key(seed), height)
                     keys = [jax.random.fold_in(jax.random.fold_in(key, shape[1]), i) for i in range(count)]
-                    return jnp.stack([jax.random.normal(key, shape) for key in keys])
+                    return jnp.stack([normal(key, shape) for key in keys])
 
                 if count:
                     noise[lane.removeprefix(PIXELS)] = jax.vmap(draw)(seeds)
@@ -131,7 +131,7 @@ class BagelSteps:
     def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
         stride, width = self._model.config.latent_stride, self._model.config.latent_width
         n = (shape[0] // stride) * (shape[1] // stride)
-        return jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (n, width)))(seeds)
+        return jax.vmap(lambda s: normal(jax.random.key(s), (n, width)))(seeds)
 
     # -- The autoencoder -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from sgt_jax.batch import PIXELS, PackedBatch, canvases_of
 from sgt_jax.models.autoencoder.model import Autoencoder, fresh_parameters, to_unit_range
-from sgt_jax.models.layers import patchify_latents, shift_time, unpatchify_latents
+from sgt_jax.models.layers import normal, patchify_latents, shift_time, unpatchify_latents
 from sgt_jax.models.omnigen2.config import OmniGen2Config
 from sgt_jax.models.omnigen2.dit import Dit, Lane
 from sgt_jax.models.omnigen2.mllm.model import Mllm
@@ -104,10 +104,10 @@ class OmniGen2:
             if "moments" in batch.get(lane, {}):
                 shapes[lane] = (*batch[lane]["sample"].shape, cfg.latent_width)
         return {
-            "time": jax.random.normal(time_key, batch["flow"]["sample"].shape),
-            "noise": jax.random.normal(noise_key, (rows, slots, cfg.latent_width)),
+            "time": normal(time_key, batch["flow"]["sample"].shape, lead=1),
+            "noise": normal(noise_key, (rows, slots, cfg.latent_width), lead=1),
             "vae": {
-                name: jax.random.normal(jax.random.fold_in(vae_key, i), shape)
+                name: normal(jax.random.fold_in(vae_key, i), shape, lead=1)
                 for i, (name, shape) in enumerate(sorted(shapes.items()))
             },
         }

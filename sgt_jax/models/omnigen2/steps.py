@@ -18,7 +18,7 @@ from sgt_jax.models import slots
 from sgt_jax.models.autoencoder.model import to_bytes
 from sgt_jax.models.family import Notify
 from sgt_jax.models.guiding import with_numbers
-from sgt_jax.models.layers import unpatchify_latents
+from sgt_jax.models.layers import normal, unpatchify_latents
 from sgt_jax.models.omnigen2.guidance import Guidance, Solved, advance, branches, start, time_grid
 from sgt_jax.models.omnigen2.mllm import generation
 from sgt_jax.models.omnigen2.model import OmniGen2
@@ -168,7 +168,7 @@ class OmniGen2Steps:
                 # One key a picture, not one a row: rows are padded to the fullest of their batch.
                 key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1 + size[0]), size[1])
                 keys = [jax.random.fold_in(key, i) for i in range(count)]
-                return jnp.stack([jax.random.normal(key, size) for key in keys])
+                return jnp.stack([normal(key, size) for key in keys])
 
             if count:
                 found[name] = jax.vmap(draw)(seeds)
@@ -177,7 +177,7 @@ class OmniGen2Steps:
     def _noise(self, seeds: jax.Array, shape: tuple[int, int]) -> jax.Array:
         grid = self._grid(shape)
         size = (grid[0] * grid[1], self._model.config.latent_width)
-        return jax.vmap(lambda s: jax.random.normal(jax.random.key(s), size))(seeds)
+        return jax.vmap(lambda s: normal(jax.random.key(s), size))(seeds)
 
     # -- The autoencoder -----------------------------------------------------------------------------------------------
 
