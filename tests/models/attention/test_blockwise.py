@@ -20,7 +20,8 @@ def causal(slots: int) -> TokenInfo:
 
 
 @pytest.mark.parametrize("slots, largest, block", [
-    (16384, 512, 512), (16384, 128, 128), (4096, 512, 256), (1105, 512, 64), (216, 512, 56), (23, 512, 24), (23, 5, 5), (0, 512, 64),
+    (16384, 512, 512), (16384, 128, 128), (4096, 512, 256), (1105, 512, 64), (216, 512, 56), (23, 512, 24), (23, 5, 5),
+    (0, 512, 64),
 ])  # fmt: skip
 def test_a_short_lane_has_small_blocks(slots, largest, block):
     assert blockwise.block_size(slots, largest) == block
