@@ -18,7 +18,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from sgt_jax.errors import ConfigError, StartError
-from sgt_jax.parallel.allocator import keep_freed_memory
 from sgt_jax.parallel.stopping import StopRequest as StopRequest
 
 
@@ -214,12 +213,10 @@ def fetch(tree: Any) -> Any:
 
 
 def prepare_platform(platform: str, cpu_devices: int) -> None:
-    """Chooses the platform before JAX starts one; "" leaves the choice to JAX. On "cpu" the process keeps freed memory."""
+    """Chooses the platform before JAX starts one; "" leaves the choice to JAX."""
     if platform:
         # An installed TPU or GPU library is otherwise probed even for a CPU run.
         jax.config.update("jax_platforms", platform)
-    if platform == "cpu":
-        keep_freed_memory()
     if platform == "cpu" and cpu_devices:
         # A virtual device that waits for the others keeps a thread, even where there are fewer cores.
         os.environ.setdefault("PJRT_NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))

@@ -20,15 +20,15 @@ class Round(NamedTuple):
     facts: Mapping[str, float]
 
 
-def alternate(sides: Mapping[str, Callable[[], Round]], rounds: int) -> dict[str, list[Round]]:
-    """Calls every side once without counting it (it compiles), and then all of them in turn, `rounds` times.
+def alternate(sides: Mapping[str, Callable[[], Round]], rounds: int, uncounted: int = 1) -> dict[str, list[Round]]:
+    """Calls every side `uncounted` times without counting them (the first compiles), and then `rounds` times, in turn.
 
     Returns:
-      Per side 1 + rounds results; the first is the one that does not count.
+      Per side uncounted + rounds results; the first ones are those that do not count.
     """
     found: dict[str, list[Round]] = {name: [] for name in sides}
-    progress.begin("timing", len(sides) * (1 + rounds))
-    for _ in range(1 + rounds):
+    progress.begin("timing", len(sides) * (uncounted + rounds))
+    for _ in range(uncounted + rounds):
         for name, call in sides.items():
             found[name].append(call())
             progress.add()
@@ -47,19 +47,19 @@ def apart(first: Round, second: Round) -> float:
     return max((abs(a - b) / max(abs(a), abs(b), 1e-30) for a, b in pairs), default=0.0)
 
 
-def report(what: str, found: Mapping[str, Sequence[Round]]) -> str:
+def report(what: str, found: Mapping[str, Sequence[Round]], uncounted: int = 1) -> str:
     """A table for people: a line a side, the ratio of the first side's time to the last one's, and what both computed."""
-    rounds = len(next(iter(found.values()))) - 1
+    rounds = len(next(iter(found.values()))) - uncounted
     width = max(map(len, found))
     lines = [f"{what}: processor time, {rounds} rounds in turns"]
     for name, all_of_it in found.items():
-        times = [1e3 * one.cpu for one in all_of_it[1:]]
+        times = [1e3 * one.cpu for one in all_of_it[uncounted:]]
         shown = "  ".join(f"{fact} {value:.9g}" for fact, value in all_of_it[-1].facts.items())
         lines.append(
             f"  {name:{width}} {statistics.median(times):9.1f} ms  ({min(times):.1f} to {max(times):.1f})  last: {shown}"
         )
     (first, a), *_, (last, b) = found.items()
-    pairs = ratios(a[1:], b[1:])
+    pairs = ratios(a[uncounted:], b[uncounted:])
     lines.append(
         f"  {last} is {statistics.median(pairs):.2f} times as fast as {first} ({min(pairs):.2f} to {max(pairs):.2f}); "
         f"results apart by {apart(a[0], b[0]):.1e} in the first round and {apart(a[-1], b[-1]):.1e} in the last"

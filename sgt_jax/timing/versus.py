@@ -123,7 +123,7 @@ def prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for name, value in vars(options).items()
         if name not in ("before", "of_before", "python", "backends", "change", "rounds")
     }
-    told["of"] = options.of
+    told["of"], told["steps"] = options.of, options.steps or (20 if options.what == "sample" else 0)
     if options.of and not options.of.startswith("package:") and not options.of.endswith(".py"):
         told["of"] = os.path.abspath(options.of)
     if options.what == "attention":
@@ -151,6 +151,7 @@ def _slots(options: argparse.Namespace) -> dict[str, np.ndarray]:
 
 def compare(options: argparse.Namespace) -> str:
     """Runs both versions in turns; the table."""
+    uncounted = 0 if options.what == "run" else 1  # every run begins from nothing
     with tempfile.TemporaryDirectory() as folder:
         told = prepared(options, Path(folder))
         before = options.before.resolve()
@@ -163,11 +164,12 @@ def compare(options: argparse.Namespace) -> str:
         with workers["before"], workers["this"]:
             for worker in workers.values():
                 worker.read()  # one after the other would take as long: both have begun
-            found = rounds.alternate({name: worker.ask for name, worker in workers.items()}, options.rounds)
+            asked = {name: worker.ask for name, worker in workers.items()}
+            found = rounds.alternate(asked, options.rounds, uncounted)
     what = [options.what, options.of or "", options.request if options.what == "sample" else ""]
     if options.what == "attention":
         what[2] = f"{options.backends[0]} before, {options.backends[1]} now"
-    return rounds.report(" ".join(filter(None, what)), found)
+    return rounds.report(" ".join(filter(None, what)), found, uncounted)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -196,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--kv-heads", type=int, default=2)
     flags.add_argument("--head-size", dest="head_size", type=int, default=64)
     flags.add_argument("--request", default="t2i", choices=("t2i", "edit"), help="of sample")
-    flags.add_argument("--steps", type=int, default=20, help="of sample, or of a run, where 0 is as many as its config says")
+    flags.add_argument("--steps", type=int, help="of sample (20 by default) or of a run (all that its config says)")
     flags.add_argument("--side", type=int, default=256, help="of a sampled picture, in pixels")
     return flags
 

@@ -31,6 +31,17 @@ def test_sides_are_asked_in_turns_and_the_first_call_of_each_does_not_count():
     last = rounds.report("a step", found).splitlines()[-1]
     assert "this is 2.50 times as fast as before (2.25 to 2.62)" in last
     assert "apart by 0.0e+00 in the first round and 0.0e+00 in the last" in last
+    found = rounds.alternate({"before": side("before", 3.0), "this": side("this", 1.0)}, 2, uncounted=0)
+    assert [len(calls) for calls in found.values()] == [2, 2]
+    assert ", 2 rounds in turns" in rounds.report("a run", found, uncounted=0)
+
+
+def test_a_run_is_whole_unless_it_is_cut_and_a_picture_takes_twenty_steps(tmp_path):
+    def steps(words):
+        return versus.prepared(versus.parser().parse_args([*words.split(), "--before", "."]), tmp_path)["steps"]
+
+    assert (steps("run configs/nano_sgt.py"), steps("run configs/nano_sgt.py --steps 4")) == (0, 4)
+    assert (steps("sample package:nano"), steps("sample package:nano --steps 4")) == (20, 4)
 
 
 def test_results_that_differ_are_seen_and_sizes_are_no_results():
