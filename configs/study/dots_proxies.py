@@ -32,8 +32,13 @@ SENTENCES = dict(
 )
 
 
-def register(c: ml_collections.ConfigDict) -> None:
-    """Adds the registered contrasts to the study."""
+def get_config() -> ml_collections.ConfigDict:
+    """The study; see configs/study/dots.py for base and scores."""
+    about = (
+        "Is it segmentation, or does any painting of what is seen help? All arms see the same conversations about discs and "
+        "paint as much."
+    )
+    c = dots.study("dots_proxies", dict(sft=dots.alone(), sgt={}, **ARMS), "sgt", about, headline.SEEDS + headline.MORE)
     c.registered = dict(
         kinds=headline.KINDS,
         contrasts=dict(
@@ -44,20 +49,10 @@ def register(c: ml_collections.ConfigDict) -> None:
         holm=("first", "edges", "over_photo", "over_edges"),
         margin=2.0,
         seeds=len(headline.SEEDS + headline.MORE),
-        wide=float("inf"),  # twelve seeds decide, however wide the interval
+        wide=200.0,  # no interval is wider: twelve seeds decide
         more=0,
         sentences=SENTENCES,
         equal=dict(first="the photo, equal answers", edges="edges, equal answers", over_photo="against the photo",
                    over_edges="against edges"),
     )  # fmt: skip
-
-
-def get_config() -> ml_collections.ConfigDict:
-    """The study; see configs/study/dots.py for base and scores."""
-    about = (
-        "Is it segmentation, or does any painting of what is seen help? All arms see the same conversations about discs and "
-        "paint as much."
-    )
-    c = dots.study("dots_proxies", dict(sft=dots.alone(), sgt={}, **ARMS), "sgt", about, headline.SEEDS + headline.MORE)
-    register(c)
     return c

@@ -32,7 +32,7 @@ def normal(key: jax.Array, shape: Sequence[int], lead: int = 0) -> jax.Array:
     """The numbers of `jax.random.normal(key, shape)`, drawn with all axes after the first `lead` as one.
 
     XLA's CPU compiler takes up to a second and a half over a draw of five axes, and a fifth of that over a flat one
-    (docs/performance.md). Axes that a mesh cuts up must be among the first `lead`, or every device draws everything.
+    (docs/performance.md). In a batch the first axis, of rows, stays apart: a mesh cuts it up.
     """
     flat = (*shape[:lead], math.prod(shape[lead:]))
     return jax.random.normal(key, flat).reshape(shape)

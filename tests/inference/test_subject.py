@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sgt_jax.data import packing
 from sgt_jax.errors import DataError
 from sgt_jax.evaluation import evaluators
 from sgt_jax.inference import load
@@ -25,12 +26,20 @@ def params(subject):
     return subject._assistant.params
 
 
-def test_a_checkpoint_is_scored_by_the_evaluators_of_a_run(subject, params):
+def test_a_checkpoint_is_scored_by_the_evaluators_of_a_run(subject, params, monkeypatch):
+    stacked, stack = [], packing.stack_samples
+
+    def noted(laid, spec, budgets):
+        stacked.append(budgets)
+        return stack(laid, spec, budgets)
+
+    monkeypatch.setattr(packing, "stack_samples", noted)
     options = dict(source="held_out", n=16, train_source="asked", train_n=16, max_new_tokens=2, batch=16)
     answers = evaluators.by_name("answers")(subject, options)(params)
     assert (
         len(answers.items["accuracy"]) == 16 and np.mean(answers.items["accuracy"]) > 0.3
     )  # the nano model knows some
+    assert stacked and all(0 < budgets["vit"] < 64 for budgets in stacked)  # a batch of 16 is not padded to SMALLEST
     drawn = evaluators.by_name("drawings")(subject, dict(source="held_out", n=2, **DRAWN))(params)
     assert drawn.rows[0][0].shape == (32, 32, 3)
 
