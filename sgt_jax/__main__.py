@@ -5,6 +5,7 @@ import runpy
 import sys
 
 from sgt_jax.errors import guarded, nearest
+from sgt_jax.parallel.huge_pages import begin_with_huge_pages
 
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {
@@ -64,6 +65,7 @@ def listing() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
+    own = arguments is None  # this process is the command, and not somebody who calls it
     arguments = sys.argv[1:] if arguments is None else arguments
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help", "help"):
@@ -78,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         known = [*COMMANDS, *DOORS]
         print(f"error: no command '{name}'; {nearest(name, known) or 'sgt lists them all'}", file=sys.stderr)
         return 2
+    if own:
+        begin_with_huge_pages()
     module = importlib.import_module(f"sgt_jax.commands.{COMMANDS[name][0]}")
     importlib.import_module("sgt_jax.parallel.compiling").compilation_cache()
     return guarded(lambda: module.main(rest))

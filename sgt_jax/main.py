@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from sgt_jax.parallel.huge_pages import begin_with_huge_pages
 from sgt_jax.training import config_file
 
 CONFIG = flags.DEFINE_string(
@@ -114,4 +115,5 @@ def leave(words: str, status: int) -> None:
 
 
 if __name__ == "__main__":
+    begin_with_huge_pages()
     app.run(main, flags_parser=config_file.parse_flags)

@@ -12,6 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.errors import ConfigError, hint, one_line, unread
+from sgt_jax.parallel.huge_pages import begin_with_huge_pages
 from sgt_jax.training import config_file
 
 
@@ -69,6 +70,7 @@ def _run(study: ConfigDict) -> None:
 
 
 if __name__ == "__main__":
+    begin_with_huge_pages()
     flags.DEFINE_string("config", None, "The study: a file of configs/study/; --config.NAME=VALUE overrides.")
     flags.DEFINE_string("workdir", None, "Where arms train; the same one resumes. Needed unless nothing is run.")
     flags.DEFINE_bool("dry_run", False, "Run nothing: print arms, seeds, gates, cost, smallest effect (--dry-run).")

@@ -4,9 +4,10 @@
     python -m sgt_jax.timing.versus step configs/study/first_bed.py --of-before configs/nano_sgt.py --before ../before
 
 Each version runs in a process of its own (`versus_worker.py`), with its own interpreter if --python names one. One is asked,
-then the other, A B A B ...; what counts is processor time of all threads, and the ratio of two rounds that follow each other,
-so that other work on the machine disturbs little. Beside the times stand numbers that show that both computed the same. With
---before . this version is compared with itself, where --change says what the first side does otherwise.
+then the other, A B A B ..., each --times times in a row; what counts is processor time of all threads, and the ratio of two
+rounds that follow each other, so that other work on the machine disturbs little. Beside the times stand numbers that show
+that both computed the same. With --before . this version is compared with itself, where --change says what the first side
+does otherwise.
 
     step FILE        whole training steps: of a config (FILE.py), or of the model in --model on a recorded pack (FILE.npz)
     compile FILE     tracing, lowering and compiling such a step, without any cache
@@ -112,8 +113,9 @@ def check(options: argparse.Namespace) -> None:
         )
     if options.of and not options.of.startswith("package:") and not Path(options.of).exists():
         raise ConfigError(f"{options.of}: is not there{errors.beside(options.of)}")
-    if options.rounds < 1:
-        raise ConfigError(f"--rounds {options.rounds}: at least 1")
+    for name in ("rounds", "times"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name} {getattr(options, name)}: at least 1")
 
 
 def prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -169,6 +171,7 @@ def compare(options: argparse.Namespace) -> str:
     what = [options.what, options.of or "", options.request if options.what == "sample" else ""]
     if options.what == "attention":
         what[2] = f"{options.backends[0]} before, {options.backends[1]} now"
+    what += [f"({options.times} times a round)"] if options.times > 1 else []
     return rounds.report(" ".join(filter(None, what)), found, uncounted)
 
 
@@ -184,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
         "--change", nargs="+", default=[], metavar="FIELD=VALUE", help="of the config, on the side of --before alone"
     )
     flags.add_argument("--rounds", type=int, default=7)
+    flags.add_argument("--times", type=int, default=1, help="that a round does it in a row; its figure is their mean")
     flags.add_argument("--cores", type=int, default=1, help="that each process may use")
     flags.add_argument("--devices", type=int, default=0, help="virtual devices; 0: as the config says")
     flags.add_argument("--model", metavar="FOLDER", help="published, for a pack; by default one is made")

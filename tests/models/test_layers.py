@@ -47,6 +47,27 @@ def test_positions_are_exact_far_out():
     np.testing.assert_allclose(np.cos(angle), np.cos(exact), atol=5e-3)
 
 
+def test_sines_are_computed_once():
+    """XLA would compute them for every head, of queries and keys, forward and backward."""
+
+    def scores(q, k, position):
+        rotary = layers.rotation(layers.rope_angles(position, 16, 1e4))
+        return jnp.sum(layers.apply_rope(q, rotary) * layers.apply_rope(k, rotary))
+
+    q, k = jax.random.normal(jax.random.key(0), (2, 2, 5, 3, 16))
+    position = jnp.arange(10).reshape(2, 5)
+    compiled = jax.jit(jax.grad(scores, (0, 1))).lower(q, k, position).compile().as_text()
+    assert compiled.count(" sine(") == compiled.count(" cosine(") == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 9, 16])
+def test_any_number_of_channels_is_rotated(channels):
+    angles = jax.random.normal(jax.random.key(0), (2, 3, channels))
+    cosines, sines = layers.rotation(angles)
+    np.testing.assert_allclose(cosines, np.cos(angles), atol=1e-6)
+    np.testing.assert_allclose(sines, np.sin(angles), atol=1e-6)
+
+
 @pytest.mark.parametrize("norm", [layers.RMSNorm, layers.LayerNorm])
 def test_norm_statistics_are_float32(norm):
     """Squares of 300 overflow nothing and keep their digits, though the activations are bfloat16."""
