@@ -1,5 +1,6 @@
 """A command begins once more with huge pages, where that is of use, and only there."""
 
+import os
 import subprocess
 import sys
 
@@ -73,7 +74,7 @@ print(os.getpid(), os.environ["GLIBC_TUNABLES"], sys.flags.utf8_mode, sys.argv[1
 
 def test_the_command_begins_once_more_as_it_was_given():
     """Same process, same interpreter's options, arguments and input, and the setting in the environment."""
-    environment = {"PATH": "", "PYTHONPATH": ":".join(filter(None, sys.path))}
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, "-X", "utf8", "-c", COMMAND, "a b", "--c=d"]
     ended = subprocess.run(command, env=environment, input="read", capture_output=True, text=True, check=True)
     first, again, last = ended.stdout.splitlines()
