@@ -22,9 +22,10 @@ def begin_with_huge_pages() -> None:
     """Replaces this process by the same command with `SETTING`, or returns where that is no use or not wanted.
 
     Call it first of all in what `python -m` runs: what the process has done by then is done again. The process keeps its
-    number, its folder and its open files. `SGT_HUGE_PAGES=off`, or any GLIBC_TUNABLES of the user's, leaves it as it is.
+    number, its folder and its open files. `SGT_HUGE_PAGES=off`, any GLIBC_TUNABLES of the user's, or a debugger, which would
+    lose the process, leaves it as it is.
     """
-    if not of_use(os.environ):
+    if sys.gettrace() or not of_use(os.environ):
         return
     try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {_GLIBC: SETTING})

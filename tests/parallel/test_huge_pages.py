@@ -83,9 +83,20 @@ def test_the_command_begins_once_more_as_it_was_given():
 
 
 def test_a_command_that_cannot_begin_again_goes_on(monkeypatch):
+    asked = []
+
     def refuse(*given):
+        asked.append(given)
         raise OSError("no more processes")
 
     monkeypatch.setattr(huge_pages, "of_use", lambda environment: True)
     monkeypatch.setattr(huge_pages.os, "execve", refuse)
+    huge_pages.begin_with_huge_pages()
+    assert len(asked) == 1
+
+
+def test_a_debugger_keeps_its_process(monkeypatch):
+    monkeypatch.setattr(huge_pages, "of_use", lambda environment: True)
+    monkeypatch.setattr(huge_pages.sys, "gettrace", lambda: print)
+    monkeypatch.setattr(huge_pages.os, "execve", lambda *given: pytest.fail("it began again"))
     huge_pages.begin_with_huge_pages()
