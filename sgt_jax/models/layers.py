@@ -207,7 +207,7 @@ def rotation(angles_BSF: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     *places, channels = angles_BSF.shape
     size = channels // 2 if channels % 2 == 0 else 1
-    parts = jnp.moveaxis(angles_BSF.reshape(*places, -1, size), -2, 0)
+    parts = jnp.moveaxis(angles_BSF.reshape(*places, channels // size, size), -2, 0)
     found = jax.lax.map(lambda part: (jnp.cos(part), jnp.sin(part)), parts)
     return tuple(jnp.moveaxis(x, 0, -2).reshape(angles_BSF.shape) for x in found)
 

@@ -68,6 +68,12 @@ def test_any_number_of_channels_is_rotated(channels):
     np.testing.assert_allclose(sines, np.sin(angles), atol=1e-6)
 
 
+def test_a_lane_without_tokens_is_rotated():
+    """Steps of generation have empty lanes."""
+    cosines, sines = layers.rotation(jnp.zeros((2, 0, 16)))
+    assert cosines.shape == sines.shape == (2, 0, 16)
+
+
 @pytest.mark.parametrize("norm", [layers.RMSNorm, layers.LayerNorm])
 def test_norm_statistics_are_float32(norm):
     """Squares of 300 overflow nothing and keep their digits, though the activations are bfloat16."""
