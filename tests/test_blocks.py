@@ -69,6 +69,7 @@ TABLE: dict[str, list[str] | str] = {
     "python -m sgt_jax.study --config=configs/study/halves.py": "tests/test_docs.py",
     "python -m sgt_jax.study --config=configs/study/gates.py --results": "tests/study/test_gates.py",
     "python -m sgt_jax.study --config=configs/study/headline.py --results": "tests/study/test_gates.py",
+    "python -m sgt_jax.study --config=configs/study/dots_proxies.py --results": "tests/study/test_results.py",
     "python -m sgt_jax.study --config=configs/study/jigsaw.py --results": "tests/study/test_results.py",
     "python -m tests.support.local_road": "tests/test_blocks.py",  # the fixture below
     # Serving.

@@ -125,35 +125,72 @@ def quoted(c):
     return f"{c.points:+.1f} points ({c.low:+.1f} to {c.high:+.1f})".replace("-", "\N{MINUS SIGN}")
 
 
-def test_the_page_and_the_readme_say_what_the_seeds_decide():
-    study, folder = config_of("headline"), epath.Path(RESULTS / "headline")
-    found = tables.read_results(folder)
-    page, words = (ROOT / "docs/results.md").read_text(), (ROOT / "README.md").read_text()
-    tables_of_page = [part for part in decide.markdown(study, folder).split("\n\n") if part.startswith("|")]
-    assert len(tables_of_page) == 2 and all(table in page for table in tables_of_page)
-    text = study_page.markdown(found)
-    assert (folder / "tables.md").read_text() == f"{text}\n", "report docs/results/headline --markdown"
+def decided(name):
+    """(study, its results, its registered contrasts, the sentences that they give)."""
+    study, found = config_of(name), tables.read_results(epath.Path(RESULTS / name))
+    contrasts = registered.contrasts(found)
+    plan = study.registered.to_dict()
+    assert {c.seeds for c in contrasts} == {registered.wanted_seeds(contrasts[0], plan)} == {12}
+    return study, found, contrasts, registered.sentence(contrasts, plan).rstrip(".").split(". ")
+
+
+def head_of(page):
+    """What a page says before its first section, on one line."""
+    return " ".join(page[: page.index("\n## ")].split())
+
+
+def test_one_table_and_the_readme_say_what_the_seeds_decide():
+    page, readme = ((ROOT / name).read_text() for name in ("docs/results.md", "README.md"))
+    answer, told, rows = head_of(page), " ".join(readme.split()), []
+    for name in ("headline", "dots_proxies"):
+        study, _, contrasts, sentences = decided(name)
+        first, *others = decide.markdown(study, epath.Path(RESULTS / name)).split("\n\n")
+        rows += first.splitlines()[2:] if rows else first.splitlines()
+        assert all(part in page for part in others if part.startswith("|"))
+        assert all(sentence in answer and sentence in told for sentence in sentences)
+        assert all(quoted(c) in answer or quoted(c).replace(" points", "") in answer for c in contrasts)
+        assert quoted(contrasts[0]) in told
+    assert "\n".join(rows) in page[: page.index("\n## ")]
+
+
+@pytest.mark.parametrize("name", ["headline", "dots_proxies"])
+def test_the_page_has_all_scores(name):
+    text = study_page.markdown(tables.read_results(epath.Path(RESULTS / name)))
+    assert (RESULTS / name / "tables.md").read_text() == f"{text}\n", f"report docs/results/{name} --markdown"
     _, *scores = text.split("\n\n")
+    page = (ROOT / "docs/results.md").read_text()
     assert scores and all(part in page for part in scores)
-    first, strange, compute = registered.contrasts(found)
-    assert first.seeds == strange.seeds == compute.seeds == registered.wanted_seeds(first, study.registered.to_dict()) == 12
-    answer, told = (" ".join(text.split()) for text in (page[: page.index("\n## ")], words))
-    for said in registered.sentence([first, strange, compute], study.registered.to_dict()).split(". "):
-        assert said.rstrip(".") in answer and said.rstrip(".") in told
-    assert all(quoted(c) in answer for c in (first, strange, compute)) and quoted(first) in told
+
+
+def test_the_page_says_how_the_arms_and_seeds_differ():
+    _, found, (first, _, _), _ = decided("headline")
+    _, painted, _, _ = decided("dots_proxies")
+    answer = head_of((ROOT / "docs/results.md").read_text())
     # What is told of the arms beside.
-    means = {arm: np.mean(list(registered.score(found, arm, headline.KINDS).values())) for arm in found.records}
-    told = "{sft:.1f} % with SFT, {sgt:.1f} % with SGT, {sgt_strange:.1f} % with masks of another scene, and {sft_long:.1f} %"
+    score = {arm: registered.score(of, arm, headline.KINDS) for of in (painted, found) for arm in of.records}
+    means = {arm: np.mean(list(by_seed.values())) for arm, by_seed in score.items()}
+    told = (
+        "{sft:.1f} % with SFT, {sgt:.1f} % with SGT, {sgt_strange:.1f} % with masks of another scene, "
+        "{reconstruction:.1f} % with the photo painted, {edges:.1f} % with its edges, and {sft_long:.1f} %"
+    )
     assert told.format(**means) in answer
     # Of how the seeds differ.
-    by_seed = {arm: list(registered.score(found, arm, headline.KINDS).values()) for arm in ("sft", "sgt")}
     assert "SFT from {:.0f} to {:.0f} %, SGT from {:.0f} to {:.0f}.".format(
-        *(limit(by_seed[arm]) for arm in ("sft", "sgt") for limit in (min, max))
+        *(limit(score[arm].values()) for arm in ("sft", "sgt") for limit in (min, max))
     ) in answer
     spread = float(np.std(first.differences, ddof=1))
     assert f"vary by {spread:.1f} points" in answer and f"{spread:.1f}" == f"{dots.COST['sd'][-1]:.1f}"
     effect = forecast.smallest_effect(12, spread)
     assert f"see an effect of {effect:.0f} points with {100 * forecast.POWER:.0f} % power" in answer
+    # Photo and edges against arms of the other study, which was not registered.
+    words = " ".join((ROOT / "docs/results.md").read_text().split())
+    beside = {"sft_long": "photo {} and edges {} from `sft_long`", "sgt_strange": "photo {} and edges {}. So"}
+    for against, said in beside.items():
+        numbers = []
+        for arm in ("reconstruction", "edges"):
+            differences = [value - score[against][seed] for seed, value in score[arm].items()]
+            numbers.append(quoted(registered.paired("", arm, against, differences, 2.0)))
+        assert said.format(*numbers) in words
 
 
 def test_the_page_says_what_the_jigsaw_shows():
