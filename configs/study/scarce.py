@@ -21,6 +21,21 @@ POOLS = (250, 1_000, 4_000)  # triples
 SEEDS = (300, 301, 302, 303)
 TURNS = 3
 KINDS = ("highest",)  # that passed the gates of configs/study/gates.py
+DECIDED = 1_000  # the pool of the registered contrasts; docs/studies.md
+SENTENCES = dict(
+    first_more="Where answers are scarce, painting segmentations first improves the answers of this model.",
+    first_less="Where answers are scarce, painting segmentations first harms the answers of this model.",
+    first_equal="Where answers are scarce, painting segmentations first changes the answers by less than 2 points.",
+    first_open="Whether painting segmentations first changes the answers where they are scarce stays open.",
+    mixed_more="Mixing them in improves them.",
+    mixed_less="Mixing them in harms them.",
+    mixed_equal="Mixing them in changes them by less than 2 points either way.",
+    mixed_open="Whether mixing them in changes them stays open.",
+    strange_more="What the masks say of the picture matters there: masks of another scene do less.",
+    strange_less="Masks of another scene do more there, so it is not what the masks say of the picture.",
+    strange_equal="Masks of another scene do the same there within 2 points, so it is not what the masks say of the picture.",
+    strange_open="Whether it is what the masks say of the picture stays open there.",
+)
 
 
 def pool(triples: int) -> dict:
@@ -51,6 +66,21 @@ def get_config() -> ml_collections.ConfigDict:
         arms[f"strange_{n:04d}"] = merged(dots.alone(after="strange_painter"), pool(n))
     first = tuple(f"sft_{n:04d}" for n in POOLS)
     c = dots.study("scarce", arms, f"sgt_{POOLS[0]:04d}", about, SEEDS, first)
+    c.registered = dict(
+        kinds=KINDS,
+        contrasts={
+            name: tuple(f"{arm}_{DECIDED:04d}" for arm in pair)
+            for name, pair in dict(first=("paint", "sft"), mixed=("sgt", "sft"), strange=("paint", "strange")).items()
+        },
+        order=("first", "mixed", "strange"),
+        holm=("first", "mixed", "strange"),
+        margin=2.0,
+        seeds=len(SEEDS),
+        wide=200.0,  # no interval is wider: four seeds decide
+        more=0,
+        sentences=SENTENCES,
+        equal=dict(first="painting first", mixed="painting beside", strange="masks of another scene"),
+    )
     # How many answers does a painting replace? Each arm's score is placed on SFT's, over the size of the pool.
     c.replaced = dict(
         kinds=KINDS,
