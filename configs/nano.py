@@ -182,7 +182,7 @@ def get_config() -> ml_collections.ConfigDict:
     # -- Running.
     c.mesh = dict(data=-1, fsdp=1, tensor=1, context=1)  # devices per axis; -1: all that are left
     c.platform = "cpu"
-    c.cpu_devices = 2  # two devices of one core each beat one device of two cores
+    c.cpu_devices = 1  # of all cores; several compute in threads whose memory is not kept (docs/performance.md)
     c.compilation_cache = ""  # folder for compiled programs; "": the user's (see docs/performance.md)
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=2)

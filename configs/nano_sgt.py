@@ -116,7 +116,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     )
     # The same without painting, trained elsewhere and stored; "sft" trains it here first.
     c.compare = "" if variant else "package:nano_sft"
-    c.cpu_devices = 2
+    c.cpu_devices = 1
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=1)
     return c

@@ -5,7 +5,7 @@ import runpy
 import sys
 
 from sgt_jax.errors import guarded, nearest
-from sgt_jax.parallel.huge_pages import begin_with_huge_pages
+from sgt_jax.parallel.host_memory import begin_with_huge_pages
 
 # Name -> (module below sgt_jax.commands with a function main(arguments), what it does).
 COMMANDS = {

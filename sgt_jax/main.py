@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from sgt_jax.parallel.huge_pages import begin_with_huge_pages
+from sgt_jax.parallel.host_memory import begin_with_huge_pages
 from sgt_jax.training import config_file
 
 CONFIG = flags.DEFINE_string(

@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
         segment=nano.painting(4, 2.0, text_scale=1.0),
         palette="distinct",
     )
-    c.cpu_devices = 2
+    c.cpu_devices = 1
     c.log_every = 20
     c.checkpoint = dict(every=100, keep=1)
     return c

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 
 from sgt_jax.commands.parsing import Parser
-from sgt_jax.parallel import huge_pages
+from sgt_jax.parallel import host_memory
 from sgt_jax.parallel.compiling import compilation_cache
 
 PACKAGES = ("sgt_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "libtpu")
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores of {os.cpu_count()}"
     )
     facts["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
-    facts["huge pages"] = huge_pages.state()
+    facts["huge pages"] = host_memory.state()
     folder = compilation_cache()
     facts["compilation cache"] = f"{folder}, {size(folder) / 1e6:.0f} MB" if folder else "none"
     for name, path in (("here", os.getcwd()), ("temporary files", tempfile.gettempdir())):

@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from sgt_jax.errors import ConfigError, StartError
+from sgt_jax.parallel import host_memory
 from sgt_jax.parallel.stopping import StopRequest as StopRequest
 
 
@@ -78,6 +79,8 @@ def start(settings: Settings, automatic: bool = True) -> None:
         if not automatic:
             return
         where = ()
+    # As JAX has it: a computation that waits for other processes does not wait in the thread that asked for it.
+    jax.config.update("jax_cpu_enable_async_dispatch", True)
     # JAX would end the process with a stack trace of its own; this says first what happened.
     watch = threading.Timer(settings.timeout, _give_up, [settings])
     watch.daemon = True
@@ -221,3 +224,6 @@ def prepare_platform(platform: str, cpu_devices: int) -> None:
         # A virtual device that waits for the others keeps a thread, even where there are fewer cores.
         os.environ.setdefault("PJRT_NPROC", str(max(4 * cpu_devices, os.cpu_count() or 1)))
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if platform == "cpu" and cpu_devices <= 1 and host_memory.keep_freed():
+        # In the thread that calls, where memory is kept; several devices compute in threads of their own in any case.
+        jax.config.update("jax_cpu_enable_async_dispatch", False)

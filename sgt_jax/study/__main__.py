@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from sgt_jax.errors import ConfigError, hint, one_line, unread
-from sgt_jax.parallel.huge_pages import begin_with_huge_pages
+from sgt_jax.parallel.host_memory import begin_with_huge_pages
 from sgt_jax.training import config_file
 
 

@@ -361,7 +361,7 @@ def main(text: str) -> None:
 def begin() -> None:
     """Begins as the commands of this version do: some start once more, with other settings of the C library."""
     try:
-        module = importlib.import_module("sgt_jax.parallel.huge_pages")
+        module = importlib.import_module("sgt_jax.parallel.host_memory")
     except ModuleNotFoundError:  # an earlier version
         return
     module.begin_with_huge_pages()
