@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sgt_jax.parallel import host_memory
+from sgt_jax.parallel import distributed, host_memory
 
 LINUX = "always [madvise] never\n"
 
@@ -153,3 +153,24 @@ def test_another_c_library_keeps_what_it_does(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda name: object())
     assert not host_memory.keep_freed()
+
+
+@pytest.mark.parametrize(
+    ("platform", "devices", "here"),
+    [("cpu", 0, True), ("cpu", 1, True), ("cpu", 2, False), ("tpu", 0, False), ("", 1, False)],
+)
+def test_one_cpu_device_computes_in_the_thread_that_keeps_memory(monkeypatch, platform, devices, here):
+    told = {}
+    monkeypatch.setattr(distributed.jax.config, "update", told.__setitem__)
+    monkeypatch.setattr(host_memory, "keep_freed", lambda: True)
+    monkeypatch.setenv("PJRT_NPROC", "4")
+    distributed.prepare_platform(platform, devices)
+    assert told.get("jax_cpu_enable_async_dispatch", True) is not here
+
+
+def test_where_memory_is_not_kept_jax_computes_as_it_likes(monkeypatch):
+    told = {}
+    monkeypatch.setattr(distributed.jax.config, "update", told.__setitem__)
+    monkeypatch.setattr(host_memory, "keep_freed", lambda: False)
+    distributed.prepare_platform("cpu", 0)
+    assert "jax_cpu_enable_async_dispatch" not in told
