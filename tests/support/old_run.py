@@ -46,6 +46,7 @@ def config():
     c.model.vae = dict(ch=2, ch_mult=(1, 1), num_res_blocks=0, z_channels=1, norm_groups=1)
     c.model.latent_patch_size = 4
     c.model.update(attention="xla", attention_block=512)  # what configs/nano.py said when the run was made
+    c.cpu_devices = 2  # likewise
     for source in c.data.sources.values():
         source.num = 40
     c.data.rows = 2
