@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 REFERENCE_SIDE = 480
 RAIN_ANGLE = 60.0  # degrees from the horizontal, leaning to the right
@@ -107,6 +106,8 @@ def rainy(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.nd
     The reference draws drops as random bytes above 254 - int(2 strength), of which there are none at 0.4 and equally
     many at 0.6 and 0.8; here their share is what that rule meant, 2 strength / 255.
     """
+    from scipy import ndimage  # here: sampling needs none of it, and it takes 0.4 s
+
     height, width = image.shape[:2]
     # Rain is drawn on the reference's scale: on a large photo the drops are larger, not more.
     scale = max(_unit(image), 1.0)

@@ -1,8 +1,6 @@
 """Low-level proxies computed from the photo alone: soft edge strength (Sobel) and thin edge lines (Canny)."""
 
 import numpy as np
-from scipy import ndimage
-from skimage.feature import canny as canny_edges
 
 from sgt_jax.data.proxies.registry import Painted, register
 
@@ -22,6 +20,8 @@ def edges(example, rng, options):
 
 def edge_picture(image: np.ndarray, gain: float = 1.5, blur: float = 0.002) -> np.ndarray:
     """uint8 [H, W, 3] grey picture of edge strength."""
+    from scipy import ndimage  # here: sampling needs none of it, and it takes 0.4 s
+
     smooth = ndimage.gaussian_filter(image.astype(np.float32), (*_sigma(image, blur), 0))
     # Not `ndimage.sobel`, which would also smooth over the channel axis.
     across, down = (
@@ -40,9 +40,12 @@ def canny(example, rng, options):
     100 and 200); `blur` (standard deviation of the
     smoothing) and `width` (of the lines, at least one pixel) are fractions of the diagonal.
     """
+    from scipy import ndimage  # here: sampling needs neither, and they take 0.4 s
+    from skimage import feature
+
     del rng
     grey = example.image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]) / 255
-    lines = canny_edges(grey, _sigma(grey, options["blur"])[0], options["low"], options["high"])
+    lines = feature.canny(grey, _sigma(grey, options["blur"])[0], options["low"], options["high"])
     width = round(options["width"] * float(np.hypot(*grey.shape)))
     if width > 1:
         lines = ndimage.binary_dilation(lines, np.ones((width, width), bool))

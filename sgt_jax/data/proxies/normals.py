@@ -1,7 +1,6 @@
 """A mid-level proxy: which way every surface faces, as a picture."""
 
 import numpy as np
-from scipy import ndimage
 
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import maps
@@ -74,6 +73,8 @@ def from_depth(depth: np.ndarray, fx: float, fy: float, cx: float, cy: float, bl
     n ~ (fx p, fy q, w - (u - cx) p - (v - cy) q). Of the slopes to either side the smaller is taken, so that an object's
     rim keeps its own direction rather than that of the jump behind it.
     """
+    from scipy import ndimage  # here: sampling needs none of it, and it takes 0.4 s
+
     known = np.isfinite(depth)
     w = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float64)
     sigma = blur * float(np.hypot(*depth.shape))

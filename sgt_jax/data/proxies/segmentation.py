@@ -1,7 +1,6 @@
 """High-level proxies that paint regions: SGT's segmentation, and the semantic, instance, panoptic and outline variants."""
 
 import numpy as np
-from scipy import ndimage
 
 from sgt_jax.data.examples import Example
 from sgt_jax.data.pictures import masks
@@ -106,6 +105,8 @@ def outlines(example, rng, options):
 
     `width` of the lines is a fraction of the diagonal, at least one pixel.
     """
+    from scipy import ndimage  # here: sampling needs none of it, and it takes 0.4 s
+
     del rng
     pixels = max(1, round(options["width"] * float(np.hypot(*example.image.shape[:2]))))
     if example.masks is not None:
