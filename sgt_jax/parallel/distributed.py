@@ -73,14 +73,14 @@ def start(settings: Settings, automatic: bool = True) -> None:
         if settings.process > 0:
             _wait_for_coordinator(settings)
         where: tuple[Any, ...] = (settings.coordinator, settings.processes, settings.process)
+        # What waits for other processes does not wait in the thread that called, whatever `prepare_platform` chose.
+        jax.config.update("jax_cpu_enable_async_dispatch", True)
     else:
         if settings.processes > 1 or settings.process > 0:
             raise ConfigError("--processes and --process need --coordinator=HOST:PORT, where process 0 listens")
         if not automatic:
             return
         where = ()
-    # As JAX has it: a computation that waits for other processes does not wait in the thread that asked for it.
-    jax.config.update("jax_cpu_enable_async_dispatch", True)
     # JAX would end the process with a stack trace of its own; this says first what happened.
     watch = threading.Timer(settings.timeout, _give_up, [settings])
     watch.daemon = True

@@ -19,7 +19,7 @@ def scores():
 
 def test_it_is_of_the_settings_that_ship():
     ours = json.loads(nano_omnigen2.get_config().to_json_best_effort())
-    # Neither changes what is computed; the stored run had two virtual devices.
+    # Neither changes more than rounding; the stored run had two virtual devices.
     assert {name for name in ours if ours[name] != STORED["config"].get(name)} <= {"compilation_cache", "cpu_devices"}
 
 
